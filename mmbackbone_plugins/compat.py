@@ -1,0 +1,59 @@
+"""Checks the installed OpenMMLab family; the only file that knows its versions."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Optional, Tuple
+
+# Import name: distribution names of the two families (OneDL, OpenMMLab), and the oldest version
+# of each that the package was run with.
+_FAMILIES = {
+    'mmengine': (('onedl-mmengine', '0.10.9'), ('mmengine', '0.10.7')),
+    'mmcv': (('onedl-mmcv', '2.3.0'), ('mmcv', '2.0.0')),
+    'mmdet': (('onedl-mmdetection', '3.4.0'), ('mmdet', '3.0.0')),
+    'mmrotate': (('onedl-mmrotate', '1.1.0'), ('mmrotate', '1.0.0rc1')),
+}
+
+
+def check_versions() -> None:
+    """Refuses what is known not to work, with one clear message.
+
+    Distribution metadata is read, nothing is imported, so this costs next to nothing.
+
+    Raises:
+        ImportError: If mmengine is missing, or an installed package is too old.
+    """
+    for name, families in _FAMILIES.items():
+        found = [(dist, oldest, _installed(dist)) for dist, oldest in families]
+        found = [(dist, oldest, have) for dist, oldest, have in found if have]
+        if not found and name == 'mmengine':
+            raise ImportError(
+                'mmbackbone_plugins needs mmengine, and none is installed. Install one family: '
+                'pip install "mmbackbone_plugins[onedl]" (maintained) or "[openmmlab]"; see the '
+                'README for the order that compiles the operators of mmcv.'
+            )
+        for dist, oldest, have in found:
+            if _key(have) < _key(oldest):
+                raise ImportError(
+                    f'mmbackbone_plugins needs {dist}>={oldest}, but {have} is installed'
+                )
+
+
+def _installed(distribution: str) -> Optional[str]:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _key(text: str) -> Tuple[int, ...]:
+    """Numbers of a version up to the first part that is not one; pre-releases count as equal."""
+    numbers = []
+    for part in text.split('.')[:3]:
+        digits = ''
+        for character in part:
+            if not character.isdigit():
+                break
+            digits += character
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)

@@ -1,0 +1,234 @@
+"""Makes a set of stages train and the others frozen, and undoes it exactly.
+
+Frozen means: ``requires_grad`` off on every parameter, no gradient left behind (an optimizer with
+momentum or weight decay moves a parameter whose gradient is zero, never one whose gradient is
+None), and norm and dropout layers in the chosen mode. The forward pass then builds no graph and
+holds no activations, unlike detaching the outputs.
+"""
+
+from dataclasses import dataclass
+from typing import Collection, Dict, FrozenSet, List, Tuple
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..stages import StageMap
+
+FROZEN_MODES = ('eval', 'norm_eval', 'train')
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """State of one stage.
+
+    Attributes:
+        stage: Name of the stage.
+        parameters: Number of its parameters (scalars).
+        trainable_parameters: How many of them require a gradient.
+        trainable: ``'yes'``, ``'no'``, ``'part'``, or ``'kept frozen'`` when nothing trains though
+            the schedule lets it, because the model keeps the stage frozen by itself.
+        mode: ``'train'``, ``'eval'``, ``'norm eval'`` (norm layers only) or ``'mixed'``.
+    """
+
+    stage: str
+    parameters: int
+    trainable_parameters: int
+    trainable: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class FreezeStatus:
+    """State of all stages of a :class:`Freezer`, and of the model around them."""
+
+    stages: Tuple[StageStatus, ...]
+    parameters: int
+    trainable_parameters: int
+
+    @property
+    def ratio(self) -> float:
+        """Share of the model's parameters that train, from 0 to 1."""
+        return self.trainable_parameters / self.parameters
+
+    def table(self) -> str:
+        """The status as a text table: stage, parameters, trainable, mode."""
+        rows = [('stage', 'parameters', 'trainable', 'mode')]
+        rows += [(s.stage, f'{s.parameters:,}', s.trainable, s.mode) for s in self.stages]
+        rest = self.parameters - sum(s.parameters for s in self.stages)
+        rest_trainable = self.trainable_parameters - sum(
+            s.trainable_parameters for s in self.stages
+        )
+        if rest:
+            rows.append(('(rest of model)', f'{rest:,}', _share(rest_trainable, rest), ''))
+        total = f'{self.trainable_parameters:,} ({self.ratio:.1%})'
+        rows.append(('model', f'{self.parameters:,}', total, ''))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [
+            f'{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}'.rstrip()
+            for a, b, c, d in rows
+        ]
+        return '\n'.join(lines)
+
+
+class Freezer:
+    """Applies sets of trainable stages to a model.
+
+    What the model keeps frozen by itself when this object is made (``frozen_stages`` of an MMDet
+    backbone) stays frozen in every phase.
+
+    Args:
+        model: The model, without a distributed wrapper.
+        stage_map: The stages to rule over.
+        frozen_mode: ``'eval'``: frozen stages are wholly in eval mode. ``'norm_eval'``: only
+            their norm layers are. ``'train'``: modes are left alone.
+
+    Raises:
+        ValueError: If ``frozen_mode`` is none of these.
+    """
+
+    def __init__(self, model: nn.Module, stage_map: StageMap, frozen_mode: str = 'eval') -> None:
+        if frozen_mode not in FROZEN_MODES:
+            raise ValueError(
+                f'frozen_mode must be one of {", ".join(map(repr, FROZEN_MODES))}, '
+                f'got {frozen_mode!r}'
+            )
+        self.stage_map = stage_map
+        self.frozen_mode = frozen_mode
+        self._model = model
+        parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
+        self._parameters: Dict[str, List[nn.Parameter]] = {
+            s.name: [parameters[n] for n in s.parameters] for s in stage_map
+        }
+        self._modules: Dict[str, List[nn.Module]] = {
+            s.name: [modules[n] for n in s.modules] for s in stage_map
+        }
+        everything = [p for stage in self._parameters.values() for p in stage]
+        self._allowed = {id(p) for p in everything if p.requires_grad}
+        self._held = [m for stage in self._modules.values() for m in stage]
+        self._original_modes = [m.training for m in self._held]
+        self._trainable: FrozenSet[str] = frozenset(stage_map.names)
+        self._to_eval: List[nn.Module] = []
+
+    @property
+    def trainable(self) -> FrozenSet[str]:
+        """The stages that train now."""
+        return self._trainable
+
+    def parameters_of(self, stages: Collection[str]) -> List[nn.Parameter]:
+        """Parameters that train when the given stages do."""
+        chosen = [p for name, ps in self._parameters.items() if name in stages for p in ps]
+        return [p for p in chosen if id(p) in self._allowed]
+
+    def apply(self, trainable: Collection[str]) -> bool:
+        """Lets the given stages train and freezes all others.
+
+        Modes of stages that train are those that ``model.train()`` gives them, so call it before
+        :meth:`apply_modes` when stages begin to train in the middle of an epoch.
+
+        Args:
+            trainable: Names of the stages that train.
+
+        Returns:
+            Whether a parameter changed from trained to frozen or back.
+
+        Raises:
+            KeyError: If a name is not a stage.
+        """
+        unknown = set(trainable) - set(self.stage_map.names)
+        if unknown:
+            raise KeyError(f'no such stages: {sorted(unknown)}; there are {self.stage_map.names}')
+        changed = False
+        for name, parameters in self._parameters.items():
+            for parameter in parameters:
+                wanted = name in trainable and id(parameter) in self._allowed
+                changed |= parameter.requires_grad != wanted
+                parameter.requires_grad_(wanted)
+                if not wanted:
+                    parameter.grad = None
+        self._trainable = frozenset(trainable)
+        frozen = [m for name, ms in self._modules.items() if name not in trainable for m in ms]
+        if self.frozen_mode == 'norm_eval':
+            frozen = [m for m in frozen if is_norm(m)]
+        self._to_eval = [] if self.frozen_mode == 'train' else frozen
+        return changed
+
+    def apply_modes(self) -> None:
+        """Puts frozen stages into their mode again; ``model.train()`` has undone it."""
+        for module in self._to_eval:
+            # Checked first: setting an attribute of a module is slow, and this runs every step.
+            if module.training:
+                module.training = False
+
+    def restore(self) -> None:
+        """Puts back what was there when this object was made: ``requires_grad`` and modes."""
+        self.apply(self.stage_map.names)
+        for module, mode in zip(self._held, self._original_modes):
+            module.training = mode
+
+    def status(self) -> FreezeStatus:
+        """What trains now, stage by stage and in the whole model."""
+        stages = tuple(self._stage_status(name) for name in self.stage_map.names)
+        parameters = list(self._model.parameters())
+        return FreezeStatus(stages, _count(parameters), _count_trainable(parameters))
+
+    def _stage_status(self, name: str) -> StageStatus:
+        parameters, modules = self._parameters[name], self._modules[name]
+        total, training = _count(parameters), _count_trainable(parameters)
+        trainable = 'yes' if training == total else 'part' if training else 'no'
+        if not training and name in self._trainable:
+            trainable = 'kept frozen'
+        return StageStatus(name, total, training, trainable, _mode(modules))
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer, mmcv's and mmdet's own ones included."""
+    known = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+    return isinstance(module, known) or type(module).__name__.endswith(('Norm', 'Norm2d', 'GRN'))
+
+
+def reset_optimizer_state(
+    optimizers: Collection[torch.optim.Optimizer], parameters: Collection[nn.Parameter], what: str
+) -> None:
+    """Forgets what optimizers remember of parameters that begin to train again.
+
+    Args:
+        optimizers: The optimizers.
+        parameters: The parameters.
+        what: ``'momentum'``: first moments become zero (SGD's momentum buffer, Adam's
+            ``exp_avg``). ``'all'``: the whole state is dropped, as on a fresh start.
+    """
+    for optimizer in optimizers:
+        for parameter in parameters:
+            if parameter not in optimizer.state:
+                continue
+            if what == 'all':
+                del optimizer.state[parameter]
+                continue
+            for key in ('momentum_buffer', 'exp_avg'):
+                moment = optimizer.state[parameter].get(key)
+                if moment is not None:
+                    moment.zero_()
+
+
+def _mode(modules: List[nn.Module]) -> str:
+    training = [m.training for m in modules]
+    if all(training):
+        return 'train'
+    if not any(training):
+        return 'eval'
+    norms = {m.training for m in modules if is_norm(m)}
+    others = {m.training for m in modules if not is_norm(m)}
+    return 'norm eval' if norms == {False} and others == {True} else 'mixed'
+
+
+def _share(part: int, total: int) -> str:
+    return 'yes' if part == total else 'part' if part else 'no'
+
+
+def _count(parameters: List[nn.Parameter]) -> int:
+    return sum(p.numel() for p in parameters)
+
+
+def _count_trainable(parameters: List[nn.Parameter]) -> int:
+    return sum(p.numel() for p in parameters if p.requires_grad)

@@ -1,0 +1,318 @@
+"""Freezing schedules: which stages train at an epoch and iteration.
+
+A schedule is a pure object: :meth:`FreezingSchedule.trainable` depends on nothing but its
+arguments. That is what makes a resumed run take up the phase an uninterrupted one would be in,
+and what lets tools draw a whole run before any training.
+
+A new schedule is one class: derive from :class:`FreezingSchedule`, write ``select`` and register
+it in ``FREEZING_SCHEDULES``.
+"""
+
+import difflib
+import inspect
+import math
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, FrozenSet, Iterator, Mapping, Sequence, Union
+
+from ..registry import FREEZING_SCHEDULES
+
+Stages = Sequence[str]
+
+
+class FreezingSchedule:
+    """Base of all schedules.
+
+    Args:
+        by_epoch: The unit in which the schedule counts: epochs, or iterations when False.
+    """
+
+    def __init__(self, by_epoch: bool = True) -> None:
+        if not isinstance(by_epoch, bool):
+            raise ValueError(f'by_epoch must be True or False, got {by_epoch!r}')
+        self.by_epoch = by_epoch
+
+    def select(self, time: int, stages: Stages) -> Sequence[str]:
+        """The stages that train at a time, an epoch or an iteration from 0."""
+        raise NotImplementedError
+
+    def trainable(self, epoch: int, iteration: int, stages: Stages) -> FrozenSet[str]:
+        """The stages that train.
+
+        Args:
+            epoch: The epoch, from 0.
+            iteration: The iteration since the start of training, from 0.
+            stages: All stage names, ordered from input to output.
+
+        Returns:
+            Names of the stages that train; every other stage is frozen.
+        """
+        return frozenset(self.select(epoch if self.by_epoch else iteration, stages))
+
+    def milestones_past(self, end: int) -> Sequence[int]:
+        """Times named by the arguments that a run of ``end`` units never reaches."""
+        return ()
+
+    @property
+    def unit(self) -> str:
+        return 'epoch' if self.by_epoch else 'iteration'
+
+    def __repr__(self) -> str:
+        names = inspect.signature(type(self)).parameters
+        inside = ', '.join(f'{n}={getattr(self, n)!r}' for n in names)
+        return f'{type(self).__name__}({inside})'
+
+
+@FREEZING_SCHEDULES.register_module()
+class FullTraining(FreezingSchedule):
+    """Every stage trains, always: ordinary full fine-tuning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def select(self, time: int, stages: Stages) -> Sequence[str]:
+        return stages
+
+
+@FREEZING_SCHEDULES.register_module()
+class FrozenBackbone(FreezingSchedule):
+    """No stage ever trains, as in "Proper Reuse" (arXiv 2204.00484)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def select(self, time: int, stages: Stages) -> Sequence[str]:
+        return ()
+
+
+@FREEZING_SCHEDULES.register_module()
+class StepFreezing(FreezingSchedule):
+    """Every stage trains in every ``rho``-th epoch from epoch 0, none in the others.
+
+    The step freezing scheduler of "Dynamic Backbone Freezing" (arXiv 2407.15143): the backbone
+    trains iff ``rho`` is finite and ``epoch % rho == 0``. ``rho=1`` is full fine-tuning and
+    ``rho='inf'`` a frozen backbone.
+
+    Args:
+        rho: The period, a positive integer, or infinity (the string ``'inf'`` where the value
+            goes through a config file: a dumped float inf does not load again).
+        by_epoch: Count epochs (the paper) or iterations.
+
+    Raises:
+        ValueError: If ``rho`` is anything else.
+    """
+
+    def __init__(self, rho: Union[int, float, str], by_epoch: bool = True) -> None:
+        super().__init__(by_epoch)
+        if isinstance(rho, str) and rho.strip().lower() == 'inf':
+            rho = math.inf
+        if rho != math.inf:
+            _require_integer('rho', rho, 1, "a positive integer, or 'inf' for a frozen backbone")
+        self.rho = rho
+
+    def select(self, time: int, stages: Stages) -> Sequence[str]:
+        return stages if self.rho != math.inf and time % self.rho == 0 else ()
+
+
+@FREEZING_SCHEDULES.register_module()
+class MilestoneFreezing(FreezingSchedule):
+    """Every stage trains in exactly the listed epochs, none in the others.
+
+    The second scheduler in the DBF authors' code, an explicit list of epochs to train in.
+
+    Args:
+        train_epochs: The epochs in which to train, from 0, strictly increasing.
+        by_epoch: Whether the list counts epochs (default) or iterations.
+
+    Raises:
+        ValueError: If the list is empty, unsorted, or holds anything but integers from 0.
+    """
+
+    def __init__(self, train_epochs: Sequence[int], by_epoch: bool = True) -> None:
+        super().__init__(by_epoch)
+        allowed = 'a non-empty, strictly increasing list of integers from 0'
+        if isinstance(train_epochs, (str, bytes, Mapping)) or not hasattr(train_epochs, '__iter__'):
+            raise ValueError(f'train_epochs must be {allowed}, got {train_epochs!r}')
+        train_epochs = list(train_epochs)
+        if not train_epochs:
+            raise ValueError(
+                f'train_epochs must be {allowed}, got []; for a backbone that never trains use '
+                "schedule=dict(type='FrozenBackbone')"
+            )
+        for value in train_epochs:
+            _require_integer('every item of train_epochs', value, 0, 'an integer from 0')
+        if any(a >= b for a, b in zip(train_epochs, train_epochs[1:])):
+            raise ValueError(f'train_epochs must be {allowed}, got {train_epochs!r}')
+        self.train_epochs = train_epochs
+        self._times = frozenset(train_epochs)
+
+    def select(self, time: int, stages: Stages) -> Sequence[str]:
+        return stages if time in self._times else ()
+
+    def milestones_past(self, end: int) -> Sequence[int]:
+        return [t for t in self.train_epochs if t >= end]
+
+
+@FREEZING_SCHEDULES.register_module()
+class ProbeThenFinetune(FreezingSchedule):
+    """Nothing trains before epoch ``probe``, everything from then on.
+
+    Decoder probing then fine-tuning (DP-FT) of "Mind the Backbone" (arXiv 2303.14744) in one run.
+
+    Args:
+        probe: Number of probing epochs, from 0.
+        by_epoch: Count epochs or iterations.
+
+    Raises:
+        ValueError: If ``probe`` is not an integer from 0.
+    """
+
+    def __init__(self, probe: int, by_epoch: bool = True) -> None:
+        super().__init__(by_epoch)
+        self.probe = _require_integer('probe', probe, 0, 'an integer from 0')
+
+    def select(self, time: int, stages: Stages) -> Sequence[str]:
+        return stages if time >= self.probe else ()
+
+    def milestones_past(self, end: int) -> Sequence[int]:
+        return [self.probe] if self.probe >= end else []
+
+
+@FREEZING_SCHEDULES.register_module()
+class GradualUnfreezing(FreezingSchedule):
+    """Nothing trains before epoch ``start``; then the deepest stage, then one more at a time.
+
+    Every ``every`` epochs the next stage towards the input joins.
+
+    Args:
+        start: The epoch at which the deepest stage begins to train, from 0.
+        every: Epochs between one stage and the next, from 1.
+        by_epoch: Count epochs or iterations.
+
+    Raises:
+        ValueError: If ``start`` is not an integer from 0 or ``every`` not one from 1.
+    """
+
+    def __init__(self, start: int, every: int, by_epoch: bool = True) -> None:
+        super().__init__(by_epoch)
+        self.start = _require_integer('start', start, 0, 'an integer from 0')
+        self.every = _require_integer('every', every, 1, 'a positive integer')
+
+    def select(self, time: int, stages: Stages) -> Sequence[str]:
+        count = 0 if time < self.start else (time - self.start) // self.every + 1
+        return stages[max(len(stages) - count, 0) :]
+
+    def milestones_past(self, end: int) -> Sequence[int]:
+        return [self.start] if self.start >= end else []
+
+
+def _require_integer(name: str, value: Any, least: int, allowed: str) -> int:
+    # bool is an Integral in Python, but rho=True is a mistake and not rho=1.
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f'{name} must be {allowed}, got {value!r}')
+    return int(value)
+
+
+def build_schedule(schedule: Union[FreezingSchedule, Mapping[str, Any]]) -> FreezingSchedule:
+    """Makes a schedule from a config.
+
+    mmengine's own builder is not used: under a default scope such as ``mmrotate`` it warns that
+    this registry has no node there.
+
+    Args:
+        schedule: A dict with ``type`` (a name in ``FREEZING_SCHEDULES`` or a class) and its
+            arguments, or a ready object with a method ``trainable``.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: If the type is unknown, or an argument unknown, missing or wrong.
+    """
+    if not isinstance(schedule, Mapping):
+        if not isinstance(schedule, type) and hasattr(schedule, 'trainable'):
+            return _adopt(schedule)
+        raise ValueError(
+            "schedule must be a dict such as dict(type='StepFreezing', rho=10), got "
+            f'{schedule!r}; known types: {_known()}'
+        )
+    arguments = dict(schedule)
+    kind = arguments.pop('type', None)
+    if isinstance(kind, str):
+        found = FREEZING_SCHEDULES.get(kind)
+        if found is None:
+            near = difflib.get_close_matches(kind, FREEZING_SCHEDULES.module_dict, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else '.'
+            raise ValueError(f'unknown schedule type {kind!r}{hint} Known types: {_known()}')
+        kind = found
+    if not isinstance(kind, type):
+        raise ValueError(f'schedule type must be one of {_known()}, got {kind!r}')
+    try:
+        inspect.signature(kind).bind(**arguments)
+    except TypeError as error:
+        wanted = inspect.signature(kind)
+        raise ValueError(f'schedule {kind.__name__}{wanted}: {error}, got {arguments!r}') from None
+    return _adopt(kind(**arguments))
+
+
+def _adopt(schedule: Any) -> FreezingSchedule:
+    return schedule if isinstance(schedule, FreezingSchedule) else _Adopted(schedule)
+
+
+class _Adopted(FreezingSchedule):
+    """An object with a method ``trainable`` that does not derive from the base class."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(getattr(inner, 'by_epoch', True))
+        self.inner = inner
+
+    def trainable(self, epoch: int, iteration: int, stages: Stages) -> FrozenSet[str]:
+        return frozenset(self.inner.trainable(epoch, iteration, stages))
+
+    def __repr__(self) -> str:
+        return repr(self.inner)
+
+
+def _known() -> str:
+    return ', '.join(sorted(FREEZING_SCHEDULES.module_dict))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A span in which the same stages train.
+
+    Attributes:
+        start: First epoch (or iteration) of the span.
+        end: One past its last.
+        trainable: The stages that train.
+    """
+
+    start: int
+    end: int
+    trainable: FrozenSet[str]
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+def phases(schedule: FreezingSchedule, stages: Stages, end: int) -> Iterator[Phase]:
+    """Divides a run into phases.
+
+    Args:
+        schedule: The schedule.
+        stages: Stage names, ordered from input to output.
+        end: Length of the run, in the schedule's unit.
+
+    Yields:
+        The phases in order; together they cover ``0 .. end - 1``.
+    """
+    start, current = 0, None
+    for time in range(end):
+        trainable = schedule.trainable(time, time, stages)
+        if trainable != current:
+            if current is not None:
+                yield Phase(start, time, current)
+            start, current = time, trainable
+    if current is not None:
+        yield Phase(start, end, current)

@@ -1,0 +1,5 @@
+"""MMEngine hooks: thin adapters that decide when; the mathematics is in the other packages."""
+
+from .freezing_scheduler_hook import FreezingSchedulerHook
+
+__all__ = ['FreezingSchedulerHook']

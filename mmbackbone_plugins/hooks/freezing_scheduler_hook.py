@@ -1,0 +1,202 @@
+"""The hook that trains parts of a model in some epochs only."""
+
+from typing import FrozenSet, List, Optional, Sequence, Union
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from torch.nn.parallel import DistributedDataParallel
+
+from ..freezing.ddp import rebuild, unwrap
+from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
+from ..freezing.schedules import Phase, build_schedule, phases
+from ..stages import StageMap
+from . import preflight
+
+RESETS = ('none', 'momentum', 'all')
+
+
+@HOOKS.register_module()
+class FreezingSchedulerHook(Hook):
+    """Freezes and unfreezes a part of the model, the backbone by default, on a schedule.
+
+    What trains is a function of the epoch and iteration alone and is worked out anew at every
+    boundary, so a resumed run takes up the phase it was in. The optimizer keeps all parameters for
+    the whole run; frozen ones have no gradient, so it leaves them and its state of them alone.
+
+    In a frozen epoch the frozen stages build no graph and hold no activations. Under
+    ``DistributedDataParallel`` the wrapper is rebuilt at a change of phase, so that only the
+    gradients of what trains are communicated; ``find_unused_parameters`` is not needed.
+
+    What the target keeps frozen by itself (``frozen_stages`` of MMDetection's backbones) stays
+    frozen in every phase; ``frozen_stages=-1`` in the config says otherwise. An ``EMAHook`` copy
+    goes on approaching the live model while that is frozen.
+
+    Source: freezing scheduler of "Dynamic Backbone Freezing", arXiv 2407.15143. There the outputs
+    are detached and norm and dropout layers left in train mode (``frozen_mode='train'`` keeps
+    the modes so); turning ``requires_grad`` off is our reading, with equal gradients elsewhere.
+
+    Args:
+        schedule: Config of a schedule in ``FREEZING_SCHEDULES``, e.g.
+            ``dict(type='StepFreezing', rho=10)``.
+        target: Dotted path of the module to rule over, or a list of paths.
+        frozen_mode: ``'eval'``: frozen stages are in eval mode, norm and drop layers included.
+            ``'norm_eval'``: only their norm layers are. ``'train'``: modes are untouched.
+        reset_optimizer_state: What the optimizer forgets of stages that begin to train again:
+            ``'none'``, ``'momentum'`` (first moments) or ``'all'``.
+        freeze_blocks: Whether the schedule rules over added blocks (SE, adapters) as well. By
+            default they train and stay in train mode in every phase.
+
+    Raises:
+        ValueError: If an argument is not one of the above; in ``before_train``, before the first
+            step, if the run has any conflict with the schedule, all of them in one message.
+
+    Example:
+        >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
+        >>> custom_hooks = [
+        ...     dict(type='FreezingSchedulerHook', schedule=dict(type='StepFreezing', rho=10))
+        ... ]
+    """
+
+    # Before the hooks that read what trains; after RuntimeInfoHook, which sets epoch and iter.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self,
+        schedule: dict,
+        target: Union[str, Sequence[str]] = 'backbone',
+        frozen_mode: str = 'eval',
+        reset_optimizer_state: str = 'none',
+        freeze_blocks: bool = False,
+    ) -> None:
+        self.schedule = build_schedule(schedule)
+        self.target = _check_target(target)
+        self.frozen_mode = _check_choice('frozen_mode', frozen_mode, FROZEN_MODES)
+        self.reset = _check_choice('reset_optimizer_state', reset_optimizer_state, RESETS)
+        self.freeze_blocks = _check_choice('freeze_blocks', freeze_blocks, (False, True))
+        self.freezer: Optional[Freezer] = None
+        self._time: Optional[int] = None
+
+    # -- when ------------------------------------------------------------------------------------
+
+    def before_train(self, runner) -> None:
+        """Checks the run, freezes what the first (or resumed) epoch freezes, and says so."""
+        _raise_if(preflight.check_strategy(runner) + preflight.check_loop(runner, self.schedule))
+        model = unwrap(runner.model)
+        # Some backbones (Swin) freeze their own stages only here; the loop calls it next anyway.
+        runner.model.train()
+        stage_map = StageMap.of(model, self.target)
+        self._refuse_second_ruler(runner, stage_map)
+        self.freezer = Freezer(model, stage_map, self.frozen_mode)
+        self._ruled = [s for s in stage_map.names if self.freeze_blocks or not stage_map[s].is_block]
+        self._free = frozenset(stage_map.names) - frozenset(self._ruled)
+        end = runner.max_epochs if self.schedule.by_epoch else runner.max_iters
+        plan = [
+            Phase(p.start, p.end, p.trainable | self._free)
+            for p in phases(self.schedule, self._ruled, end)
+        ]
+        _raise_if(
+            preflight.check_compile(runner, plan)
+            + preflight.check_optimizer(runner, model, self.freezer, plan)
+            + preflight.check_something_trains(runner, model, self.freezer, plan)
+        )
+        for warning in preflight.warn_plan(runner, self.schedule, self.freezer, plan):
+            print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=30)
+        self._time = None
+        self._update(runner)
+        status = self.freezer.status()
+        print_log(
+            f'FreezingSchedulerHook: {self.schedule!r} on {self.target!r}\n{status.table()}',
+            logger='current',
+        )
+
+    def before_train_epoch(self, runner) -> None:
+        """Changes the phase at an epoch's beginning."""
+        self._update(runner)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Changes the phase of a schedule by iteration, and puts modes where they stay.
+
+        The loops call ``model.train()`` after ``before_train_epoch`` (by epoch) or before every
+        iteration (by iteration), so this is the first place where a mode is not undone.
+        """
+        if not self.schedule.by_epoch and self._update(runner):
+            runner.model.train()  # stages that begin to train take the modes the model gives them
+        self.freezer.apply_modes()
+
+    def after_train(self, runner) -> None:
+        """Leaves the model as it was found: ``requires_grad`` and modes."""
+        self.freezer.restore()
+
+    # -- what ------------------------------------------------------------------------------------
+
+    def trainable(self, epoch: int, iteration: int) -> FrozenSet[str]:
+        """The stages that train at a time, blocks included."""
+        return self.schedule.trainable(epoch, iteration, self._ruled) | self._free
+
+    def _update(self, runner) -> bool:
+        """Applies the state of this time; returns whether the set of trained stages changed."""
+        time = runner.epoch if self.schedule.by_epoch else runner.iter
+        if time == self._time:
+            return False
+        starting, self._time = self._time is None, time
+        trainable = self.trainable(runner.epoch, runner.iter)
+        if not starting and trainable == self.freezer.trainable:
+            return False
+        changed = self.freezer.apply(trainable)
+        # At the start always: the wrapper was built before the model's own freezing was settled.
+        if (starting or changed) and isinstance(runner.model, DistributedDataParallel):
+            runner.model = rebuild(runner.model)
+        self._reset_state(runner, time, trainable)
+        self._report(runner, self.freezer.status())
+        return True
+
+    def _reset_state(self, runner, time: int, trainable: FrozenSet[str]) -> None:
+        if self.reset == 'none' or time == 0:
+            return
+        # The phase before is asked of the schedule, not remembered: a resumed run resets alike.
+        before = self.schedule.trainable(time - 1, time - 1, self._ruled) | self._free
+        parameters = self.freezer.parameters_of(trainable - before)
+        optimizers = [wrapper.optimizer for _, wrapper in preflight.optim_wrappers(runner)]
+        reset_optimizer_state(optimizers, parameters, self.reset)
+
+    def _report(self, runner, status: FreezeStatus) -> None:
+        stages = preflight.describe(self.freezer.trainable, self.freezer.stage_map.names)
+        print_log(
+            f'FreezingSchedulerHook: epoch {runner.epoch + 1}, iteration {runner.iter}: stages '
+            f'of {self.target!r} that train: {stages}; {status.trainable_parameters:,} of '
+            f'{status.parameters:,} parameters train ({status.ratio:.1%})',
+            logger='current',
+        )
+        # A scalar keeps its last value in every later line of the log, so once a phase is enough.
+        training = sum(s.trainable_parameters > 0 for s in status.stages)
+        runner.message_hub.update_scalar('train/freezing/trainable_stages', training)
+        runner.message_hub.update_scalar('train/freezing/trainable_ratio', status.ratio)
+
+    def _refuse_second_ruler(self, runner, stage_map: StageMap) -> None:
+        for hook in runner.hooks:
+            if hook is not self and isinstance(hook, FreezingSchedulerHook):
+                raise ValueError(
+                    f'custom_hooks: there are two FreezingSchedulerHooks, with targets '
+                    f'{self.target!r} and {hook.target!r}; use one hook with a list of targets'
+                )
+
+
+def _check_choice(name: str, value, allowed: Sequence):
+    if not any(value is a or (isinstance(value, str) and value == a) for a in allowed):
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r}')
+    return value
+
+
+def _check_target(target) -> Union[str, List[str]]:
+    targets = [target] if isinstance(target, str) else target
+    if not isinstance(targets, (list, tuple)) or not all(isinstance(t, str) for t in targets):
+        raise ValueError(
+            f"target must be a dotted path such as 'backbone' or a list of them, got {target!r}"
+        )
+    return target if isinstance(target, str) else list(target)
+
+
+def _raise_if(errors: List[str]) -> None:
+    if errors:
+        raise ValueError('FreezingSchedulerHook: ' + '\n'.join(errors))

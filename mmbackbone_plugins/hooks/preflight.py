@@ -1,0 +1,149 @@
+"""What could go wrong in a run with a freezing schedule, found before its first step.
+
+Each check returns sentences that name the setting, its value and what is allowed; the hook raises
+them together as one error, or logs them as warnings where the run is right all the same.
+"""
+
+from typing import Collection, Iterator, List, Sequence, Tuple
+
+from mmengine.hooks import SyncBuffersHook
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.runner import IterBasedTrainLoop
+from torch import nn
+
+from ..freezing.ddp import wrapper_conflict
+from ..freezing.freezer import Freezer
+from ..freezing.schedules import FreezingSchedule, Phase
+
+
+def optim_wrappers(runner) -> List[Tuple[str, OptimWrapper]]:
+    """The optimizer wrappers of a runner with their names; one without a name is ``''``."""
+    wrapper = runner.optim_wrapper
+    return list(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]
+
+
+def check_strategy(runner) -> List[str]:
+    """Runners and wrappers that cannot follow a changing set of trainable parameters."""
+    if hasattr(runner, 'strategy'):
+        # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
+        return [
+            f'runner: {type(runner).__name__} with strategy={type(runner.strategy).__name__} is '
+            'not supported; use runner_type="Runner" (one process or DistributedDataParallel)'
+        ]
+    conflict = wrapper_conflict(runner.model)
+    return [conflict] if conflict else []
+
+
+def check_loop(runner, schedule: FreezingSchedule) -> List[str]:
+    """A schedule by epoch in a loop that never advances ``runner.epoch``."""
+    if schedule.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+        return [
+            f'schedule: {schedule!r} counts epochs, but {type(runner.train_loop).__name__} never '
+            'advances the epoch; add by_epoch=False to the schedule and count iterations'
+        ]
+    return []
+
+
+def check_compile(runner, plan: Sequence[Phase]) -> List[str]:
+    """A compiled step whose graph would be stale after a change of phase."""
+    compiled = runner.cfg.get('compile', None)
+    if compiled in (None, False) or len(plan) < 2:
+        return []
+    return [
+        f'compile={compiled!r}: the compiled step is made for one set of trainable parameters; '
+        'a schedule with several phases needs compile=False'
+    ]
+
+
+def check_optimizer(runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]) -> List[str]:
+    """Parameters that will train but that no optimizer holds."""
+    wrappers = optim_wrappers(runner)
+    held = {
+        id(p) for _, w in wrappers for group in w.optimizer.param_groups for p in group['params']
+    }
+    wanted = frozenset().union(*(phase.trainable for phase in plan))
+    ever = {id(p) for p in freezer.parameters_of(wanted)}
+    missing = [n for n, p in model.named_parameters() if id(p) in ever and id(p) not in held]
+    if not missing:
+        return []
+    first = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+    return [
+        f'optim_wrapper: {len(missing)} parameters that the schedule will train are in no '
+        f'optimizer ({first}); build the optimizer while they require a gradient, and check '
+        'paramwise_cfg and custom constructors'
+    ]
+
+
+def check_something_trains(
+    runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]
+) -> List[str]:
+    """Phases without any parameter to train, in the model or under one AMP optimizer."""
+    ruled = {id(p) for p in freezer.parameters_of(freezer.stage_map.names)}
+    rest = {id(p) for p in model.parameters() if p.requires_grad and id(p) not in ruled}
+    errors = []
+    for phase in {p.trainable: p for p in reversed(plan)}.values():  # each set once
+        training = rest | {id(p) for p in freezer.parameters_of(phase.trainable)}
+        if not training:
+            errors.append(
+                f'schedule: nothing trains from {phase.start} to {phase.end - 1}; every parameter '
+                'outside the target is frozen too. Leave at least the head trainable'
+            )
+            break
+        for name, wrapper in optim_wrappers(runner):
+            # torch's GradScaler.step refuses an optimizer without a single gradient.
+            params = [p for group in wrapper.optimizer.param_groups for p in group['params']]
+            if isinstance(wrapper, AmpOptimWrapper) and not any(id(p) in training for p in params):
+                errors.append(
+                    f'optim_wrapper.{name}: none of its parameters trains from {phase.start} to '
+                    f'{phase.end - 1}, and a loss scaler cannot step without gradients; use '
+                    'OptimWrapper for it, or put it into one optimizer with what trains'
+                )
+                return errors
+    return errors
+
+
+def warn_plan(
+    runner, schedule: FreezingSchedule, freezer: Freezer, plan: Sequence[Phase]
+) -> Iterator[str]:
+    """Settings under which the run is right, but maybe not what was meant."""
+    end = plan[-1].end if plan else 0
+    wanted = frozenset().union(*(phase.trainable for phase in plan))
+    if wanted and not freezer.parameters_of(wanted):
+        yield (
+            f'schedule: {schedule!r} trains nothing in any phase, because the target keeps all of '
+            'its stages frozen by itself (frozen_stages?), and that holds in every phase; set '
+            'frozen_stages=-1 in the config to let the schedule decide'
+        )
+    past = schedule.milestones_past(end)
+    if past:
+        yield (
+            f'schedule: {schedule!r} names {list(past)}, which this run of {end} '
+            f'{"epochs" if schedule.by_epoch else "iterations"} never reaches'
+        )
+    if any(isinstance(hook, SyncBuffersHook) for hook in runner.hooks):
+        yield (
+            'custom_hooks: SyncBuffersHook averages all buffers over the ranks, those of a frozen '
+            'backbone too, whose last bits may change'
+        )
+    yield from _warn_accumulation(runner, schedule, plan)
+
+
+def _warn_accumulation(runner, schedule, plan: Sequence[Phase]) -> Iterator[str]:
+    counts = max(w._accumulative_counts for _, w in optim_wrappers(runner))
+    length = len(runner.train_dataloader) if schedule.by_epoch else 1
+    cut = [p.start for p in plan[1:] if p.start * length % counts]
+    if counts > 1 and cut:
+        yield (
+            f'optim_wrapper.accumulative_counts={counts} does not divide '
+            f'{"the epoch of " + str(length) + " iterations" if schedule.by_epoch else "the phases"}'
+            f': at the change of phase at {schedule.unit} {cut[0]} the target loses the gradients '
+            'of the window that the change cuts; everything else keeps them'
+        )
+
+
+def describe(stages: Collection[str], names: Sequence[str]) -> str:
+    """The stages that train, in order, as people say it."""
+    chosen = [name for name in names if name in stages]
+    if not chosen:
+        return 'none'
+    return 'all' if len(chosen) == len(names) else ', '.join(chosen)

@@ -1,0 +1,145 @@
+"""What the command line tools share: reading a config, checking its data, starting processes."""
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+def load_config(
+    path: str,
+    cfg_options: Optional[Dict[str, Any]] = None,
+    work_dir: Optional[str] = None,
+    launcher: str = 'none',
+) -> Config:
+    """Reads a config as the tools do.
+
+    Args:
+        path: The config file.
+        cfg_options: Values that override the file's, by dotted key.
+        work_dir: Work dir; default is the config's own, else ``work_dirs/<name of the file>``.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'config {path!r} does not exist')
+    register_modules()
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir', None) is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(path).stem)
+    return cfg
+
+
+def register_modules() -> None:
+    """Registers what mmdet and mmrotate define, whichever of them is installed."""
+    import importlib
+
+    for package in ('mmdet', 'mmrotate'):
+        try:
+            utils = importlib.import_module(f'{package}.utils')
+        except ModuleNotFoundError as error:
+            if error.name != package:
+                raise
+        else:
+            utils.register_all_modules(init_default_scope=False)
+    # After the scopes exist, so that root names resolve from them.
+    importlib.import_module('mmbackbone_plugins')
+
+
+def start_processes(cfg: Config) -> None:
+    """Joins a process group on a machine without a GPU, before mmengine does.
+
+    mmengine's launcher calls ``torch.cuda.set_device`` and wraps the model with
+    ``device_ids=[LOCAL_RANK]``; both fail on a CPU. A process group that exists already is
+    respected, so gloo ranks come first and the wrapper gets no device.
+
+    Args:
+        cfg: The config; ``model_wrapper_cfg`` is set in place where it is needed.
+    """
+    if cfg.get('launcher', 'none') != 'pytorch' or torch.cuda.is_available():
+        return
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    if missing:
+        raise RuntimeError(
+            f"launcher='pytorch' needs the environment of torchrun ({', '.join(missing)} not "
+            'set); start with: torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch'
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    if cfg.get('model_wrapper_cfg', None) is None:
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner that a config asks for."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def check_data(cfg: Config, loaders: Tuple[str, ...] = ('train_dataloader', 'val_dataloader')):
+    """Looks for the files of a config's datasets before anything is built.
+
+    Args:
+        cfg: The config.
+        loaders: Names of the data loaders to check.
+
+    Raises:
+        FileNotFoundError: If a path is missing; the message names all of them, the setting that
+            holds them, and how to get or draw the data.
+    """
+    missing: List[str] = []
+    for loader in loaders:
+        for where, dataset in _datasets(cfg.get(loader), loader):
+            missing += [f'  {where}.{key}: {p}' for key, p in _paths(dataset) if not p.exists()]
+    if missing:
+        raise FileNotFoundError(
+            'data of this config is missing:\n' + '\n'.join(sorted(set(missing))) + '\n'
+            'DOTA: https://captain-whu.github.io/DOTA, then split it with '
+            'tools/data/dota/split/img_split.py of MMRotate. DIOR-R: '
+            'https://gcheng-nwpu.github.io. Or draw a small set in the same layout:\n'
+            '  python tools/make_toy_data.py --help\n'
+            'and point data_root of the datasets there with --cfg-options.'
+        )
+
+
+def _datasets(node: Any, where: str) -> Iterator[Tuple[str, Dict[str, Any]]]:
+    if not isinstance(node, dict):
+        return
+    for key in ('dataset', 'datasets'):
+        inner = node.get(key)
+        for i, item in enumerate(inner if isinstance(inner, (list, tuple)) else [inner]):
+            if isinstance(item, dict):
+                name = f'{where}.{key}' + (f'.{i}' if isinstance(inner, (list, tuple)) else '')
+                if 'dataset' in item or 'datasets' in item:
+                    yield from _datasets(item, name)
+                else:
+                    yield name, item
+
+
+def _paths(dataset: Dict[str, Any]) -> Iterator[Tuple[str, Path]]:
+    root = Path(dataset.get('data_root') or '')
+    if '://' in str(dataset.get('data_root')):
+        return
+    if not root.exists():
+        yield 'data_root', root
+        return
+    if dataset.get('ann_file'):
+        yield 'ann_file', root / dataset['ann_file']
+    for key, prefix in (dataset.get('data_prefix') or {}).items():
+        if prefix:
+            yield f'data_prefix.{key}', root / prefix
