@@ -1,6 +1,6 @@
 """Test a checkpoint: as MMDetection's and MMRotate's test.py, and in several CPU processes too.
 
-    python tools/test.py CONFIG CHECKPOINT [--show-dir FOLDER]
+python tools/test.py CONFIG CHECKPOINT [--show-dir FOLDER]
 """
 
 import argparse
@@ -26,9 +26,7 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         help='override settings of the config, as key=value with dotted keys',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):

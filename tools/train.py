@@ -1,7 +1,7 @@
 """Train a detector: as MMDetection's and MMRotate's train.py, and in several CPU processes too.
 
-    python tools/train.py CONFIG
-    torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch
+python tools/train.py CONFIG
+torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch
 """
 
 import argparse
@@ -33,9 +33,7 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         help='override settings of the config, as key=value with dotted keys',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch passes it; torchrun sets the environment variable instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()

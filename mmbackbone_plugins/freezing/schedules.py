@@ -25,7 +25,12 @@ class FreezingSchedule:
 
     Args:
         by_epoch: The unit in which the schedule counts: epochs, or iterations when False.
+
+    Attributes:
+        constant: Whether the time does not matter, so that any loop will do.
     """
+
+    constant = False
 
     def __init__(self, by_epoch: bool = True) -> None:
         if not isinstance(by_epoch, bool):
@@ -67,6 +72,8 @@ class FreezingSchedule:
 class FullTraining(FreezingSchedule):
     """Every stage trains, always: ordinary full fine-tuning."""
 
+    constant = True
+
     def __init__(self) -> None:
         super().__init__()
 
@@ -77,6 +84,8 @@ class FullTraining(FreezingSchedule):
 @FREEZING_SCHEDULES.register_module()
 class FrozenBackbone(FreezingSchedule):
     """No stage ever trains, as in "Proper Reuse" (arXiv 2204.00484)."""
+
+    constant = True
 
     def __init__(self) -> None:
         super().__init__()

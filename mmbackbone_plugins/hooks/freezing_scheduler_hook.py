@@ -88,7 +88,9 @@ class FreezingSchedulerHook(Hook):
         stage_map = StageMap.of(model, self.target)
         self._refuse_second_ruler(runner, stage_map)
         self.freezer = Freezer(model, stage_map, self.frozen_mode)
-        self._ruled = [s for s in stage_map.names if self.freeze_blocks or not stage_map[s].is_block]
+        self._ruled = [
+            s for s in stage_map.names if self.freeze_blocks or not stage_map[s].is_block
+        ]
         self._free = frozenset(stage_map.names) - frozenset(self._ruled)
         end = runner.max_epochs if self.schedule.by_epoch else runner.max_iters
         plan = [

@@ -36,7 +36,8 @@ def check_strategy(runner) -> List[str]:
 
 def check_loop(runner, schedule: FreezingSchedule) -> List[str]:
     """A schedule by epoch in a loop that never advances ``runner.epoch``."""
-    if schedule.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+    counts = schedule.by_epoch and not schedule.constant
+    if counts and isinstance(runner.train_loop, IterBasedTrainLoop):
         return [
             f'schedule: {schedule!r} counts epochs, but {type(runner.train_loop).__name__} never '
             'advances the epoch; add by_epoch=False to the schedule and count iterations'

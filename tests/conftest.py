@@ -1,0 +1,24 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+# Tests import the rig by name, also in processes that they start.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """One thread: detectors this small lose by more, and sums are the same on every machine."""
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Folder of the real samples, a sibling of the checkout where there is one."""
+    folder = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip(f'real samples are not here: {folder}')
+    return folder

@@ -1,0 +1,379 @@
+"""Builds small real detectors and runs for the tests.
+
+Data are drawn in memory: the tests in here are about training, not about files. Everything is a
+function of its arguments, so that two runs with equal arguments are equal bit for bit.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from torch.utils.data import Dataset
+
+from mmbackbone_plugins.launch import register_modules
+
+CLASSES = ('plane', 'ship')
+
+
+@DATASETS.register_module(force=True)
+class DrawnScenes(Dataset):
+    """Noise with bright boxes; horizontal for mmdet's detectors, rotated for mmrotate's."""
+
+    metainfo = dict(classes=CLASSES)
+
+    def __init__(self, length: int = 8, size: int = 64, rotated: bool = False) -> None:
+        self.length, self.size, self.rotated = length, size, rotated
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        from mmdet.structures import DetDataSample
+
+        g = torch.Generator().manual_seed(index)
+        image = torch.randint(0, 90, (3, self.size, self.size), generator=g, dtype=torch.uint8)
+        corner = torch.randint(4, self.size // 2, (2, 2), generator=g).float()
+        extent = torch.randint(12, self.size // 2 - 4, (2, 2), generator=g).float()
+        labels = torch.randint(0, 2, (2,), generator=g)
+        boxes = torch.cat([corner, corner + extent], dim=1)
+        for (x1, y1, x2, y2), label in zip(boxes.int().tolist(), labels.tolist()):
+            image[label, y1:y2, x1:x2] += 120
+        if self.rotated:
+            from mmrotate.structures import RotatedBoxes
+
+            angle = torch.rand(2, 1, generator=g) - 0.5
+            boxes = RotatedBoxes(torch.cat([corner + extent / 2, extent, angle], dim=1))
+        sample = DetDataSample(
+            metainfo=dict(
+                img_id=index,
+                img_shape=(self.size, self.size),
+                ori_shape=(self.size, self.size),
+                pad_shape=(self.size, self.size),
+                batch_input_shape=(self.size, self.size),
+                scale_factor=(1.0, 1.0),
+            )
+        )
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
+        sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=labels[:0])
+        return dict(inputs=image, data_samples=sample)
+
+
+@HOOKS.register_module(force=True)
+class Recorder(Hook):
+    """Keeps what the tests look at; runs after the hooks under test."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, kill_at: Optional[int] = None) -> None:
+        self.kill_at = kill_at
+        self.states: List[Dict[str, torch.Tensor]] = []  # at the start, then after each epoch
+        self.per_iter: List[Dict[str, torch.Tensor]] = []
+        self.trains: List[frozenset] = []  # per iteration, names of parameters
+        self.in_eval: List[frozenset] = []  # per iteration, names of modules
+        self.losses: List[float] = []
+
+    @staticmethod
+    def state(runner) -> Dict[str, torch.Tensor]:
+        return {k: v.detach().clone() for k, v in model_of(runner).state_dict().items()}
+
+    def before_train(self, runner) -> None:
+        self.states.append(self.state(runner))
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if self.kill_at is not None and runner.iter == self.kill_at:
+            os.kill(os.getpid(), 9)
+        model = model_of(runner)
+        self.trains.append(frozenset(n for n, p in model.named_parameters() if p.requires_grad))
+        self.in_eval.append(frozenset(n for n, m in model.named_modules() if not m.training))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.per_iter.append(self.state(runner))
+        self.losses.append(float(outputs['loss']))
+
+    def after_train_epoch(self, runner) -> None:
+        self.states.append(self.state(runner))
+
+
+@HOOKS.register_module(force=True)
+class Reseed(Hook):
+    """Random numbers become a function of the epoch; mmengine saves no state of them."""
+
+    def before_train_epoch(self, runner) -> None:
+        torch.manual_seed(runner.epoch)
+
+
+@HOOKS.register_module(force=True)
+class CommunicatedBytes(Hook):
+    """Counts what the distributed wrapper reduces, per iteration, through a hook of torch."""
+
+    priority = 'LOW'  # after the wrapper is built anew at the start; later ones must keep it
+
+    def __init__(self) -> None:
+        self.per_iter: List[int] = []
+
+    def before_train(self, runner) -> None:
+        runner.model.register_comm_hook(self, _count_and_reduce)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.per_iter.append(0)
+
+
+def _count_and_reduce(counter: CommunicatedBytes, bucket):
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+    counter.per_iter[-1] += bucket.buffer().nbytes
+    return allreduce_hook(None, bucket)
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class CpuAmpOptimWrapper(AmpOptimWrapper):
+    """mmengine's AMP wrapper, which refuses a machine without a GPU, with torch's CPU scaler."""
+
+    def __init__(self, loss_scale: float = 1024.0, **options: Any) -> None:
+        OptimWrapper.__init__(self, **options)
+        self._scale_update_param = None
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=loss_scale)
+        self.cast_dtype = torch.bfloat16
+
+
+@METRICS.register_module(force=True)
+class CountMetric(BaseMetric):
+    """Counts predictions: the cheapest validation there is."""
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results += [1] * len(data_samples)
+
+    def compute_metrics(self, results) -> Dict[str, float]:
+        return dict(count=float(len(results)))
+
+
+def model_of(runner) -> torch.nn.Module:
+    return getattr(runner.model, 'module', runner.model)
+
+
+def resnet(**options: Any) -> Dict[str, Any]:
+    """A ResNet-18 of mmdet with a quarter of the channels."""
+    norm = dict(type='BN', requires_grad=True)
+    return dict(
+        type='mmdet.ResNet', depth=18, base_channels=16, norm_cfg=norm, norm_eval=False, **options
+    )
+
+
+def swin(**options: Any) -> Dict[str, Any]:
+    return dict(
+        type='mmdet.SwinTransformer',
+        embed_dims=16,
+        depths=(1, 1, 2, 1),
+        num_heads=(1, 1, 2, 2),
+        window_size=4,
+        drop_path_rate=0.5,
+        **options,
+    )
+
+
+def convnext(**options: Any) -> Dict[str, Any]:
+    arch = dict(depths=[1, 1, 2, 1], channels=[16, 32, 64, 128])
+    return dict(
+        type='mmpretrain.ConvNeXt',
+        arch=arch,
+        out_indices=[0, 1, 2, 3],
+        drop_path_rate=0.5,
+        gap_before_final_norm=False,
+        **options,
+    )
+
+
+CHANNELS = [16, 32, 64, 128]
+
+
+def detector(kind: str = 'retinanet', backbone: Optional[dict] = None) -> Dict[str, Any]:
+    """A detector of the zoo's kind at a tenth of its size.
+
+    Args:
+        kind: ``'retinanet'``, ``'faster-rcnn'``, ``'rotated-retinanet'`` or ``'oriented-rcnn'``.
+        backbone: Config of a backbone with outputs of 16, 32, 64 and 128 channels.
+    """
+    register_modules()
+    package, path = _BASES[kind].split('::')
+    home = Path(import_module(package).__file__).parent / '.mim' / 'configs'
+    cfg = Config.fromfile(str(home / path)).model.to_dict()
+    if kind == 'rotated-retinanet':
+        cfg['bbox_head'].update(num_classes=2)
+    cfg['backbone'] = backbone or resnet()
+    if cfg['backbone']['type'].startswith('mmpretrain'):
+        import mmpretrain.models  # noqa: F401
+    cfg['neck'].update(in_channels=CHANNELS, out_channels=16)
+    if 'ResNet' not in cfg['backbone']['type']:
+        cfg['neck'].update(start_level=0)  # each output has a norm of its own, which must be used
+    for name in ('bbox_head', 'rpn_head'):
+        if name in cfg:
+            cfg[name].update(in_channels=16, feat_channels=16)
+    if 'bbox_head' in cfg:
+        cfg['bbox_head'].update(num_classes=2, stacked_convs=1)
+    if 'roi_head' in cfg:
+        roi = cfg['roi_head']
+        roi['bbox_roi_extractor'].update(out_channels=16)
+        roi['bbox_head'].update(in_channels=16, fc_out_channels=32, num_classes=2)
+    return cfg
+
+
+def build(model: Dict[str, Any]) -> torch.nn.Module:
+    """Builds a model outside a runner."""
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmrotate' if 'mmrotate' in str(model) else 'mmdet')
+    return MODELS.build(model)
+
+
+_BASES = {
+    'retinanet': 'mmdet::_base_/models/retinanet_r50_fpn.py',
+    'faster-rcnn': 'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
+    'rotated-retinanet': 'mmrotate::rotated_retinanet/rotated-retinanet-rbox-le90_r50_fpn_1x_dota.py',
+    'oriented-rcnn': 'mmrotate::oriented_rcnn/oriented-rcnn-le90_r50_fpn_1x_dota.py',
+}
+
+SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-3)
+ADAMW = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+
+
+def dbf(rho: Any = 2, **options: Any) -> Dict[str, Any]:
+    """Config of the hook under test, with a step schedule."""
+    by_epoch = options.pop('by_epoch', True)
+    schedule = dict(type='StepFreezing', rho=rho, by_epoch=by_epoch)
+    return dict(type='FreezingSchedulerHook', schedule=schedule, **options)
+
+
+def runner(
+    work_dir: Any,
+    hooks: Optional[List[dict]] = None,
+    model: Optional[dict] = None,
+    epochs: int = 4,
+    iters: Optional[int] = None,
+    optimizer: Optional[dict] = None,
+    wrapper: Optional[dict] = None,
+    length: int = 8,
+    batch: int = 2,
+    size: int = 64,
+    seed: int = 0,
+    shuffle: bool = False,
+    validate: bool = False,
+    kill_at: Optional[int] = None,
+    **options: Any,
+) -> Runner:
+    """An mmengine runner over drawn scenes; ``iters`` makes the loop iteration-based."""
+    model = model or detector()
+    rotated = 'mmrotate' in str(model) or 'RBox' in str(model) or 'Rotated' in str(model)
+    loop = (
+        dict(type='IterBasedTrainLoop', max_iters=iters)
+        if iters
+        else dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+    )
+    sampler = (
+        dict(type='InfiniteSampler', shuffle=shuffle)
+        if iters
+        else dict(type='DefaultSampler', shuffle=shuffle)
+    )
+    optim_wrapper = dict(type='OptimWrapper', optimizer=optimizer or SGD)
+    optim_wrapper.update(wrapper or {})
+    keep = dict(type='CheckpointHook', interval=1, by_epoch=iters is None)
+    settings: Dict[str, Any] = dict(
+        model=model,
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            batch_size=batch,
+            num_workers=0,
+            sampler=sampler,
+            collate_fn=dict(type='pseudo_collate'),
+            dataset=dict(type='DrawnScenes', length=length, size=size, rotated=rotated),
+        ),
+        train_cfg=loop,
+        optim_wrapper=optim_wrapper,
+        default_hooks=dict(checkpoint=keep, logger=dict(type='LoggerHook', interval=1)),
+        custom_hooks=[*(hooks or []), dict(type='Recorder', kill_at=kill_at)],
+        default_scope='mmrotate' if rotated else 'mmdet',
+        randomness=dict(seed=seed),
+        log_level='WARNING',
+        experiment_name=f'test_{os.getpid()}_{next(_COUNTER)}',
+    )
+    if validate:
+        loader = dict(settings['train_dataloader'])
+        loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
+        settings.update(
+            val_dataloader=loader, val_cfg=dict(), val_evaluator=dict(type='CountMetric')
+        )
+    settings.update(options)
+    cfg = Config(settings)
+    return Runner.from_cfg(cfg)
+
+
+def _count():
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+_COUNTER = _count()
+
+
+def recorder(of: Runner) -> Recorder:
+    return next(h for h in of.hooks if isinstance(h, Recorder))
+
+
+def train(*args: Any, **options: Any) -> Recorder:
+    """Builds a runner, trains and returns what was recorded."""
+    built = runner(*args, **options)
+    built.train()
+    record = recorder(built)
+    # NaN differs from itself, so a diverged run would fail, or pass, for the wrong reason.
+    assert all(torch.isfinite(v.float()).all() for v in record.states[-1].values()), 'diverged'
+    return record
+
+
+def equal(a: Dict[str, torch.Tensor], b: Dict[str, torch.Tensor], prefix: str = '') -> List[str]:
+    """Names under a prefix whose tensors are not equal bit for bit."""
+    assert a.keys() == b.keys()
+    return [k for k in a if k.startswith(prefix) and not torch.equal(a[k], b[k])]
+
+
+def start(ranks: int = 1, **options: Any) -> List[subprocess.Popen]:
+    """Starts ``worker.py`` with the arguments of :func:`runner`, in one process per rank."""
+    path = Path(__file__).parent
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    started = []
+    for rank in range(ranks):
+        env = dict(os.environ, PYTHONPATH=f'{path.parent}{os.pathsep}{path}', OMP_NUM_THREADS='1')
+        if ranks > 1:
+            env.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
+            env.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+        command = [sys.executable, str(path / 'worker.py'), json.dumps(options, default=str)]
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        started.append(subprocess.Popen(command, env=env, **pipes))
+    return started
+
+
+def run(ranks: int = 1, returncode: int = 0, **options: Any) -> List[Dict[str, Any]]:
+    """Runs the worker to its end and returns what each rank recorded (nothing if killed)."""
+    workers = start(ranks, **options)
+    outputs = [w.communicate(timeout=500)[0] for w in workers]
+    for worker, output in zip(workers, outputs):
+        assert worker.returncode == returncode, output[-4000:]
+    if returncode:
+        return []
+    folder = Path(options['work_dir'])
+    return [torch.load(folder / f'record_{r}.pt', weights_only=False) for r in range(ranks)]

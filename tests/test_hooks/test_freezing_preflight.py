@@ -1,0 +1,217 @@
+"""Bad input: one clear error before the first step, or a warning where the run is still right."""
+
+from pathlib import Path
+
+import pytest
+import rig
+import torch
+from mmengine.runner import Runner
+from torch import nn
+
+from mmbackbone_plugins import FreezingSchedulerHook
+from mmbackbone_plugins.freezing.ddp import wrapper_conflict
+
+
+def hook(kind, **arguments):
+    return dict(type='FreezingSchedulerHook', schedule=dict(type=kind, **arguments))
+
+
+def error_of(tmp_path, *hooks, prepare=None, **options):
+    """The message of a run that must fail before it trains anything."""
+    built = rig.runner(tmp_path, hooks=list(hooks), **options)
+    if prepare:
+        prepare(built)
+    with pytest.raises(ValueError) as error:
+        built.train()
+    record = rig.recorder(built)
+    assert not record.per_iter and not record.trains
+    return str(error.value)
+
+
+def log_of(tmp_path, *hooks, **options):
+    rig.train(tmp_path, hooks=list(hooks), **options)
+    return next(Path(tmp_path).glob('*/*.log')).read_text()
+
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (dict(target=3), ['target', '3']),
+        (dict(target=['backbone', 1]), ['target', '1']),
+        (dict(frozen_mode='off'), ['frozen_mode', "'off'", "'norm_eval'"]),
+        (dict(reset_optimizer_state=True), ['reset_optimizer_state', 'True', "'momentum'"]),
+        (dict(freeze_blocks='no'), ['freeze_blocks', "'no'", 'False']),
+        (dict(schedule=dict(type='StepFreezing', rho=0)), ['rho', '0']),
+    ],
+)
+def test_arguments(arguments, words):
+    with pytest.raises(ValueError) as error:
+        FreezingSchedulerHook(**{'schedule': dict(type='FullTraining'), **arguments})
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_epochs_in_an_iteration_loop(tmp_path):
+    message = error_of(tmp_path, hook('StepFreezing', rho=2), iters=4)
+    assert 'IterBasedTrainLoop' in message and 'by_epoch=False' in message
+
+
+def test_full_training_counts_nothing_and_runs_in_any_loop(tmp_path):
+    for kind in ('FullTraining', 'FrozenBackbone'):
+        rig.train(tmp_path / kind, hooks=[hook(kind)], iters=2)
+
+
+def test_unknown_target(tmp_path):
+    message = error_of(tmp_path, rig.dbf(2, target='backbon'))
+    assert "'backbon'" in message and "'backbone'" in message
+
+
+def test_target_without_parameters(tmp_path):
+    assert 'no parameters' in error_of(tmp_path, rig.dbf(2, target='data_preprocessor'))
+
+
+def test_nothing_trains(tmp_path):
+    def freeze_the_rest(built):
+        for name, p in built.model.named_parameters():
+            p.requires_grad_(name.startswith('backbone.'))
+
+    message = error_of(tmp_path, rig.dbf(2), prepare=freeze_the_rest)
+    assert 'nothing trains from 1 to 1' in message
+
+
+def test_target_is_the_whole_model(tmp_path):
+    assert 'nothing trains' in error_of(
+        tmp_path, rig.dbf(2, target=['backbone', 'neck', 'bbox_head'])
+    )
+
+
+def test_parameters_missing_from_the_optimizer(tmp_path):
+    def build_without(built):
+        rest = [p for n, p in built.model.named_parameters() if not n.startswith('backbone.layer4')]
+        built.optim_wrapper = built.build_optim_wrapper(
+            dict(type='OptimWrapper', optimizer=torch.optim.SGD(rest, lr=0.1))
+        )
+
+    message = error_of(tmp_path, rig.dbf(2), prepare=build_without)
+    assert '15 parameters' in message and 'backbone.layer4.0.conv1.weight' in message
+
+
+def test_never_trained_parameters_may_be_missing_from_the_optimizer(tmp_path):
+    built = rig.runner(tmp_path, hooks=[hook('FrozenBackbone')], epochs=1)
+    rest = [p for n, p in built.model.named_parameters() if not n.startswith('backbone.')]
+    built.optim_wrapper = built.build_optim_wrapper(
+        dict(type='OptimWrapper', optimizer=torch.optim.SGD(rest, lr=0.1))
+    )
+    built.train()
+
+
+def test_two_hooks(tmp_path):
+    message = error_of(tmp_path, rig.dbf(2), rig.dbf(3, target='neck'))
+    assert 'two FreezingSchedulerHooks' in message and 'list of targets' in message
+
+
+def test_compile(tmp_path):
+    built = rig.runner(tmp_path, hooks=[rig.dbf(2)], epochs=2, compile=dict(backend='eager'))
+    with pytest.raises(ValueError, match='compile=.*compile=False'):
+        built.train()
+
+
+def test_flexible_runner(tmp_path):
+    """FSDP and DeepSpeed come with FlexibleRunner and a strategy; both names are in the error."""
+
+    class Strategy:
+        pass
+
+    class FlexibleRunner(Runner):
+        strategy = Strategy()
+
+    built = rig.runner(tmp_path, hooks=[rig.dbf(2)])
+    built.__class__ = FlexibleRunner
+    with pytest.raises(ValueError, match='FlexibleRunner with strategy=Strategy'):
+        built.train()
+
+
+@pytest.fixture
+def one_rank():
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_wrappers_that_cannot_follow(one_rank):
+    from mmengine.model import MMDistributedDataParallel, MMSeparateDistributedDataParallel
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    plain = nn.Sequential(nn.Linear(2, 2))
+    assert wrapper_conflict(plain) is None
+    assert wrapper_conflict(nn.DataParallel(plain)) is None
+    assert wrapper_conflict(MMDistributedDataParallel(plain)) is None
+    static = MMDistributedDataParallel(plain, static_graph=True)
+    assert 'static_graph=True' in wrapper_conflict(static)
+    separate = MMSeparateDistributedDataParallel.__new__(MMSeparateDistributedDataParallel)
+    assert 'MMSeparateDistributedDataParallel' in wrapper_conflict(separate)
+    sharded = FullyShardedDataParallel.__new__(FullyShardedDataParallel)
+    assert wrapper_conflict(sharded) is None or 'FSDP' in wrapper_conflict(sharded)
+
+
+def test_fsdp_of_mmengine(one_rank):
+    from mmengine.model.wrappers import MMFullyShardedDataParallel
+
+    sharded = MMFullyShardedDataParallel.__new__(MMFullyShardedDataParallel)
+    message = wrapper_conflict(sharded)
+    assert 'MMFullyShardedDataParallel' in message and 'MMDistributedDataParallel' in message
+
+
+def test_amp_without_gradients(tmp_path):
+    """torch's scaler refuses to step an optimizer none of whose parameters has a gradient."""
+    from mmengine.optim import OptimWrapperDict
+
+    def two_scalers(built):
+        halves = (built.model.backbone, built.model.bbox_head)
+        built.optim_wrapper = OptimWrapperDict(
+            **{
+                name: rig.CpuAmpOptimWrapper(optimizer=torch.optim.SGD(half.parameters(), lr=0.1))
+                for name, half in zip(('body', 'head'), halves)
+            }
+        )
+        built.scale_lr = lambda *_: None
+
+    message = error_of(tmp_path, rig.dbf(2), prepare=two_scalers)
+    assert 'optim_wrapper.body' in message and 'scaler' in message
+
+
+def test_milestones_past_the_end_are_a_warning(tmp_path):
+    """``--cfg-options train_cfg.max_epochs=2`` must keep working."""
+    log = log_of(tmp_path, hook('MilestoneFreezing', train_epochs=[0, 5, 9]), epochs=2)
+    assert 'names [5, 9], which this run of 2 epochs never reaches' in log
+
+
+def test_a_backbone_frozen_by_itself_is_a_warning(tmp_path):
+    model = rig.detector(backbone=rig.resnet(frozen_stages=4))
+    log = log_of(tmp_path, rig.dbf(2), epochs=1, model=model)
+    assert 'trains nothing in any phase' in log and 'frozen_stages=-1' in log
+
+
+@pytest.mark.parametrize('counts, warned', [(1, False), (2, False), (3, True)])
+def test_an_accumulation_window_cut_by_a_boundary_is_a_warning(counts, warned, tmp_path):
+    log = log_of(tmp_path, rig.dbf(2), epochs=2, wrapper=dict(accumulative_counts=counts))
+    assert (log.count('does not divide the epoch of 4 iterations') == 1) == warned
+
+
+def test_sync_buffers_hook_is_a_warning(tmp_path):
+    log = log_of(tmp_path, rig.dbf(2), dict(type='SyncBuffersHook'), epochs=1)
+    assert 'SyncBuffersHook averages all buffers' in log
+
+
+def test_a_clean_run_warns_of_nothing_of_ours(tmp_path):
+    log = log_of(tmp_path, rig.dbf(2), epochs=2)
+    ours = [x for x in log.splitlines() if 'WARNING' in x and 'reezing' in x]
+    assert not ours
+
+
+@pytest.mark.slow
+def test_static_graph_in_a_distributed_run(tmp_path):
+    workers = rig.start(2, work_dir=str(tmp_path), hooks=[rig.dbf(2)], ddp=dict(static_graph=True))
+    outputs = [w.communicate(timeout=300)[0] for w in workers]
+    assert all(w.returncode for w in workers)
+    assert all('static_graph=True promises' in output for output in outputs)

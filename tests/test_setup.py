@@ -1,0 +1,172 @@
+"""The packaging and the set-up script: what can be checked without building an environment."""
+
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem + '_under_test', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def setup_py():
+    return load(ROOT / 'setup.py')
+
+
+@pytest.fixture
+def progress_py():
+    return load(ROOT / 'tools/misc/compile_progress.py')
+
+
+def run_setup(tmp_path, **env):
+    return subprocess.run(
+        ['bash', str(ROOT / 'tools/setup_env.sh')],
+        env={**os.environ, **env},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_version_is_read_without_importing_the_package(setup_py):
+    text = (ROOT / 'mmbackbone_plugins/version.py').read_text()
+    assert f"'{setup_py.read_version()}'" in text
+
+
+def test_tested_versions_lie_in_the_ranges_users_get(setup_py):
+    requirement = pytest.importorskip('packaging.requirements').Requirement
+    tested = {}
+    for line in setup_py.read_requirements('tested'):
+        name, version = line.split('==')
+        tested[name] = version
+    for extra in ('onedl', 'mmpretrain', 'dev'):
+        for line in setup_py.read_requirements(extra):
+            wanted = requirement(line)
+            if extra != 'dev':
+                assert wanted.name in tested
+            if wanted.name in tested:
+                assert wanted.specifier.contains(tested[wanted.name]), line
+
+
+def test_pre_commit_and_the_environment_run_the_same_ruff():
+    tested = (ROOT / 'requirements/tested.txt').read_text()
+    hooks = (ROOT / '.pre-commit-config.yaml').read_text()
+    version = re.search(r'^ruff==(.+)$', tested, re.M).group(1)
+    assert f'rev: v{version} ' in hooks
+
+
+@pytest.mark.parametrize('link', [True, False])
+def test_mim_folder(setup_py, tmp_path, monkeypatch, link):
+    (tmp_path / 'configs/dbf').mkdir(parents=True)
+    (tmp_path / 'configs/dbf/a.py').write_text('x = 1\n')
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').write_text('')
+    (tmp_path / 'tools/setup_env.sh').write_text('')
+    monkeypatch.setattr(setup_py, 'ROOT', tmp_path)
+    package = tmp_path / 'mmbackbone_plugins'
+
+    for _ in range(2):  # again over what is there, links or copies
+        setup_py.fill_mim(package, link=not link)
+        setup_py.fill_mim(package, link=link)
+
+    mim = package / '.mim'
+    assert (mim / 'configs/dbf/a.py').read_text() == 'x = 1\n'
+    assert not (mim / 'model-index.yml').exists()  # there is none to take
+    if link:
+        assert os.readlink(mim / 'configs') == os.path.join('..', '..', 'configs')
+    else:
+        assert not (mim / 'configs').is_symlink()
+        assert not (mim / 'tools/setup_env.sh').exists()
+    assert (tmp_path / 'tools/setup_env.sh').exists()  # the originals are never touched
+
+
+def test_compile_progress_prints_every_tenth(progress_py):
+    stream = io.StringIO()
+    progress = progress_py.Progress('ops:', stream, tty=False, start=0.0)
+    for step in range(1, 101):
+        progress.feed('unrelated [3/4] text\n', now=0.0)
+        progress.feed(f'  [{step}/100] c++ -MMD -c file.cpp\n', now=float(step))
+    progress.close(ok=True, seconds=100)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 12  # the first, every tenth, the end
+    assert lines[5] == 'ops:  50 % (50/100 files), 0:50 left'
+    assert lines[-1] == 'ops: compiled, 100 s'
+
+
+def test_compile_jobs_are_bounded_by_memory(progress_py):
+    assert progress_py.job_count(bytes_per_job=progress_py.memory_bytes()) == 1
+    assert progress_py.job_count(bytes_per_job=1e30) == 1
+    assert progress_py.job_count() >= 1
+
+
+def test_compile_progress_passes_the_status_on(tmp_path):
+    log = tmp_path / 'log'
+    command = [sys.executable, str(ROOT / 'tools/misc/compile_progress.py'), '--log', str(log)]
+    child = [sys.executable, '-c', 'print("seen"); raise SystemExit(3)']
+    done = subprocess.run([*command, '--', *child], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert 'failed' in done.stdout
+    assert 'seen' in log.read_text()
+
+
+needs_bash = pytest.mark.skipif(shutil.which('bash') is None, reason='bash is not installed')
+
+
+@needs_bash
+@pytest.mark.parametrize('script', ['tools/setup_env.sh', '.ci/run'])
+def test_scripts_parse_and_run(script):
+    assert subprocess.run(['bash', '-n', str(ROOT / script)]).returncode == 0
+    assert os.access(ROOT / script, os.X_OK)
+
+
+@needs_bash
+def test_set_up_refuses_a_folder_it_did_not_make(tmp_path):
+    (tmp_path / 'thesis.tex').write_text('precious')
+    done = run_setup(tmp_path, VENV=str(tmp_path), PYTHON='')
+    assert done.returncode == 1
+    assert 'was not made by this script' in done.stderr or '3.12' in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ['thesis.tex']
+
+
+@needs_bash
+def test_set_up_names_the_pythons_it_takes(tmp_path):
+    wrong = tmp_path / 'python3.13'
+    wrong.write_text('#!/bin/sh\necho; echo "this is Python 3.13"; exit 1\n')
+    wrong.chmod(0o755)
+    done = run_setup(tmp_path, VENV=str(tmp_path / 'env'), PYTHON=str(wrong))
+    assert done.returncode == 1
+    assert 'this is Python 3.13; Python 3.10, 3.11 or 3.12 is needed' in done.stderr
+    assert not (tmp_path / 'env').exists()
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_configs_and_leaves_the_tree_alone(tmp_path):
+    pytest.importorskip('setuptools', minversion='64')
+    tree = tmp_path / 'tree'  # a copy: setuptools leaves build/ and *.egg-info behind
+    ignore = shutil.ignore_patterns('.git', '.venv*', '.mim', 'work_dirs', 'data', '__pycache__')
+    shutil.copytree(ROOT, tree, ignore=ignore)
+    pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
+    subprocess.run([*pip, '-w', str(tmp_path), str(tree)], check=True)
+    (wheel,) = tmp_path.glob('*.whl')
+    names = zipfile.ZipFile(wheel).namelist()
+    assert 'mmbackbone_plugins/py.typed' in names
+    shipped = {name for name in names if name.startswith('mmbackbone_plugins/.mim/configs/')}
+    configs = {path.relative_to(tree).as_posix() for path in (tree / 'configs').rglob('*.py')}
+    assert configs and {f'mmbackbone_plugins/.mim/{name}' for name in configs} <= shipped
+    assert not (tree / 'mmbackbone_plugins/.mim').exists()
+    assert not any('setup_env' in name or name.startswith('tests') for name in names)
