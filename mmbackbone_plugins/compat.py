@@ -1,7 +1,7 @@
 """Checks the installed OpenMMLab family; the only file that knows its versions."""
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Optional, Tuple
+from typing import Optional
 
 # Import name: distribution names of the two families (OneDL, OpenMMLab), and the oldest version
 # of each that the package was run with.
@@ -44,7 +44,7 @@ def _installed(distribution: str) -> Optional[str]:
         return None
 
 
-def _key(text: str) -> Tuple[int, ...]:
+def _key(text: str) -> tuple[int, ...]:
     """Numbers of a version up to the first part that is not one; pre-releases count as equal."""
     numbers = []
     for part in text.split('.')[:3]:

@@ -1,8 +1,9 @@
 """What the command line tools share: reading a config, checking its data, starting processes."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
@@ -12,7 +13,7 @@ from mmengine.runner import Runner
 
 def load_config(
     path: str,
-    cfg_options: Optional[Dict[str, Any]] = None,
+    cfg_options: Optional[dict[str, Any]] = None,
     work_dir: Optional[str] = None,
     launcher: str = 'none',
 ) -> Config:
@@ -91,7 +92,7 @@ def build_runner(cfg: Config) -> Runner:
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
-def check_data(cfg: Config, loaders: Tuple[str, ...] = ('train_dataloader', 'val_dataloader')):
+def check_data(cfg: Config, loaders: tuple[str, ...] = ('train_dataloader', 'val_dataloader')):
     """Looks for the files of a config's datasets before anything is built.
 
     Args:
@@ -102,7 +103,7 @@ def check_data(cfg: Config, loaders: Tuple[str, ...] = ('train_dataloader', 'val
         FileNotFoundError: If a path is missing; the message names all of them, the setting that
             holds them, and how to get or draw the data.
     """
-    missing: List[str] = []
+    missing: list[str] = []
     for loader in loaders:
         for where, dataset in _datasets(cfg.get(loader), loader):
             missing += [f'  {where}.{key}: {p}' for key, p in _paths(dataset) if not p.exists()]
@@ -117,7 +118,7 @@ def check_data(cfg: Config, loaders: Tuple[str, ...] = ('train_dataloader', 'val
         )
 
 
-def _datasets(node: Any, where: str) -> Iterator[Tuple[str, Dict[str, Any]]]:
+def _datasets(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(node, dict):
         return
     for key in ('dataset', 'datasets'):
@@ -131,7 +132,7 @@ def _datasets(node: Any, where: str) -> Iterator[Tuple[str, Dict[str, Any]]]:
                     yield name, item
 
 
-def _paths(dataset: Dict[str, Any]) -> Iterator[Tuple[str, Path]]:
+def _paths(dataset: dict[str, Any]) -> Iterator[tuple[str, Path]]:
     root = Path(dataset.get('data_root') or '')
     if '://' in str(dataset.get('data_root')):
         return

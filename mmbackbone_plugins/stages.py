@@ -11,17 +11,18 @@ itself with a method ``stage_prefixes()`` that returns what a rule returns.
 
 import difflib
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Optional, Union
 
 from torch import nn
 
 # A rule divides a module: stage names in order, each with the prefixes (of parameters and
 # submodules, relative to the module) that belong to it. None: not a module of this family.
-Division = List[Tuple[str, List[str]]]
+Division = list[tuple[str, list[str]]]
 StageRule = Callable[[nn.Module], Optional[Division]]
 
-_RULES: List[StageRule] = []
+_RULES: list[StageRule] = []
 
 
 def stage_rule(rule: StageRule) -> StageRule:
@@ -38,7 +39,7 @@ def stage_rule(rule: StageRule) -> StageRule:
     return rule
 
 
-def _children(module: nn.Module) -> List[str]:
+def _children(module: nn.Module) -> list[str]:
     return [name for name, _ in module.named_children()]
 
 
@@ -104,7 +105,7 @@ def _holds_parameters(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def _divide(module: nn.Module) -> Tuple[str, Division]:
+def _divide(module: nn.Module) -> tuple[str, Division]:
     """Finds the division of a module; looks through wrappers that only hold another module."""
     prefix = ''
     while True:
@@ -137,8 +138,8 @@ class Stage:
     """
 
     name: str
-    parameters: Tuple[str, ...]
-    modules: Tuple[str, ...]
+    parameters: tuple[str, ...]
+    modules: tuple[str, ...]
 
     @property
     def is_block(self) -> bool:
@@ -156,8 +157,8 @@ class StageMap:
     """
 
     def __init__(self, stages: Iterable[Stage]) -> None:
-        self._stages: Dict[str, Stage] = {}
-        self._stage_of: Dict[str, str] = {}
+        self._stages: dict[str, Stage] = {}
+        self._stage_of: dict[str, str] = {}
         for stage in stages:
             if stage.name in self._stages:
                 raise ValueError(f'two stages are named {stage.name!r}')
@@ -188,19 +189,19 @@ class StageMap:
             raise ValueError('target is an empty list; name at least one module, e.g. "backbone"')
         _refuse_overlap(targets)
         owned = {name for name, _ in model.named_parameters()}  # shared ones under one name only
-        stages: List[Stage] = []
+        stages: list[Stage] = []
         for path in targets:
             label = f'{path}.' if len(targets) > 1 else ''
             stages += _stages_of_target(model, path, label, owned)
         return cls(stages)
 
     @property
-    def names(self) -> Tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """Stage names in order from input to output."""
         return tuple(self._stages)
 
     @property
-    def parameters(self) -> Tuple[str, ...]:
+    def parameters(self) -> tuple[str, ...]:
         """Names of all parameters, stage by stage."""
         return tuple(self._stage_of)
 
@@ -233,7 +234,7 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
         ValueError: If there is none; the message names the part that is missing and what exists.
     """
     module = model
-    walked: List[str] = []
+    walked: list[str] = []
     for part in path.split('.') if path else []:
         children = _children(module)
         if part not in children:
@@ -257,7 +258,7 @@ def _refuse_overlap(targets: Sequence[str]) -> None:
                 raise ValueError(f'targets overlap: {short!r} contains {long!r}; name one of them')
 
 
-def _stages_of_target(model: nn.Module, path: str, label: str, owned: set) -> List[Stage]:
+def _stages_of_target(model: nn.Module, path: str, label: str, owned: set) -> list[Stage]:
     module = find_module(model, path)
     root = f'{path}.' if path else ''
     if not _holds_parameters(module):
@@ -284,13 +285,13 @@ def _stages_of_target(model: nn.Module, path: str, label: str, owned: set) -> Li
     return found
 
 
-def _assign(names: Iterable[str], prefixes: Dict[str, str], first: str) -> Dict[str, List[str]]:
+def _assign(names: Iterable[str], prefixes: dict[str, str], first: str) -> dict[str, list[str]]:
     """Sorts names into stages by their longest matching prefix.
 
     What no prefix matches (a class token, a pooling layer) joins the stage registered before it,
     or the first stage when there is none: every name is in exactly one stage.
     """
-    assigned: Dict[str, List[str]] = {}
+    assigned: dict[str, list[str]] = {}
     current = first
     for name in names:
         parts = name.split('.')

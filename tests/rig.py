@@ -11,7 +11,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
@@ -40,7 +40,7 @@ class DrawnScenes(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         from mmdet.structures import DetDataSample
 
         g = torch.Generator().manual_seed(index)
@@ -79,14 +79,14 @@ class Recorder(Hook):
 
     def __init__(self, kill_at: Optional[int] = None) -> None:
         self.kill_at = kill_at
-        self.states: List[Dict[str, torch.Tensor]] = []  # at the start, then after each epoch
-        self.per_iter: List[Dict[str, torch.Tensor]] = []
-        self.trains: List[frozenset] = []  # per iteration, names of parameters
-        self.in_eval: List[frozenset] = []  # per iteration, names of modules
-        self.losses: List[float] = []
+        self.states: list[dict[str, torch.Tensor]] = []  # at the start, then after each epoch
+        self.per_iter: list[dict[str, torch.Tensor]] = []
+        self.trains: list[frozenset] = []  # per iteration, names of parameters
+        self.in_eval: list[frozenset] = []  # per iteration, names of modules
+        self.losses: list[float] = []
 
     @staticmethod
-    def state(runner) -> Dict[str, torch.Tensor]:
+    def state(runner) -> dict[str, torch.Tensor]:
         return {k: v.detach().clone() for k, v in model_of(runner).state_dict().items()}
 
     def before_train(self, runner) -> None:
@@ -122,7 +122,7 @@ class CommunicatedBytes(Hook):
     priority = 'LOW'  # after the wrapper is built anew at the start; later ones must keep it
 
     def __init__(self) -> None:
-        self.per_iter: List[int] = []
+        self.per_iter: list[int] = []
 
     def before_train(self, runner) -> None:
         runner.model.register_comm_hook(self, _count_and_reduce)
@@ -156,7 +156,7 @@ class CountMetric(BaseMetric):
     def process(self, data_batch, data_samples) -> None:
         self.results += [1] * len(data_samples)
 
-    def compute_metrics(self, results) -> Dict[str, float]:
+    def compute_metrics(self, results) -> dict[str, float]:
         return dict(count=float(len(results)))
 
 
@@ -164,7 +164,7 @@ def model_of(runner) -> torch.nn.Module:
     return getattr(runner.model, 'module', runner.model)
 
 
-def resnet(**options: Any) -> Dict[str, Any]:
+def resnet(**options: Any) -> dict[str, Any]:
     """A ResNet-18 of mmdet with a quarter of the channels."""
     norm = dict(type='BN', requires_grad=True)
     return dict(
@@ -172,7 +172,7 @@ def resnet(**options: Any) -> Dict[str, Any]:
     )
 
 
-def swin(**options: Any) -> Dict[str, Any]:
+def swin(**options: Any) -> dict[str, Any]:
     return dict(
         type='mmdet.SwinTransformer',
         embed_dims=16,
@@ -184,7 +184,7 @@ def swin(**options: Any) -> Dict[str, Any]:
     )
 
 
-def convnext(**options: Any) -> Dict[str, Any]:
+def convnext(**options: Any) -> dict[str, Any]:
     arch = dict(depths=[1, 1, 2, 1], channels=[16, 32, 64, 128])
     return dict(
         type='mmpretrain.ConvNeXt',
@@ -199,7 +199,7 @@ def convnext(**options: Any) -> Dict[str, Any]:
 CHANNELS = [16, 32, 64, 128]
 
 
-def detector(kind: str = 'retinanet', backbone: Optional[dict] = None) -> Dict[str, Any]:
+def detector(kind: str = 'retinanet', backbone: Optional[dict] = None) -> dict[str, Any]:
     """A detector of the zoo's kind at a tenth of its size.
 
     Args:
@@ -230,7 +230,7 @@ def detector(kind: str = 'retinanet', backbone: Optional[dict] = None) -> Dict[s
     return cfg
 
 
-def build(model: Dict[str, Any]) -> torch.nn.Module:
+def build(model: dict[str, Any]) -> torch.nn.Module:
     """Builds a model outside a runner."""
     from mmengine.registry import init_default_scope
 
@@ -249,7 +249,7 @@ SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-3)
 ADAMW = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
 
 
-def dbf(rho: Any = 2, **options: Any) -> Dict[str, Any]:
+def dbf(rho: Any = 2, **options: Any) -> dict[str, Any]:
     """Config of the hook under test, with a step schedule."""
     by_epoch = options.pop('by_epoch', True)
     schedule = dict(type='StepFreezing', rho=rho, by_epoch=by_epoch)
@@ -258,7 +258,7 @@ def dbf(rho: Any = 2, **options: Any) -> Dict[str, Any]:
 
 def runner(
     work_dir: Any,
-    hooks: Optional[List[dict]] = None,
+    hooks: Optional[list[dict]] = None,
     model: Optional[dict] = None,
     epochs: int = 4,
     iters: Optional[int] = None,
@@ -289,7 +289,7 @@ def runner(
     optim_wrapper = dict(type='OptimWrapper', optimizer=optimizer or SGD)
     optim_wrapper.update(wrapper or {})
     keep = dict(type='CheckpointHook', interval=1, by_epoch=iters is None)
-    settings: Dict[str, Any] = dict(
+    settings: dict[str, Any] = dict(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=dict(
@@ -343,13 +343,13 @@ def train(*args: Any, **options: Any) -> Recorder:
     return record
 
 
-def equal(a: Dict[str, torch.Tensor], b: Dict[str, torch.Tensor], prefix: str = '') -> List[str]:
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], prefix: str = '') -> list[str]:
     """Names under a prefix whose tensors are not equal bit for bit."""
     assert a.keys() == b.keys()
     return [k for k in a if k.startswith(prefix) and not torch.equal(a[k], b[k])]
 
 
-def start(ranks: int = 1, **options: Any) -> List[subprocess.Popen]:
+def start(ranks: int = 1, **options: Any) -> list[subprocess.Popen]:
     """Starts ``worker.py`` with the arguments of :func:`runner`, in one process per rank."""
     path = Path(__file__).parent
     with socket.socket() as s:
@@ -367,7 +367,7 @@ def start(ranks: int = 1, **options: Any) -> List[subprocess.Popen]:
     return started
 
 
-def run(ranks: int = 1, returncode: int = 0, **options: Any) -> List[Dict[str, Any]]:
+def run(ranks: int = 1, returncode: int = 0, **options: Any) -> list[dict[str, Any]]:
     """Runs the worker to its end and returns what each rank recorded (nothing if killed)."""
     workers = start(ranks, **options)
     outputs = [w.communicate(timeout=500)[0] for w in workers]

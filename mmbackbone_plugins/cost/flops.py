@@ -6,7 +6,7 @@ torch's flop counter, with the losses, assigners and samplers of the model.
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,14 +25,14 @@ class StepFlops:
 
     forward: int
     backward: int
-    by_operator: Dict[str, int]
+    by_operator: dict[str, int]
 
     @property
     def total(self) -> int:
         return self.forward + self.backward
 
 
-def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: List[Any]) -> StepFlops:
+def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[Any]) -> StepFlops:
     """Counts the FLOPs of one training step with what trains now, in the modes it is in now.
 
     Nothing of the step is left: gradients, buffers and random state are put back.
@@ -74,7 +74,7 @@ def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: List[An
     return StepFlops(int(forward), int(counter.get_total_flops() - forward), operators)
 
 
-def _total(losses: Dict[str, Any]) -> torch.Tensor:
+def _total(losses: dict[str, Any]) -> torch.Tensor:
     """The sum that mmengine's ``parse_losses`` takes: of all entries with 'loss' in their name."""
     terms = []
     for name, value in losses.items():

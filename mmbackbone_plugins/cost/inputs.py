@@ -1,13 +1,14 @@
 """A drawn batch of the size and box type that a config trains on, for counting a step."""
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
 
 from torch import Tensor, nn
 
 _SIZES = ('scale', 'scales', 'img_scale', 'size')
 
 
-def input_shape(config: Mapping[str, Any]) -> Tuple[int, int]:
+def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width of the images that a config's training pipeline makes.
 
     The largest size is taken where a pipeline chooses among several.
@@ -39,10 +40,10 @@ def input_shape(config: Mapping[str, Any]) -> Tuple[int, int]:
 def draw_batch(
     config: Mapping[str, Any],
     model: nn.Module,
-    shape: Tuple[int, int],
+    shape: tuple[int, int],
     images: int = 1,
     boxes: int = 16,
-) -> Tuple[Tensor, List[Any]]:
+) -> tuple[Tensor, list[Any]]:
     """Draws images and ground truth as mmdet's and mmrotate's own tests do.
 
     Args:
@@ -82,7 +83,7 @@ def box_type(config: Mapping[str, Any]) -> str:
     return kind
 
 
-def _pipeline(config: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
+def _pipeline(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """All steps of the training pipeline, those inside wrappers and choices included."""
     pending = [(config.get('train_dataloader') or {}).get('dataset')]
     while pending:
@@ -97,7 +98,7 @@ def _pipeline(config: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
             pending += list(node)
 
 
-def _pairs(value: Any) -> Iterator[Tuple[int, int]]:
+def _pairs(value: Any) -> Iterator[tuple[int, int]]:
     if isinstance(value, (list, tuple)):
         if len(value) == 2 and all(isinstance(v, int) for v in value):
             yield tuple(value)

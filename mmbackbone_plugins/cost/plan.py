@@ -1,7 +1,7 @@
 """The bill of a whole run, before it starts: what trains in each phase and what that costs."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 from torch import Tensor, nn
 
@@ -27,11 +27,11 @@ class RunPlan:
 
     schedule: str
     unit: str
-    phases: Tuple[Phase, ...]
+    phases: tuple[Phase, ...]
     parameters: int
-    trainable: Dict[FrozenSet[str], int]
-    flops: Dict[FrozenSet[str], StepFlops]
-    full: FrozenSet[str]
+    trainable: dict[frozenset[str], int]
+    flops: dict[frozenset[str], StepFlops]
+    full: frozenset[str]
 
     @property
     def length(self) -> int:
@@ -57,7 +57,7 @@ class RunPlan:
 def plan_run(
     model: nn.Module,
     inputs: Tensor,
-    data_samples: List[Any],
+    data_samples: list[Any],
     freezer: Freezer,
     schedule: FreezingSchedule,
     length: int,
@@ -86,7 +86,7 @@ def plan_run(
     full = frozenset(names)
     distinct = list(dict.fromkeys([*(p.trainable for p in spans), full]))
     trainable, flops = {}, {}
-    counted: Dict[FrozenSet[int], StepFlops] = {}
+    counted: dict[frozenset[int], StepFlops] = {}
     try:
         for number, stages in enumerate(distinct):
             freezer.apply(stages)

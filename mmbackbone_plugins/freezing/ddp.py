@@ -8,7 +8,7 @@ in both directions and reduces exactly what trains.
 """
 
 import inspect
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from torch import nn
@@ -82,8 +82,8 @@ def rebuild(ddp: DistributedDataParallel) -> DistributedDataParallel:
     return new
 
 
-def _options(ddp: DistributedDataParallel) -> Dict[str, Any]:
-    options: Dict[str, Any] = dict(
+def _options(ddp: DistributedDataParallel) -> dict[str, Any]:
+    options: dict[str, Any] = dict(
         device_ids=ddp.device_ids,
         output_device=ddp.output_device,
         dim=ddp.dim,

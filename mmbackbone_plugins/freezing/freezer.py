@@ -6,8 +6,8 @@ None), and norm and dropout layers in the chosen mode. The forward pass then bui
 holds no activations, unlike detaching the outputs.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Collection, Dict, FrozenSet, List, Tuple
 
 import torch
 from torch import nn
@@ -42,7 +42,7 @@ class StageStatus:
 class FreezeStatus:
     """State of all stages of a :class:`Freezer`, and of the model around them."""
 
-    stages: Tuple[StageStatus, ...]
+    stages: tuple[StageStatus, ...]
     parameters: int
     trainable_parameters: int
 
@@ -97,25 +97,25 @@ class Freezer:
         self.frozen_mode = frozen_mode
         self._model = model
         parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
-        self._parameters: Dict[str, List[nn.Parameter]] = {
+        self._parameters: dict[str, list[nn.Parameter]] = {
             s.name: [parameters[n] for n in s.parameters] for s in stage_map
         }
-        self._modules: Dict[str, List[nn.Module]] = {
+        self._modules: dict[str, list[nn.Module]] = {
             s.name: [modules[n] for n in s.modules] for s in stage_map
         }
         everything = [p for stage in self._parameters.values() for p in stage]
         self._allowed = {id(p) for p in everything if p.requires_grad}
         self._held = [m for stage in self._modules.values() for m in stage]
         self._original_modes = [m.training for m in self._held]
-        self._trainable: FrozenSet[str] = frozenset(stage_map.names)
-        self._to_eval: List[nn.Module] = []
+        self._trainable: frozenset[str] = frozenset(stage_map.names)
+        self._to_eval: list[nn.Module] = []
 
     @property
-    def trainable(self) -> FrozenSet[str]:
+    def trainable(self) -> frozenset[str]:
         """The stages that train now."""
         return self._trainable
 
-    def parameters_of(self, stages: Collection[str]) -> List[nn.Parameter]:
+    def parameters_of(self, stages: Collection[str]) -> list[nn.Parameter]:
         """Parameters that train when the given stages do."""
         chosen = [p for name, ps in self._parameters.items() if name in stages for p in ps]
         return [p for p in chosen if id(p) in self._allowed]
@@ -211,7 +211,7 @@ def reset_optimizer_state(
                     moment.zero_()
 
 
-def _mode(modules: List[nn.Module]) -> str:
+def _mode(modules: list[nn.Module]) -> str:
     training = [m.training for m in modules]
     if all(training):
         return 'train'
@@ -226,9 +226,9 @@ def _share(part: int, total: int) -> str:
     return 'yes' if part == total else 'part' if part else 'no'
 
 
-def _count(parameters: List[nn.Parameter]) -> int:
+def _count(parameters: list[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters)
 
 
-def _count_trainable(parameters: List[nn.Parameter]) -> int:
+def _count_trainable(parameters: list[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)

@@ -11,9 +11,10 @@ it in ``FREEZING_SCHEDULES``.
 import difflib
 import inspect
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, FrozenSet, Iterator, Mapping, Sequence, Union
+from typing import Any, Union
 
 from ..registry import FREEZING_SCHEDULES
 
@@ -41,7 +42,7 @@ class FreezingSchedule:
         """The stages that train at a time, an epoch or an iteration from 0."""
         raise NotImplementedError
 
-    def trainable(self, epoch: int, iteration: int, stages: Stages) -> FrozenSet[str]:
+    def trainable(self, epoch: int, iteration: int, stages: Stages) -> frozenset[str]:
         """The stages that train.
 
         Args:
@@ -275,7 +276,7 @@ class _Adopted(FreezingSchedule):
         super().__init__(getattr(inner, 'by_epoch', True))
         self.inner = inner
 
-    def trainable(self, epoch: int, iteration: int, stages: Stages) -> FrozenSet[str]:
+    def trainable(self, epoch: int, iteration: int, stages: Stages) -> frozenset[str]:
         return frozenset(self.inner.trainable(epoch, iteration, stages))
 
     def __repr__(self) -> str:
@@ -298,7 +299,7 @@ class Phase:
 
     start: int
     end: int
-    trainable: FrozenSet[str]
+    trainable: frozenset[str]
 
     @property
     def length(self) -> int:

@@ -1,6 +1,7 @@
 """The hook that trains parts of a model in some epochs only."""
 
-from typing import FrozenSet, List, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Optional, Union
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -132,7 +133,7 @@ class FreezingSchedulerHook(Hook):
 
     # -- what ------------------------------------------------------------------------------------
 
-    def trainable(self, epoch: int, iteration: int) -> FrozenSet[str]:
+    def trainable(self, epoch: int, iteration: int) -> frozenset[str]:
         """The stages that train at a time, blocks included."""
         return self.schedule.trainable(epoch, iteration, self._ruled) | self._free
 
@@ -153,7 +154,7 @@ class FreezingSchedulerHook(Hook):
         self._report(runner, self.freezer.status())
         return True
 
-    def _reset_state(self, runner, time: int, trainable: FrozenSet[str]) -> None:
+    def _reset_state(self, runner, time: int, trainable: frozenset[str]) -> None:
         if self.reset == 'none' or time == 0:
             return
         # The phase before is asked of the schedule, not remembered: a resumed run resets alike.
@@ -190,7 +191,7 @@ def _check_choice(name: str, value, allowed: Sequence):
     return value
 
 
-def _check_target(target) -> Union[str, List[str]]:
+def _check_target(target) -> Union[str, list[str]]:
     targets = [target] if isinstance(target, str) else target
     if not isinstance(targets, (list, tuple)) or not all(isinstance(t, str) for t in targets):
         raise ValueError(
@@ -199,6 +200,6 @@ def _check_target(target) -> Union[str, List[str]]:
     return target if isinstance(target, str) else list(target)
 
 
-def _raise_if(errors: List[str]) -> None:
+def _raise_if(errors: list[str]) -> None:
     if errors:
         raise ValueError('FreezingSchedulerHook: ' + '\n'.join(errors))

@@ -4,7 +4,7 @@ Each check returns sentences that name the setting, its value and what is allowe
 them together as one error, or logs them as warnings where the run is right all the same.
 """
 
-from typing import Collection, Iterator, List, Sequence, Tuple
+from collections.abc import Collection, Iterator, Sequence
 
 from mmengine.hooks import SyncBuffersHook
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
@@ -16,13 +16,13 @@ from ..freezing.freezer import Freezer
 from ..freezing.schedules import FreezingSchedule, Phase
 
 
-def optim_wrappers(runner) -> List[Tuple[str, OptimWrapper]]:
+def optim_wrappers(runner) -> list[tuple[str, OptimWrapper]]:
     """The optimizer wrappers of a runner with their names; one without a name is ``''``."""
     wrapper = runner.optim_wrapper
     return list(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]
 
 
-def check_strategy(runner) -> List[str]:
+def check_strategy(runner) -> list[str]:
     """Runners and wrappers that cannot follow a changing set of trainable parameters."""
     if hasattr(runner, 'strategy'):
         # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
@@ -34,7 +34,7 @@ def check_strategy(runner) -> List[str]:
     return [conflict] if conflict else []
 
 
-def check_loop(runner, schedule: FreezingSchedule) -> List[str]:
+def check_loop(runner, schedule: FreezingSchedule) -> list[str]:
     """A schedule by epoch in a loop that never advances ``runner.epoch``."""
     counts = schedule.by_epoch and not schedule.constant
     if counts and isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -45,7 +45,7 @@ def check_loop(runner, schedule: FreezingSchedule) -> List[str]:
     return []
 
 
-def check_compile(runner, plan: Sequence[Phase]) -> List[str]:
+def check_compile(runner, plan: Sequence[Phase]) -> list[str]:
     """A compiled step whose graph would be stale after a change of phase."""
     compiled = runner.cfg.get('compile', None)
     if compiled in (None, False) or len(plan) < 2:
@@ -56,7 +56,7 @@ def check_compile(runner, plan: Sequence[Phase]) -> List[str]:
     ]
 
 
-def check_optimizer(runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]) -> List[str]:
+def check_optimizer(runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]) -> list[str]:
     """Parameters that will train but that no optimizer holds."""
     wrappers = optim_wrappers(runner)
     held = {
@@ -77,7 +77,7 @@ def check_optimizer(runner, model: nn.Module, freezer: Freezer, plan: Sequence[P
 
 def check_something_trains(
     runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]
-) -> List[str]:
+) -> list[str]:
     """Phases without any parameter to train, in the model or under one AMP optimizer."""
     ruled = {id(p) for p in freezer.parameters_of(freezer.stage_map.names)}
     rest = {id(p) for p in model.parameters() if p.requires_grad and id(p) not in ruled}

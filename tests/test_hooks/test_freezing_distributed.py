@@ -1,4 +1,4 @@
-"""Two gloo processes: equal on all ranks, equal to averaged gradients, and only what trains sent."""
+"""Two gloo processes: equal on all ranks, equal to averaged gradients, sending what trains."""
 
 import pytest
 import rig

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 from mmengine.config import DictAction
 
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def find_hook(cfg) -> Dict[str, Any]:
+def find_hook(cfg) -> dict[str, Any]:
     """Arguments of the config's freezing hook; full training where it has none."""
     for hook in cfg.get('custom_hooks', None) or []:
         if str(hook.get('type')).endswith('FreezingSchedulerHook'):
@@ -119,7 +119,7 @@ def spans_of(plan_phases, stages) -> str:
     return ', '.join(words) if len(words) <= 6 else ', '.join([*words[:3], '...', words[-1]])
 
 
-def rows(plan, images: Optional[int]) -> List[Dict[str, Any]]:
+def rows(plan, images: Optional[int]) -> list[dict[str, Any]]:
     found = []
     for stages in dict.fromkeys(p.trainable for p in plan.phases):
         flops = plan.flops[stages]
@@ -138,7 +138,7 @@ def rows(plan, images: Optional[int]) -> List[Dict[str, Any]]:
     return found
 
 
-def print_costs(plan, images: Optional[int], names: List[str]) -> None:
+def print_costs(plan, images: Optional[int], names: list[str]) -> None:
     from mmbackbone_plugins.hooks.preflight import describe
 
     full = plan.flops[plan.full].total
