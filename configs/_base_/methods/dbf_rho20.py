@@ -1,0 +1,13 @@
+# The backbone trains in epochs 0, 20, 40, ... and is frozen in all others: for long schedules only.
+# Within 12 epochs it would train in the very first one, warm-up included, and never again.
+# What it freezes by itself (`frozen_stages=1` of ResNet) stays frozen in every epoch.
+_base_ = './custom_imports.py'
+
+# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
+custom_hooks = [
+    dict(
+        type='FreezingSchedulerHook',
+        schedule=dict(type='StepFreezing', rho=20),
+        target='backbone',
+    )
+]

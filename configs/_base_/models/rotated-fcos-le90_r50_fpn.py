@@ -1,0 +1,9 @@
+# `_base_` stays above the import: with the import first, mmengine would take this for a new-style
+# config, which cannot inherit old-style ones.
+_base_ = '../optimizers/sgd.py'
+
+from mmengine.hub import get_config  # noqa: E402
+
+# The detector alone, as in rotated-retinanet-rbox-le90_r50_fpn.py. Its RotatedIoULoss has no CPU
+# kernel in mmcv: on a CPU it does not train.
+model = get_config('mmrotate::rotated_fcos/rotated-fcos-le90_r50_fpn_1x_dota.py').model

@@ -1,0 +1,111 @@
+"""metafile.yml, model-index.yml and the READMEs agree with the files on disk."""
+
+import re
+
+import pytest
+import yaml
+import zoo
+from mmengine.config import Config
+
+from mmbackbone_plugins import build_schedule
+
+folders = pytest.mark.parametrize('folder', zoo.FOLDERS)
+
+
+def metafile(folder):
+    return yaml.safe_load((zoo.CONFIGS / folder / 'metafile.yml').read_text())
+
+
+def linked(readme):
+    """Targets of a README's links to files, as paths."""
+    found = re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', readme.read_text())
+    return [(readme.parent / t).resolve() for t in found if '://' not in t]
+
+
+def test_index_lists_every_metafile():
+    index = yaml.safe_load((zoo.ROOT / 'model-index.yml').read_text())
+    on_disk = {p.relative_to(zoo.ROOT).as_posix() for p in zoo.CONFIGS.glob('*/metafile.yml')}
+    assert len(index['Import']) == len(set(index['Import']))
+    assert set(index['Import']) == on_disk
+    assert {f'configs/{f}/metafile.yml' for f in zoo.FOLDERS} <= on_disk
+
+
+@folders
+def test_metafile_lists_every_config_once(folder):
+    listed = [m['Config'] for m in metafile(folder)['Models']]
+    on_disk = [p.relative_to(zoo.ROOT).as_posix() for p in (zoo.CONFIGS / folder).glob('*.py')]
+    assert sorted(listed) == sorted(on_disk)
+
+
+@folders
+def test_metafile_is_true(folder):
+    content = metafile(folder)
+    (collection,) = content['Collections']
+    assert (zoo.ROOT / collection['README']).is_file()
+    for model in content['Models']:
+        name = model['Name']
+        assert model['Config'] == f'configs/{folder}/{name}.py'
+        assert model['In Collection'] == collection['Name']
+        # No run behind it, no number and no weights.
+        assert not {'Results', 'Weights'} & set(model)
+        cfg, meta = zoo.load(name), model['Metadata']
+        assert meta['Training Data'] == {'dota': 'DOTA-v1.0', 'dior': 'DIOR-R'}[zoo.data(cfg)]
+        assert meta['Boxes'] == ('horizontal' if zoo.horizontal(cfg) else 'oriented')
+        assert meta['Epochs'] == cfg.train_cfg.max_epochs
+        assert meta['Epochs in which the backbone trains'] == _trained(cfg)
+        assert {'r50': 'ResNet-50', 'swin-s': 'Swin-S'}[zoo.backbone(cfg)] in meta['Architecture']
+
+
+def _trained(cfg):
+    epochs = range(cfg.train_cfg.max_epochs)
+    if 'custom_hooks' not in cfg:
+        return len(epochs)
+    schedule = build_schedule(cfg.custom_hooks[0].schedule)
+    return sum(bool(schedule.trainable(e, 0, ['stage'])) for e in epochs)
+
+
+@folders
+def test_method_card_lists_every_config_of_its_folder(folder):
+    links = linked(zoo.CONFIGS / folder / 'README.md')
+    assert {p for p in links if p.suffix == '.py'} == set((zoo.CONFIGS / folder).glob('*.py'))
+    assert all(p.exists() for p in links)
+
+
+def test_readme_lists_every_config():
+    readme = zoo.CONFIGS / 'README.md'
+    links = linked(readme)
+    configs = [p for p in links if p.suffix == '.py']
+    assert len(configs) == len(set(configs)) and set(configs) == set(zoo.FILES)
+    assert all(p.exists() for p in links)
+    assert f'{len(zoo.FILES)} configs' in readme.read_text()
+
+
+@pytest.mark.parametrize('readme', ['README.md', *(f'{f}/README.md' for f in zoo.FOLDERS)])
+def test_config_lines_of_a_readme_load(readme, tmp_path):
+    """What a reader copies out of a card is a config."""
+    blocks = re.findall(r'```python\n(.*?)```', (zoo.CONFIGS / readme).read_text(), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        block = block.replace('path/to/configs', zoo.CONFIGS.as_posix())
+        (tmp_path / f'{number}.py').write_text(block)
+        cfg = Config.fromfile(tmp_path / f'{number}.py')
+        assert cfg.custom_imports.imports == ['mmbackbone_plugins']
+        for hook in cfg.get('custom_hooks', []):
+            build_schedule(hook.schedule)
+
+
+def test_options_that_the_readmes_name():
+    """Keys as a user gives them to ``--cfg-options``."""
+    cfg = zoo.load('rotated-retinanet-rbox-le90_r50_fpn_dbf-rho10-1x_dota')
+    named = set()
+    for readme in zoo.CONFIGS.glob('**/README.md'):
+        text = readme.read_text()
+        named |= set(re.findall(r'(?<![\w`.-])([a-z_]+(?:\.\w+)+)=', text))
+        named |= set(re.findall(r'`(?:--cfg-options )?([a-z_]+(?:\.\w+)+)=', text))
+    assert 'custom_hooks.0.schedule.rho' in named and len(named) >= 7
+    for key in named:
+        value = cfg
+        for name in key.split('.'):
+            value = value[int(name)] if name.isdigit() else value[name]
+    cfg.merge_from_dict({'custom_hooks.0.schedule.rho': 2})
+    assert build_schedule(cfg.custom_hooks[0].schedule).rho == 2
