@@ -101,7 +101,7 @@ class Recorder(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.per_iter.append(self.state(runner))
-        self.losses.append(float(outputs['loss']))
+        self.losses.append(outputs['loss'].item())
 
     def after_train_epoch(self, runner) -> None:
         self.states.append(self.state(runner))
@@ -230,18 +230,25 @@ def detector(kind: str = 'retinanet', backbone: Optional[dict] = None) -> dict[s
     return cfg
 
 
+def is_rotated(model: dict[str, Any]) -> bool:
+    """Whether a detector is one of mmrotate's."""
+    return any(word in str(model) for word in ('mmrotate', 'RBox', 'Rotated', 'Oriented'))
+
+
 def build(model: dict[str, Any]) -> torch.nn.Module:
     """Builds a model outside a runner."""
     from mmengine.registry import init_default_scope
 
-    init_default_scope('mmrotate' if 'mmrotate' in str(model) else 'mmdet')
+    init_default_scope('mmrotate' if is_rotated(model) else 'mmdet')
     return MODELS.build(model)
 
 
 _BASES = {
     'retinanet': 'mmdet::_base_/models/retinanet_r50_fpn.py',
     'faster-rcnn': 'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
-    'rotated-retinanet': 'mmrotate::rotated_retinanet/rotated-retinanet-rbox-le90_r50_fpn_1x_dota.py',
+    'rotated-retinanet': (
+        'mmrotate::rotated_retinanet/rotated-retinanet-rbox-le90_r50_fpn_1x_dota.py'
+    ),
     'oriented-rcnn': 'mmrotate::oriented_rcnn/oriented-rcnn-le90_r50_fpn_1x_dota.py',
 }
 
@@ -275,7 +282,7 @@ def runner(
 ) -> Runner:
     """An mmengine runner over drawn scenes; ``iters`` makes the loop iteration-based."""
     model = model or detector()
-    rotated = 'mmrotate' in str(model) or 'RBox' in str(model) or 'Rotated' in str(model)
+    rotated = is_rotated(model)
     loop = (
         dict(type='IterBasedTrainLoop', max_iters=iters)
         if iters
@@ -349,12 +356,17 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], prefix: str = 
     return [k for k in a if k.startswith(prefix) and not torch.equal(a[k], b[k])]
 
 
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
 def start(ranks: int = 1, **options: Any) -> list[subprocess.Popen]:
     """Starts ``worker.py`` with the arguments of :func:`runner`, in one process per rank."""
     path = Path(__file__).parent
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     started = []
     for rank in range(ranks):
         env = dict(os.environ, PYTHONPATH=f'{path.parent}{os.pathsep}{path}', OMP_NUM_THREADS='1')

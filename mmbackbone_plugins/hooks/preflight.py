@@ -134,11 +134,11 @@ def _warn_accumulation(runner, schedule, plan: Sequence[Phase]) -> Iterator[str]
     length = len(runner.train_dataloader) if schedule.by_epoch else 1
     cut = [p.start for p in plan[1:] if p.start * length % counts]
     if counts > 1 and cut:
+        span = f'the epoch of {length} iterations' if schedule.by_epoch else 'the phases'
         yield (
-            f'optim_wrapper.accumulative_counts={counts} does not divide '
-            f'{"the epoch of " + str(length) + " iterations" if schedule.by_epoch else "the phases"}'
-            f': at the change of phase at {schedule.unit} {cut[0]} the target loses the gradients '
-            'of the window that the change cuts; everything else keeps them'
+            f'optim_wrapper.accumulative_counts={counts} does not divide {span}: at the change of '
+            f'phase at {schedule.unit} {cut[0]} the target loses the gradients of the window that '
+            'the change cuts; everything else keeps them'
         )
 
 

@@ -1,4 +1,4 @@
-"""Two gloo processes: equal on all ranks, equal to averaged gradients, sending what trains."""
+"""Two gloo processes: equal on all ranks and to averaged gradients; they send what trains."""
 
 import pytest
 import rig

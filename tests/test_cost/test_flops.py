@@ -1,0 +1,158 @@
+"""FLOPs of a step against closed forms, and a plan against its sum."""
+
+import pytest
+import rig
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmbackbone_plugins import Freezer, StageMap, StepFreezing, build_schedule
+from mmbackbone_plugins.cost import inputs, plan_run, training_flops
+
+CHANNELS, SIZE = (3, 8, 16, 4), 20
+
+
+class Chain(nn.Module):
+    """Convolutions 3x3 one after the other; the last one is the head."""
+
+    def __init__(self):
+        super().__init__()
+        pairs = list(zip(CHANNELS, CHANNELS[1:]))
+        convs = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairs]
+        self.backbone = nn.ModuleList(convs[:-1])
+        self.head = convs[-1]
+
+    def loss(self, images, samples):
+        for conv in self.backbone:
+            images = conv(images).relu()
+        return dict(loss_a=self.head(images).square().mean(), accuracy=torch.ones(1))
+
+
+def closed_form(frozen, images):
+    """2 * C_in * C_out * 9 * H * W for the forward pass, and as much for each gradient asked for:
+    of the weights where they train, of the input where something before it trains."""
+    one = [2 * a * b * 9 * SIZE * SIZE * images for a, b in zip(CHANNELS, CHANNELS[1:])]
+    forward, backward = sum(one), 0
+    for i, cost in enumerate(one):
+        if i >= frozen:
+            backward += cost  # of the weights
+        if i > frozen:
+            backward += cost  # of the input, which a trained layer made
+    return forward, backward
+
+
+@pytest.mark.parametrize('frozen', [0, 1, 2])
+@pytest.mark.parametrize('images', [1, 3])
+def test_frozen_prefixes_against_the_closed_form(frozen, images):
+    model = Chain()
+    model.backbone[:frozen].requires_grad_(False)
+    flops = training_flops(model, torch.rand(images, 3, SIZE, SIZE), [])
+    assert (flops.forward, flops.backward) == closed_form(frozen, images)
+    assert flops.total == sum(flops.by_operator.values())
+
+
+def test_freezing_the_last_layers_saves_only_their_weights():
+    model = Chain()
+    model.backbone[1].requires_grad_(False)
+    flops = training_flops(model, torch.rand(1, 3, SIZE, SIZE), [])
+    weights = 2 * CHANNELS[1] * CHANNELS[2] * 9 * SIZE * SIZE
+    assert flops.backward == closed_form(0, 1)[1] - weights
+
+
+def test_counting_leaves_no_trace():
+    config = Config(dict(model=rig.detector('oriented-rcnn'), train_dataloader=ROTATED))
+    model = rig.build(config.model)
+    model.train()
+    batch = inputs.draw_batch(config, model, (64, 64))
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    random = torch.get_rng_state()
+    training_flops(model, *batch)
+    assert torch.equal(random, torch.get_rng_state())
+    assert not rig.equal(before, dict(model.state_dict()))
+    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
+
+
+def test_nothing_to_train_is_an_error():
+    model = Chain().requires_grad_(False)
+    with pytest.raises(ValueError, match='no parameter that requires a gradient'):
+        training_flops(model, torch.rand(1, 3, SIZE, SIZE), [])
+
+
+def test_a_plan_adds_up():
+    model = Chain()
+    freezer = Freezer(model, StageMap.of(model))
+    images = torch.rand(2, 3, SIZE, SIZE)
+    seen = []
+    plan = plan_run(
+        model, images, [], freezer, StepFreezing(4), 10, lambda *done: seen.append(done)
+    )
+    full, frozen = sum(closed_form(0, 1)), sum(closed_form(2, 1))
+    assert plan.training_flops == 3 * full + 7 * frozen
+    assert plan.full_training_flops == 10 * full
+    assert plan.saving == pytest.approx(0.7 * (1 - frozen / full))
+    assert seen == [(1, 2), (2, 2)]
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_a_frozen_schedule_is_compared_with_full_training():
+    model = Chain()
+    freezer = Freezer(model, StageMap.of(model))
+    schedule = build_schedule(dict(type='FrozenBackbone'))
+    plan = plan_run(model, torch.rand(1, 3, SIZE, SIZE), [], freezer, schedule, 5)
+    assert plan.full_training_flops == 5 * sum(closed_form(0, 1))
+
+
+ROTATED = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='mmdet.LoadAnnotations', with_bbox=True, box_type='qbox'),
+            dict(type='ConvertBoxType', box_type_mapping=dict(gt_bboxes='rbox')),
+            dict(type='mmdet.Resize', scale=(1024, 800), keep_ratio=True),
+        ]
+    )
+)
+
+
+@pytest.mark.parametrize(
+    'steps, divisor, expected',
+    [
+        ([dict(type='Resize', scale=(1333, 800))], 32, (800, 1344)),
+        ([dict(type='RandomChoiceResize', scales=[(480, 1333), (800, 1333)])], 1, (1333, 800)),
+        ([dict(type='Pad', size=(9, 9)), dict(type='Resize', scale=(64, 32))], 1, (32, 64)),
+        (
+            [dict(type='RandomChoice', transforms=[[dict(type='Resize', scale=(70, 50))]])],
+            32,
+            (64, 96),
+        ),
+    ],
+)
+def test_input_shape_is_read_off_the_pipeline(steps, divisor, expected):
+    config = dict(
+        model=dict(data_preprocessor=dict(pad_size_divisor=divisor)),
+        train_dataloader=dict(dataset=dict(dataset=dict(pipeline=steps))),
+    )
+    assert inputs.input_shape(config) == expected
+
+
+def test_no_input_size_is_asked_for():
+    with pytest.raises(ValueError, match='--shape HEIGHT WIDTH'):
+        inputs.input_shape(dict(model={}, train_dataloader=dict(dataset=dict(pipeline=[]))))
+
+
+@pytest.mark.parametrize('kind', ['retinanet', 'faster-rcnn', 'rotated-retinanet', 'oriented-rcnn'])
+def test_freezing_the_backbone_saves_flops_of_real_detectors(kind):
+    loader = ROTATED if kind.startswith(('rotated', 'oriented')) else dict(dataset={})
+    config = Config(dict(model=rig.detector(kind), train_dataloader=loader))
+    model = rig.build(config.model)
+    model.train()
+    freezer = Freezer(model, StageMap.of(model))
+    batch = inputs.draw_batch(config, model, (64, 96), images=2)
+    assert batch[0].shape == (2, 3, 64, 96)
+    plan = plan_run(model, *batch, freezer, StepFreezing(2), 4)
+    full, frozen = plan.flops[plan.full], plan.flops[frozenset()]
+    # Norm layers in eval give other proposals, and a random RPN fewer of them than RoIs wanted.
+    assert full.forward == pytest.approx(frozen.forward, rel=0.15)
+    assert frozen.backward < full.backward
+    assert 0.1 < plan.saving < 0.5
