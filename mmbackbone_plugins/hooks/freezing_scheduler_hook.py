@@ -1,5 +1,6 @@
 """The hook that trains parts of a model in some epochs only."""
 
+import logging
 from collections.abc import Sequence
 from typing import Optional, Union
 
@@ -104,7 +105,7 @@ class FreezingSchedulerHook(Hook):
             + preflight.check_something_trains(runner, model, self.freezer, plan)
         )
         for warning in preflight.warn_plan(runner, self.schedule, self.freezer, plan):
-            print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=30)
+            print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
         self._update(runner)
         status = self.freezer.status()

@@ -130,7 +130,7 @@ def warn_plan(
 
 
 def _warn_accumulation(runner, schedule, plan: Sequence[Phase]) -> Iterator[str]:
-    counts = max(w._accumulative_counts for _, w in optim_wrappers(runner))
+    counts = max(getattr(w, '_accumulative_counts', 1) for _, w in optim_wrappers(runner))
     length = len(runner.train_dataloader) if schedule.by_epoch else 1
     cut = [p.start for p in plan[1:] if p.start * length % counts]
     if counts > 1 and cut:

@@ -229,6 +229,27 @@ def test_any_part_can_be_the_target(target, tmp_path):
     assert {n for n in rest if n.endswith('weight')} <= changed
 
 
+@MODELS.register_module(force=True)
+class Student(BaseModel):
+    """A detector inside another model, as in semi-supervised training and distillation."""
+
+    def __init__(self, student):
+        super().__init__(data_preprocessor=student.pop('data_preprocessor'))
+        self.student = MODELS.build(student)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.student(inputs, data_samples, mode)
+
+
+def test_a_backbone_inside_a_student(tmp_path):
+    model = dict(type='Student', student=rig.detector())
+    hook = rig.dbf(2, target='student.backbone')
+    record = rig.train(tmp_path, hooks=[hook], epochs=2, model=model)
+    changed = rig.equal(record.states[1], record.states[2])
+    assert not any(n.startswith('student.backbone.') for n in changed)
+    assert any(n.startswith('student.neck.') for n in changed)
+
+
 def test_the_model_is_left_as_it_was_found(tmp_path):
     built = rig.runner(tmp_path, hooks=[rig.dbf(2)], epochs=2)
     built.train()
