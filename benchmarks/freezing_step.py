@@ -34,7 +34,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=9, help='timed steps of each way')
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--frozen-stages', type=int, default=1, help="mmdet's own default is 1")
+    parser.add_argument(
+        '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
+    )
     parser.add_argument('--skip-ddp', action='store_true', help='leave the two processes out')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     return parser.parse_args()
@@ -114,11 +116,15 @@ def timed(step) -> float:
 
 
 def peak_bytes(step, device: str) -> int:
-    """Most bytes allocated at once during a step, weights and optimizer state included."""
+    """Most bytes that a step has allocated at once: activations, gradients, buffers.
+
+    Weights and optimizer state lie there already and are the same in all four ways.
+    """
     if device != 'cpu':
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         step()
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated() - before
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -127,12 +133,13 @@ def peak_bytes(step, device: str) -> int:
         path = Path(folder) / 'trace.json'
         profiler.export_chrome_trace(str(path))
         events = json.loads(path.read_text())['traceEvents']
-    return max(e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]')
+    totals = [e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]']
+    return max(totals)
 
 
 def measure_steps(args: argparse.Namespace) -> dict:
     steps = Steps(args)
-    times = {way: [] for way in WAYS}
+    times: dict = {way: [] for way in WAYS}
     memory = {}
     for way in WAYS:  # warm-up, and memory
         steps.prepare(way)
