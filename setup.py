@@ -77,6 +77,7 @@ def fill_mim(package_dir: Path, link: bool) -> list:
 class BuildPyWithMim(build_py):
     """``build_py`` runs for wheels (copies) and, in editable mode, for ``pip install -e``."""
 
+    editable_mode = False  # setuptools before 64 has no such mode
     mim_files = ()
 
     def run(self):

@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..freezing.ddp import rebuild, unwrap
 from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
-from ..freezing.schedules import Phase, build_schedule, phases
+from ..freezing.phases import Phase, phases
+from ..freezing.schedules import build_schedule
 from ..stages import StageMap
 from . import preflight
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from ..freezing.ddp import wrapper_conflict
 from ..freezing.freezer import Freezer
-from ..freezing.schedules import FreezingSchedule, Phase
+from ..freezing.phases import Phase
+from ..freezing.schedules import FreezingSchedule
 
 
 def optim_wrappers(runner) -> list[tuple[str, OptimWrapper]]:

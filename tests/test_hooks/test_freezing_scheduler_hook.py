@@ -190,7 +190,10 @@ def test_frozen_stages_of_the_backbone_stay_frozen_in_every_phase(norm_eval, wit
 def test_own_frozen_stages_of_swin_are_settled_before_the_schedule_looks(tmp_path):
     """mmdet's Swin freezes its stages in ``train()`` only, after the optimizer is built."""
     model = rig.detector(backbone=rig.swin(frozen_stages=2))
-    record = rig.train(tmp_path, hooks=[rig.dbf(2)], epochs=3, model=model)
+    record = rig.train(tmp_path, hooks=[rig.dbf(2)], epochs=3, model=model, log_level='INFO')
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    states = [line.split()[2:4] for line in log.splitlines() if line.startswith('stage')]
+    assert states[1:] == [['kept', 'frozen']] * 2 + [['yes', 'train']] * 2
     for stage in ('patch_embed', 'stages.0', 'stages.1'):
         assert not rig.equal(record.states[0], record.states[-1], f'backbone.{stage}')
     assert rig.equal(record.states[0], record.states[1], 'backbone.stages.2')
