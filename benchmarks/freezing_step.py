@@ -160,7 +160,7 @@ def measure_steps(args: argparse.Namespace) -> dict:
     )
 
 
-def hook_share(steps: Steps, seconds: dict) -> float:
+def hook_share(steps: Steps, seconds: dict) -> dict:
     """Time of the hook's own work in an unfrozen step, of the step's time."""
     from mmbackbone_plugins import FreezingSchedulerHook
 
@@ -174,7 +174,7 @@ def hook_share(steps: Steps, seconds: dict) -> float:
     hook._time = 0
     runner = SimpleNamespace(epoch=0, iter=0, model=steps.model)
     calls = [timed(lambda: hook.before_train_iter(runner, 0)) for _ in range(2000)]
-    return statistics.median(calls) / seconds['full']
+    return dict(seconds=statistics.median(calls), share=statistics.median(calls) / seconds['full'])
 
 
 def communicate(rank: int, port: int, folder: str) -> None:
@@ -255,7 +255,8 @@ def report(args: argparse.Namespace, figures: dict) -> None:
             f'| {way} | {figures["seconds"][way]:.3f} | {figures["of_floor"][way]:.3f} | '
             f'{peak / 1e6:.0f} | {peak / figures["peak_bytes"]["detached"]:.3f} |'
         )
-    print(f'\nhook in an unfrozen step: {figures["hook"]:.4%} of its time')
+    hook = figures['hook']
+    print(f'\nhook in an unfrozen step: {hook["seconds"] * 1e6:.1f} us, {hook["share"]:.2e} of it')
     if 'bytes' in figures:
         print('\n| gradients sent by a rank | MB |\n| --- | --- |')
         for key, value in figures['bytes'].items():
