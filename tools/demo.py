@@ -16,7 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demo/rotated-retinanet_r18_fpn_dbf-rho2_toy-dota.py'
 NEXT = 'python tools/train.py configs/dbf/rotated-retinanet-rbox-le90_r50_fpn_dbf-rho10-1x_dota.py'
-DATA = dict(fmt='dota', counts=(160, 40, 0), size=256, seed=0, density=8.0)
+DATA_ROOT = 'data/toy_demo'
+DATA = dict(
+    fmt='dota',
+    counts=(400, 40, 0),
+    size=256,
+    seed=0,
+    classes=('plane', 'ship', 'storage-tank', 'tennis-court', 'roundabout'),
+    density=16.0,  # the more objects in a scene, the fewer steps it takes to learn them
+)
 METRIC = 'dota/mAP'
 ENOUGH = 0.6  # a run that learned nothing must not look like a success
 DRAWN_ABOVE = 0.3  # score from which a prediction is drawn
@@ -27,7 +35,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--config', default=str(ROOT / CONFIG), help='config file to train')
-    parser.add_argument('--data-root', default='data/toy_dota', help='where the scenes are drawn')
+    parser.add_argument('--data-root', default=DATA_ROOT, help='where the scenes are drawn')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='logs, weights, pictures')
     parser.add_argument('--seed', type=int, default=0, help='seed of weights and order of images')
     return parser.parse_args(argv)
@@ -45,12 +53,11 @@ def draw_data(root: str) -> None:
         return
     print(f'[1/3] drawing {sum(DATA["counts"])} scenes into {root}')
     bar = ProgressBar(sum(DATA['counts']), start=False, file=sys.stdout)
-    # Only toy data is ever replaced: an unfinished set, or one with other settings.
     make_toy_dataset(
         root,
         **DATA,
         workers=2,
-        overwrite=True,
+        overwrite=root == DATA_ROOT,  # somebody's own set stays as it is
         progress=lambda done, total: bar.update() if done else bar.start(),
     )
     print()

@@ -1,0 +1,11 @@
+# Dynamic Backbone Freezing: the backbone trains in epochs 0, 2, 4, ... and is frozen in between.
+# rho=2 because the run is short; from pre-trained weights and over 100 epochs it is 10 or 20.
+_base_ = ['./_base_/rotated-retinanet_r18_fpn_toy-dota.py', '../_base_/methods/custom_imports.py']
+
+custom_hooks = [
+    dict(
+        type='FreezingSchedulerHook',
+        schedule=dict(type='StepFreezing', rho=2),
+        target='backbone',
+    )
+]

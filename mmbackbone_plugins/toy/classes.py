@@ -1,0 +1,107 @@
+"""Which shape stands for which class of DOTA-v1.0 and DIOR-R.
+
+Classes that mean the same thing in both data sets share a shape, so that a detector trained on
+one toy set can be tested on the other:
+
+======================  ====================  =======================
+DOTA-v1.0               DIOR-R                shape
+======================  ====================  =======================
+plane                   airplane              plane
+ship                    ship                  ship
+storage-tank            storagetank           storage_tank
+tennis-court            tenniscourt           tennis_court
+basketball-court        basketballcourt       basketball_court
+baseball-diamond        baseballfield         baseball_diamond
+ground-track-field      groundtrackfield      ground_track_field
+harbor                  harbor                harbor
+bridge                  bridge                bridge
+small-vehicle           vehicle               small_vehicle
+large-vehicle           vehicle               large_vehicle
+soccer-ball-field       (none)                soccer_ball_field
+roundabout              (none)                roundabout
+swimming-pool           (none)                swimming_pool
+helicopter              (none)                helicopter
+(none)                  chimney               chimney
+(none)                  windmill              windmill
+(none)                  stadium               stadium
+======================  ====================  =======================
+
+DIOR-R's airport, dam, expressway-service-area, expressway-toll-station, golffield, overpass and
+trainstation are not drawn: they fill most of a real picture and have no simple outline.
+"""
+
+from collections.abc import Sequence
+
+ShapeNames = tuple[str, ...]
+
+DOTA_CLASSES: dict[str, ShapeNames] = {
+    'plane': ('plane',),
+    'baseball-diamond': ('baseball_diamond',),
+    'bridge': ('bridge',),
+    'ground-track-field': ('ground_track_field',),
+    'small-vehicle': ('small_vehicle',),
+    'large-vehicle': ('large_vehicle',),
+    'ship': ('ship',),
+    'tennis-court': ('tennis_court',),
+    'basketball-court': ('basketball_court',),
+    'storage-tank': ('storage_tank',),
+    'soccer-ball-field': ('soccer_ball_field',),
+    'roundabout': ('roundabout',),
+    'harbor': ('harbor',),
+    'swimming-pool': ('swimming_pool',),
+    'helicopter': ('helicopter',),
+}
+
+DIOR_CLASSES: dict[str, ShapeNames] = {
+    'airplane': ('plane',),
+    'baseballfield': ('baseball_diamond',),
+    'basketballcourt': ('basketball_court',),
+    'bridge': ('bridge',),
+    'chimney': ('chimney',),
+    'groundtrackfield': ('ground_track_field',),
+    'harbor': ('harbor',),
+    'ship': ('ship',),
+    'stadium': ('stadium',),
+    'storagetank': ('storage_tank',),
+    'tenniscourt': ('tennis_court',),
+    'vehicle': ('small_vehicle', 'large_vehicle'),
+    'windmill': ('windmill',),
+}
+
+CLASSES: dict[str, dict[str, ShapeNames]] = {'dota': DOTA_CLASSES, 'dior': DIOR_CLASSES}
+
+# A handful that differ in size, elongation and ground, and exist in both data sets.
+DEFAULT_CLASSES: dict[str, tuple[str, ...]] = {
+    'dota': ('plane', 'ship', 'storage-tank', 'tennis-court', 'small-vehicle', 'large-vehicle'),
+    'dior': ('airplane', 'ship', 'storagetank', 'tenniscourt', 'vehicle'),
+}
+
+
+def select_classes(fmt: str, classes: Sequence[str] = ()) -> dict[str, ShapeNames]:
+    """Returns the classes to draw with their shapes.
+
+    Args:
+        fmt (str): 'dota' or 'dior'.
+        classes (Sequence[str]): Class names of that data set, or the single word 'all'. Defaults
+            to (), the handful in :data:`DEFAULT_CLASSES`.
+
+    Returns:
+        dict[str, tuple[str, ...]]: Shape names by class name, in the order asked for.
+
+    Raises:
+        ValueError: If the format is unknown, or a class is unknown or named twice.
+    """
+    if fmt not in CLASSES:
+        raise ValueError(f'fmt must be one of {sorted(CLASSES)}, got {fmt!r}')
+    table = CLASSES[fmt]
+    if isinstance(classes, str):
+        classes = (classes,)
+    names = tuple(classes) or DEFAULT_CLASSES[fmt]
+    if names == ('all',):
+        return dict(table)
+    for name in names:
+        if name not in table:
+            raise ValueError(f'classes must be among {sorted(table)} for {fmt!r}, got {name!r}')
+        if names.count(name) > 1:
+            raise ValueError(f'classes must not repeat a class, got {name!r} twice')
+    return {name: table[name] for name in names}

@@ -1,0 +1,103 @@
+"""What a shape is, and the table of all shapes."""
+
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+
+Color = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One filled polygon of an object.
+
+    Attributes:
+        points (np.ndarray): Local points of shape (N, 2) in pixels; the head points to +x.
+        color (tuple[float, float, float]): RGB, 0 to 255.
+    """
+
+    points: np.ndarray
+    color: Color
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How objects of one kind are drawn and where they stand.
+
+    Attributes:
+        name (str): Key in :data:`SHAPES`.
+        draw (Callable): ``draw(rng) -> list[Part]``: one random object, painted in that order.
+        ground (str): What lies under it, a key of ``ground.PADS``.
+        pattern (str): How a group is arranged: 'row' (side by side), 'grid', 'scatter' (around a
+            common heading) or 'single'.
+        members (tuple[int, int]): Smallest and largest number of objects in a group.
+        gap (float): Space between neighbours in a group, in pixels.
+        height (float): Length of its shadow in pixels.
+        upright (bool): Round things have no heading: their box stays parallel to the image.
+    """
+
+    name: str
+    draw: Callable[[np.random.Generator], list[Part]]
+    ground: str
+    pattern: str
+    members: tuple[int, int]
+    gap: float
+    height: float
+    upright: bool
+
+
+SHAPES: dict[str, Shape] = {}
+
+
+def shape(
+    ground: str,
+    pattern: str = 'single',
+    members: tuple[int, int] = (1, 1),
+    gap: float = 4.0,
+    height: float = 2.0,
+    upright: bool = False,
+) -> Callable:
+    """Registers a drawing function under its own name; see :class:`Shape` for the arguments."""
+
+    def register(draw: Callable) -> Callable:
+        name = draw.__name__
+        SHAPES[name] = Shape(name, draw, ground, pattern, members, gap, height, upright)
+        return draw
+
+    return register
+
+
+def pick(rng: np.random.Generator, colors, spread: float = 14.0) -> Color:
+    """Picks one of several RGB colours and varies its brightness and tint a little."""
+    color = np.asarray(colors[int(rng.integers(len(colors)))], np.float64)
+    color = color + rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
+    return tuple(float(value) for value in np.clip(color, 4, 251))
+
+
+def tone(color: Color, factor: float) -> Color:
+    """Makes a colour darker (factor below 1) or lighter (above 1)."""
+    return tuple(float(min(value * factor, 255.0)) for value in color)
+
+
+def line(start, end, width: float) -> np.ndarray:
+    """Returns a straight stroke as a polygon of shape (4, 2)."""
+    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    along = end - start
+    side = np.array([-along[1], along[0]]) / max(np.linalg.norm(along), 1e-9) * width / 2
+    return np.array([start + side, end + side, end - side, start - side])
+
+
+def ring(outer: np.ndarray, thickness: float, color: Color) -> list[Part]:
+    """Returns strokes along a closed outline that stay inside it."""
+    points = np.asarray(outer, np.float64)
+    # Strokes are centred half their width inside, so that paint never leaves the outline.
+    middle = points.mean(0)
+    offsets = points - middle
+    scale = 1 - thickness / np.maximum(np.linalg.norm(offsets, axis=1, keepdims=True), 1e-9)
+    inner = middle + offsets * np.clip(scale, 0, 1)
+    parts = []
+    for i in range(len(points)):
+        j = (i + 1) % len(points)
+        parts.append(Part(np.array([points[i], points[j], inner[j], inner[i]]), color))
+    return parts

@@ -1,0 +1,22 @@
+"""Pictures for reports. Matplotlib is needed only when one is drawn (extra ``plots``)."""
+
+from .boxes import Boxes, Sample, compare_boxes, draw_boxes
+from .curves import (
+    frozen_spans,
+    plot_training,
+    read_scalars,
+    shade_frozen,
+    trainable_by_epoch,
+)
+
+__all__ = [
+    'Boxes',
+    'Sample',
+    'compare_boxes',
+    'draw_boxes',
+    'frozen_spans',
+    'plot_training',
+    'read_scalars',
+    'shade_frozen',
+    'trainable_by_epoch',
+]

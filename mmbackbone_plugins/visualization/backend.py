@@ -1,0 +1,26 @@
+"""Matplotlib, imported only when something is drawn."""
+
+from typing import Any
+
+# Okabe and Ito's colours: told apart with every common colour vision deficiency.
+COLORS = ('#E69F00', '#56B4E9', '#F0E442', '#CC79A7', '#D55E00', '#0072B2', '#009E73')
+
+
+def pyplot() -> Any:
+    """Returns ``matplotlib.pyplot`` set up for writing files.
+
+    Raises:
+        ImportError: If matplotlib is not installed; the message says how to install it.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError(
+            'drawing needs matplotlib: pip install "mmbackbone_plugins[plots]"'
+        ) from error
+    # No display is needed; a backend that a notebook has chosen stays.
+    if matplotlib.get_backend().lower() != 'agg' and 'inline' not in matplotlib.get_backend():
+        matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    return plt
