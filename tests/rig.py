@@ -240,7 +240,7 @@ def build(model: dict[str, Any]) -> torch.nn.Module:
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmrotate' if is_rotated(model) else 'mmdet')
-    return MODELS.build(model)
+    return MODELS.build(Config(dict(model=model)).model)  # two-stage ones read by attribute
 
 
 _BASES = {

@@ -1,5 +1,6 @@
 """MMEngine hooks: thin adapters that decide when; the mathematics is in the other packages."""
 
 from .freezing_scheduler_hook import FreezingSchedulerHook
+from .rgn_hook import RGNHook
 
-__all__ = ['FreezingSchedulerHook']
+__all__ = ['FreezingSchedulerHook', 'RGNHook']
