@@ -235,9 +235,7 @@ class OneEach:
     def __call__(self, model):
         parts = dict(backbone=model.backbone, head=model.head)
         return OptimWrapperDict(
-            **{
-                k: OptimWrapper(torch.optim.SGD(m.parameters(), lr=0.01)) for k, m in parts.items()
-            }
+            **{k: OptimWrapper(torch.optim.SGD(m.parameters(), lr=0.01)) for k, m in parts.items()}
         )
 
 
