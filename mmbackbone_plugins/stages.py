@@ -1,9 +1,8 @@
 """Stages: the named, ordered parts of a backbone that freeze, are measured or held back as one.
 
 A :class:`StageMap` assigns every parameter of a target module to exactly one stage, ordered from
-the input to the output. Names are the same for all families with a stem: ``stem``, ``stage1``,
-``stage2``, ... so that ``frozen_stages=1`` of MMDetection means ``stem`` and ``stage1`` here.
-Backbones without a rule of their own are divided by their children.
+the input to the output: ``stem``, ``stage1``, ``stage2``, ... so that ``frozen_stages=1`` of
+MMDetection means ``stem`` and ``stage1``. Backbones without a rule are divided by their children.
 
 A new family is one function with the decorator :func:`stage_rule`. A module can also describe
 itself with a method ``stage_prefixes()`` that returns what a rule returns.

@@ -77,6 +77,7 @@ def test_torchrun_on_a_cpu(config, tmp_path):
         'pytorch',
         '--work-dir',
         tmp_path / 'two',
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in lines_of(tmp_path / 'two') if 'loss' in line]

@@ -6,7 +6,8 @@ from typing import Any, Callable, Optional
 from torch import Tensor, nn
 
 from ..freezing.freezer import Freezer
-from ..freezing.schedules import FreezingSchedule, Phase, phases
+from ..freezing.phases import Phase, phases
+from ..freezing.schedules import FreezingSchedule
 from .flops import StepFlops, training_flops
 
 

@@ -1,17 +1,16 @@
 """Which stages train at a step, and making it so."""
 
 from .freezer import FROZEN_MODES, Freezer, FreezeStatus, StageStatus
+from .phases import Phase, phases
 from .schedules import (
     FreezingSchedule,
     FrozenBackbone,
     FullTraining,
     GradualUnfreezing,
     MilestoneFreezing,
-    Phase,
     ProbeThenFinetune,
     StepFreezing,
     build_schedule,
-    phases,
 )
 
 __all__ = [

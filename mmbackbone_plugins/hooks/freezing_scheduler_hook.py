@@ -1,5 +1,6 @@
 """The hook that trains parts of a model in some epochs only."""
 
+import logging
 from collections.abc import Sequence
 from typing import Optional, Union
 
@@ -10,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..freezing.ddp import rebuild, unwrap
 from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
-from ..freezing.schedules import Phase, build_schedule, phases
+from ..freezing.phases import Phase, phases
+from ..freezing.schedules import build_schedule
 from ..stages import StageMap
 from . import preflight
 from .checks import check_target
@@ -105,7 +107,7 @@ class FreezingSchedulerHook(Hook):
             + preflight.check_something_trains(runner, model, self.freezer, plan)
         )
         for warning in preflight.warn_plan(runner, self.schedule, self.freezer, plan):
-            print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=30)
+            print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
         self._update(runner)
         status = self.freezer.status()

@@ -13,7 +13,8 @@ from torch import nn
 
 from ..freezing.ddp import wrapper_conflict
 from ..freezing.freezer import Freezer
-from ..freezing.schedules import FreezingSchedule, Phase
+from ..freezing.phases import Phase
+from ..freezing.schedules import FreezingSchedule
 
 
 def optim_wrappers(runner) -> list[tuple[str, OptimWrapper]]:
@@ -130,7 +131,7 @@ def warn_plan(
 
 
 def _warn_accumulation(runner, schedule, plan: Sequence[Phase]) -> Iterator[str]:
-    counts = max(w._accumulative_counts for _, w in optim_wrappers(runner))
+    counts = max(getattr(w, '_accumulative_counts', 1) for _, w in optim_wrappers(runner))
     length = len(runner.train_dataloader) if schedule.by_epoch else 1
     cut = [p.start for p in plan[1:] if p.start * length % counts]
     if counts > 1 and cut:

@@ -152,7 +152,7 @@ def test_freezing_the_backbone_saves_flops_of_real_detectors(kind):
     assert batch[0].shape == (2, 3, 64, 96)
     plan = plan_run(model, *batch, freezer, StepFreezing(2), 4)
     full, frozen = plan.flops[plan.full], plan.flops[frozenset()]
-    # Norm layers in eval give other proposals, and a random RPN fewer of them than RoIs wanted.
-    assert full.forward == pytest.approx(frozen.forward, rel=0.15)
+    if 'rcnn' not in kind:  # there the number of proposals, and so of RoIs, varies
+        assert full.forward == frozen.forward
     assert frozen.backward < full.backward
     assert 0.1 < plan.saving < 0.5

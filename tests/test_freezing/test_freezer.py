@@ -90,6 +90,8 @@ def test_restore_is_exact_and_own_frozen_stages_stay(backbone):
     assert any(n.startswith('backbone.') for n in own)
     for chosen in (FIVE, (), ('stage4',), ('stem', 'stage1', 'stage2')):
         freezer.apply(chosen)
+        # Before train() too, in which these backbones freeze their stages anew by themselves.
+        assert not any(p.requires_grad for n, p in model.named_parameters() if n in own)
         model.train()
         freezer.apply_modes()
         assert not any(p.requires_grad for n, p in model.named_parameters() if n in own)

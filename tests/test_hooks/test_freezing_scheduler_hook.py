@@ -190,7 +190,10 @@ def test_frozen_stages_of_the_backbone_stay_frozen_in_every_phase(norm_eval, wit
 def test_own_frozen_stages_of_swin_are_settled_before_the_schedule_looks(tmp_path):
     """mmdet's Swin freezes its stages in ``train()`` only, after the optimizer is built."""
     model = rig.detector(backbone=rig.swin(frozen_stages=2))
-    record = rig.train(tmp_path, hooks=[rig.dbf(2)], epochs=3, model=model)
+    record = rig.train(tmp_path, hooks=[rig.dbf(2)], epochs=3, model=model, log_level='INFO')
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    states = [line.split()[2:4] for line in log.splitlines() if line.startswith('stage')]
+    assert states[1:] == [['kept', 'frozen']] * 2 + [['yes', 'train']] * 2
     for stage in ('patch_embed', 'stages.0', 'stages.1'):
         assert not rig.equal(record.states[0], record.states[-1], f'backbone.{stage}')
     assert rig.equal(record.states[0], record.states[1], 'backbone.stages.2')
@@ -227,6 +230,27 @@ def test_any_part_can_be_the_target(target, tmp_path):
     assert not any(n.startswith(prefixes) for n in changed)
     rest = {n for n in record.states[0] if not n.startswith(prefixes)}
     assert {n for n in rest if n.endswith('weight')} <= changed
+
+
+@MODELS.register_module(force=True)
+class Student(BaseModel):
+    """A detector inside another model, as in semi-supervised training and distillation."""
+
+    def __init__(self, student):
+        super().__init__(data_preprocessor=student.pop('data_preprocessor'))
+        self.student = MODELS.build(student)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.student(inputs, data_samples, mode)
+
+
+def test_a_backbone_inside_a_student(tmp_path):
+    model = dict(type='Student', student=rig.detector())
+    hook = rig.dbf(2, target='student.backbone')
+    record = rig.train(tmp_path, hooks=[hook], epochs=2, model=model)
+    changed = rig.equal(record.states[1], record.states[2])
+    assert not any(n.startswith('student.backbone.') for n in changed)
+    assert any(n.startswith('student.neck.') for n in changed)
 
 
 def test_the_model_is_left_as_it_was_found(tmp_path):

@@ -1,0 +1,44 @@
+# Everything a developer does. `make test` and `make demo` set up what they need by themselves.
+#
+#   VENV=folder        another environment than .venv
+#   PYTHON=python3.12  another interpreter (3.10 to 3.12)
+#   ARGS='...'         passed on to pytest or to the demo
+#   FORCE_CUDA=1       compile mmcv's CUDA operators; without, everything runs on the CPU
+
+SHELL := bash
+VENV ?= .venv
+export VENV
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format clean distclean
+
+# Operators compiled for the CPU only fail on CUDA tensors: without CUDA operators, hide the GPU.
+IN_VENV = if [ -e '$(VENV)/.cpu-ops' ]; then export CUDA_VISIBLE_DEVICES=; fi; '$(VENV)/bin/python'
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:  ## Make the environment (.venv); takes no time when it is there
+	@bash tools/setup_env.sh
+
+demo: setup  ## Train a small detector on drawn scenes, and show what its backbone did
+	@$(IN_VENV) tools/demo.py $(ARGS)
+
+test: lint  ## Lint and all tests but the slow ones; ARGS='-k name' picks
+	@$(IN_VENV) -m pytest -m 'not slow' $(ARGS) $(PYTEST_ARGS)
+
+test-slow: setup  ## The slow tests
+	@$(IN_VENV) -m pytest -m slow $(ARGS) $(PYTEST_ARGS)
+
+lint: setup  ## Check style and format
+	@'$(VENV)/bin/ruff' check --output-format concise . && '$(VENV)/bin/ruff' format --check .
+
+format: setup  ## Mend what can be mended
+	@'$(VENV)/bin/ruff' check --fix . ; '$(VENV)/bin/ruff' format .
+
+clean:  ## Remove builds and caches
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove the environment too
+	@if [ -e '$(VENV)' ] && [ ! -e '$(VENV)/.lock' ]; then echo "$(VENV) was not made by make setup" >&2; exit 1; fi
+	rm -rf '$(VENV)'
