@@ -23,11 +23,12 @@ from .freezing import (  # noqa: E402
     StepFreezing,
     build_schedule,
 )
-from .hooks import FreezingSchedulerHook, RGNHook  # noqa: E402
+from .hooks import DriftHook, FreezingSchedulerHook, RGNHook  # noqa: E402
 from .registry import FREEZING_SCHEDULES  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
 __all__ = [
+    'DriftHook',
     'FREEZING_SCHEDULES',
     'FreezeStatus',
     'Freezer',

@@ -1,8 +1,8 @@
 """Reference weights theta0: the weights that fine-tuning started from.
 
 An anchor is a plain mapping of tensors outside the module tree, so that neither checkpoints of the
-model nor EMA copies see it. It is taken once, before the first step of a fresh run, and travels with
-the checkpoint: a resumed run that took it anew would measure from tuned weights.
+model nor EMA copies see it. It is taken once, before the first step of a fresh run, and travels
+with the checkpoint: a resumed run that took it anew would measure from tuned weights.
 """
 
 import hashlib
@@ -76,9 +76,7 @@ class Anchor:
             raise ValueError(
                 f'the saved reference weights do not fit this model: {", ".join(wrong[:3])}{more}'
             )
-        return cls(
-            {n: tensors[n].detach().to(device or state[n].device, copy=True) for n in names}
-        )
+        return cls({n: tensors[n].detach().to(device or state[n].device, copy=True) for n in names})
 
     def save(self) -> dict[str, torch.Tensor]:
         """The tensors on the CPU, for a checkpoint."""

@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 
 class GradientListener:
@@ -130,6 +128,31 @@ def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
     return tap
 
 
+def refuse_sharded(runner, who: str) -> None:
+    """Stops a run in which no process holds whole parameters and gradients.
+
+    Args:
+        runner: The runner, in ``before_train`` or later.
+        who: Name of the hook that asks, for messages.
+
+    Raises:
+        ValueError: If so; the message names the setting.
+    """
+    if hasattr(runner, 'strategy'):
+        # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
+        raise ValueError(
+            f'{who}: {type(runner).__name__} with strategy={type(runner.strategy).__name__} is not '
+            'supported, it shards parameters and gradients; use runner_type="Runner" (one process '
+            'or DistributedDataParallel)'
+        )
+    model = runner.model
+    if any(type(m).__name__.endswith('FullyShardedDataParallel') for m in model.modules()):
+        raise ValueError(
+            f'{who}: model_wrapper_cfg: {type(model).__name__} shards or flattens parameters, so '
+            'that no rank holds whole ones; use MMDistributedDataParallel'
+        )
+
+
 def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
     """The optimizer wrappers of a runner, once it is known that gradients can be read there.
 
@@ -140,20 +163,7 @@ def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
     Raises:
         ValueError: If the runner or a wrapper hides the gradients, or does the step by itself.
     """
-    if hasattr(runner, 'strategy'):
-        # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
-        raise ValueError(
-            f'{who}: {type(runner).__name__} with strategy={type(runner.strategy).__name__} is not '
-            'supported, its gradients are sharded; use runner_type="Runner" (one process or '
-            'DistributedDataParallel)'
-        )
-    model = runner.model
-    if is_model_wrapper(model) and not isinstance(model, (DataParallel, DistributedDataParallel)):
-        if any(type(m).__name__ == 'FullyShardedDataParallel' for m in model.modules()):
-            raise ValueError(
-                f'{who}: model_wrapper_cfg: {type(model).__name__} shards or flattens parameters, '
-                'so that no rank holds whole gradients; use MMDistributedDataParallel'
-            )
+    refuse_sharded(runner, who)
     given = runner.optim_wrapper
     wrappers = list(given.values()) if isinstance(given, OptimWrapperDict) else [given]
     for wrapper in wrappers:
