@@ -12,6 +12,7 @@ _ROW = 4096
 _LARGE = 4 * _ROW
 
 
+@torch.no_grad()
 def l2_norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """L2 norm of every tensor, on its device, without waiting for the device.
 
@@ -23,11 +24,13 @@ def l2_norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """
     if not tensors:
         return []
-    tensors = [t.detach() for t in tensors]
-    if any(t.dtype not in (torch.float32, torch.float64) for t in tensors):
+    dtypes = {t.dtype for t in tensors}
+    if not dtypes <= {torch.float32, torch.float64}:
         # Half precision overflows at 65504: its squares are added up in float32.
         return [torch.linalg.vector_norm(t, dtype=_wide(t.dtype)) for t in tensors]
-    return list(torch._foreach_norm([_shorten(t) for t in tensors]))
+    if torch.float32 in dtypes and any(t.is_cpu for t in tensors):
+        tensors = [_shorten(t) if t.numel() >= _LARGE else t for t in tensors]
+    return list(torch._foreach_norm(tensors))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -35,13 +38,13 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _shorten(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, or a short vector of the same norm."""
-    count = tensor.numel()
-    if count < _LARGE or tensor.device.type != 'cpu' or tensor.dtype != torch.float32:
+    """A short vector of the same norm; the tensor itself unless it is float32 on a CPU."""
+    if not tensor.is_cpu or tensor.dtype != torch.float32:
         return tensor
-    row = math.gcd(count, _ROW)
+    row = math.gcd(tensor.numel(), _ROW)
     if row < 64:
         return torch.linalg.vector_norm(tensor, dtype=torch.float64).float()
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        tensor = tensor.permute(0, 2, 3, 1)  # a view in the order of memory; norms have no order
+    if not tensor.is_contiguous() and tensor.dim() == 4:
+        if tensor.is_contiguous(memory_format=torch.channels_last):
+            tensor = tensor.permute(0, 2, 3, 1)  # a view in memory's order; norms have no order
     return torch.linalg.vector_norm(tensor.reshape(-1, row), dim=1)

