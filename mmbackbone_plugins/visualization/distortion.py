@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from .backend import COLORS, pyplot
-from .curves import frozen_spans, read_scalars, shade_frozen, trainable_by_epoch
+from .curves import TRAINABLE_STAGES, frozen_spans, read_scalars, shade_frozen, trainable_by_epoch
 
 LINES = ('-', '--', ':', '-.')
 LABELS = dict(
@@ -76,11 +76,11 @@ class RunLog:
 
     @property
     def per_epoch(self) -> float:
-        """Iterations in an epoch, from the last row that knows its epoch; 1 without one."""
-        rows = [r for r in [*self.train, *self.rgn, *self.drift] if r.get('epoch')]
-        if not rows:
+        """Iterations in an epoch, by where the run ended; 1 if it did not count epochs."""
+        rows = [row for row in self.train if row.get('epoch')]
+        last = max((int(row['epoch']) for row in rows), default=0)
+        if last < 1 or len(rows) < len(self.train):
             return 1
-        last = max(int(row['epoch']) for row in rows)
         return max(row['iter'] for row in rows if int(row['epoch']) == last) / last
 
     @property
@@ -169,7 +169,7 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
     )
     colors: dict[str, str] = {}  # a stage has one colour in the whole picture
     for column, (run, found) in enumerate(zip(runs, curves)):
-        spans = frozen_spans(trainable_by_epoch(run.train))
+        spans = _frozen(run)
         for row, key in enumerate(rows):
             axis = axes[row][column]
             for name, points in found.get(key, {}).items():
@@ -191,6 +191,22 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
     figure.savefig(path, dpi=130)
     plt.close(figure)
     return rows
+
+
+def _frozen(run: RunLog) -> list[tuple[float, float]]:
+    """Frozen spans as :func:`shade_frozen` takes them."""
+    if run.per_epoch > 1:
+        return frozen_spans(trainable_by_epoch(run.train))
+    spans: list[tuple[float, float]] = []
+    for before, row in zip([None, *run.train], run.train):
+        if row.get(TRAINABLE_STAGES) != 0:
+            continue
+        # What the row of an iteration says holds since the row before.
+        first = before['iter'] + 1 if before else row['iter']
+        if spans and spans[-1][1] + 1 == first:
+            first = spans.pop()[0]
+        spans.append((first, row['iter']))
+    return spans
 
 
 def _curves(run: RunLog) -> dict[str, dict[str, list[tuple[float, float]]]]:

@@ -266,3 +266,13 @@ def test_a_wrapper_of_another_kind_is_refused(tmp_path):
     built.optim_wrapper = object()
     with pytest.raises(ValueError, match='RGNHook: optim_wrapper: object is not an OptimWrapper'):
         list(tapped_wrappers(built, 'RGNHook'))
+
+
+def test_sharded_parameters_are_refused(tmp_path):
+    class FullyShardedDataParallel(torch.nn.Module):
+        pass
+
+    built = rig.runner(tmp_path)
+    built.model.head = FullyShardedDataParallel()
+    with pytest.raises(ValueError, match='shards or flattens parameters'):
+        list(tapped_wrappers(built, 'RGNHook'))

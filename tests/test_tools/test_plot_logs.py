@@ -72,6 +72,16 @@ def test_a_fresh_start_in_the_same_folder_replaces_the_old_run(tmp_path):
     assert [r['loss'] for r in run.train] == [2] * 4 and run.rgn == []
 
 
+def test_an_iteration_loop_is_drawn_over_iterations(tool, tmp_path):
+    hooks = [rig.dbf(3, by_epoch=False), dict(type='RGNHook', interval=1)]
+    options = dict(iters=8, log_processor=dict(by_epoch=False))
+    rig.train(tmp_path / 'run', hooks=hooks, **options)
+    run = distortion.read_run(tmp_path / 'run')
+    assert run.per_epoch == 1 and distortion._frozen(run) == [(2, 3), (5, 6), (8, 8)]
+    assert distortion._curves(run)['loss']['loss'][-1][0] == 8
+    assert tool.main([str(tmp_path / 'run'), '-o', str(tmp_path / 'a.png')]) == 0
+
+
 def test_bad_input(tool, tmp_path, capsys):
     assert tool.main([str(tmp_path / 'nothing'), '-o', str(tmp_path / 'a.png')]) == 2
     assert 'no log in' in capsys.readouterr().err
