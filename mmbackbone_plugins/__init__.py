@@ -10,6 +10,7 @@ from .version import __version__
 check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
+from .distortion import relative_gradient_norm  # noqa: E402
 from .freezing import (  # noqa: E402
     Freezer,
     FreezeStatus,
@@ -22,11 +23,12 @@ from .freezing import (  # noqa: E402
     StepFreezing,
     build_schedule,
 )
-from .hooks import FreezingSchedulerHook  # noqa: E402
+from .hooks import DriftHook, FreezingSchedulerHook, RGNHook  # noqa: E402
 from .registry import FREEZING_SCHEDULES  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
 __all__ = [
+    'DriftHook',
     'FREEZING_SCHEDULES',
     'FreezeStatus',
     'Freezer',
@@ -37,10 +39,12 @@ __all__ = [
     'GradualUnfreezing',
     'MilestoneFreezing',
     'ProbeThenFinetune',
+    'RGNHook',
     'Stage',
     'StageMap',
     'StepFreezing',
     '__version__',
     'build_schedule',
+    'relative_gradient_norm',
     'stage_rule',
 ]

@@ -22,3 +22,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'real samples are not here: {folder}')
     return folder
+
+
+@pytest.fixture
+def plain_convolutions():
+    """Without oneDNN, whose bfloat16 weight gradients of 1 x 1 maps are uninitialised memory."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield

@@ -142,10 +142,11 @@ def _count_and_reduce(counter: CommunicatedBytes, bucket):
 class CpuAmpOptimWrapper(AmpOptimWrapper):
     """mmengine's AMP wrapper, which refuses a machine without a GPU, with torch's CPU scaler."""
 
-    def __init__(self, loss_scale: float = 1024.0, **options: Any) -> None:
+    def __init__(self, loss_scale: Any = 1024.0, **options: Any) -> None:
         OptimWrapper.__init__(self, **options)
         self._scale_update_param = None
-        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=loss_scale)
+        scale = loss_scale if isinstance(loss_scale, dict) else dict(init_scale=loss_scale)
+        self.loss_scaler = torch.amp.GradScaler('cpu', **scale)
         self.cast_dtype = torch.bfloat16
 
 
@@ -240,7 +241,7 @@ def build(model: dict[str, Any]) -> torch.nn.Module:
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmrotate' if is_rotated(model) else 'mmdet')
-    return MODELS.build(model)
+    return MODELS.build(Config(dict(model=model)).model)  # two-stage ones read by attribute
 
 
 _BASES = {

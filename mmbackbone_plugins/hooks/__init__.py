@@ -1,5 +1,7 @@
 """MMEngine hooks: thin adapters that decide when; the mathematics is in the other packages."""
 
+from .drift_hook import DriftHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
+from .rgn_hook import RGNHook
 
-__all__ = ['FreezingSchedulerHook']
+__all__ = ['DriftHook', 'FreezingSchedulerHook', 'RGNHook']

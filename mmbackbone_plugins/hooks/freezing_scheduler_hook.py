@@ -15,6 +15,7 @@ from ..freezing.phases import Phase, phases
 from ..freezing.schedules import build_schedule
 from ..stages import StageMap
 from . import preflight
+from .checks import check_target
 
 RESETS = ('none', 'momentum', 'all')
 
@@ -73,7 +74,7 @@ class FreezingSchedulerHook(Hook):
         freeze_blocks: bool = False,
     ) -> None:
         self.schedule = build_schedule(schedule)
-        self.target = _check_target(target)
+        self.target = check_target(target)
         self.frozen_mode = _check_choice('frozen_mode', frozen_mode, FROZEN_MODES)
         self.reset = _check_choice('reset_optimizer_state', reset_optimizer_state, RESETS)
         self.freeze_blocks = _check_choice('freeze_blocks', freeze_blocks, (False, True))
@@ -191,15 +192,6 @@ def _check_choice(name: str, value, allowed: Sequence):
     if not any(value is a or (isinstance(value, str) and value == a) for a in allowed):
         raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r}')
     return value
-
-
-def _check_target(target) -> Union[str, list[str]]:
-    targets = [target] if isinstance(target, str) else target
-    if not isinstance(targets, (list, tuple)) or not all(isinstance(t, str) for t in targets):
-        raise ValueError(
-            f"target must be a dotted path such as 'backbone' or a list of them, got {target!r}"
-        )
-    return target if isinstance(target, str) else list(target)
 
 
 def _raise_if(errors: list[str]) -> None:

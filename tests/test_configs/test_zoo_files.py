@@ -30,6 +30,8 @@ def test_the_zoo_is_complete():
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
         for detector in LONG:
             wanted.add(f'{detector}_r50_fpn_dbf-rho5-1x_{data}')
+            for method in ('rgn-', 'rgn-frozen-', 'rgn-dbf-rho10-'):
+                wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
             for method in ('', 'frozen-', 'dbf-rho10-'):
                 wanted.add(f'{detector}_swin-s_fpn_{method}1x_{data}')
             for method in ('', 'frozen-', 'dbf-rho5-', 'dbf-rho10-', 'dbf-rho20-'):

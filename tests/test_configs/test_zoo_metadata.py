@@ -6,6 +6,7 @@ import pytest
 import yaml
 import zoo
 from mmengine.config import Config
+from mmengine.registry import HOOKS
 
 from mmbackbone_plugins import build_schedule
 
@@ -58,9 +59,9 @@ def test_metafile_is_true(folder):
 
 def _trained(cfg):
     epochs = range(cfg.train_cfg.max_epochs)
-    if 'custom_hooks' not in cfg:
+    if zoo.freezing(cfg) is None:
         return len(epochs)
-    schedule = build_schedule(cfg.custom_hooks[0].schedule)
+    schedule = build_schedule(zoo.freezing(cfg))
     return sum(bool(schedule.trainable(e, 0, ['stage'])) for e in epochs)
 
 
@@ -91,7 +92,10 @@ def test_config_lines_of_a_readme_load(readme, tmp_path):
         cfg = Config.fromfile(tmp_path / f'{number}.py')
         assert cfg.custom_imports.imports == ['mmbackbone_plugins']
         for hook in cfg.get('custom_hooks', []):
-            build_schedule(hook.schedule)
+            if hook.type == 'FreezingSchedulerHook':
+                build_schedule(hook.schedule)
+            else:
+                HOOKS.build(hook)
 
 
 def test_options_that_the_readmes_name():

@@ -15,13 +15,13 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FOLDERS = ('baselines', 'frozen', 'dbf')
+FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn')
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 NAMES: list[str] = [p.stem for p in FILES]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|swin-s)_(?P<neck>fpn)'
-    r'_((?P<method>frozen|dbf-rho\d+|dbf-milestones)-)?(?P<schedule>1x|\d+e)'
+    r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?(?P<schedule>1x|\d+e)'
     r'_(?P<data>dota|dior)(?P<hbb>-hbb)?'
 )
 
@@ -94,20 +94,30 @@ def backbone(cfg: Config) -> str:
     return {(2, 2, 6, 2): 'swin-t', (2, 2, 18, 2): 'swin-s'}[tuple(net.depths)]
 
 
-def method(cfg: Config) -> str:
-    """The method with a dash behind it, or nothing."""
+def freezing(cfg: Config) -> Any:
+    """The schedule by which a config freezes; None without one."""
     hooks = [h for h in cfg.get('custom_hooks', []) if h.type == 'FreezingSchedulerHook']
     if not hooks:
-        return ''
+        return None
     (hook,) = hooks
     assert hook.target == 'backbone'
-    schedule = hook.schedule
+    return hook.schedule
+
+
+def method(cfg: Config) -> str:
+    """The method with a dash behind it, or nothing."""
+    kinds = [h.type for h in cfg.get('custom_hooks', [])]
+    assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
+    watched = 'rgn-' if 'RGNHook' in kinds else ''
+    schedule = freezing(cfg)
+    if schedule is None:
+        return watched
     if schedule.type == 'FrozenBackbone':
-        return 'frozen-'
+        return f'{watched}frozen-'
     if schedule.type == 'MilestoneFreezing':
-        return 'dbf-milestones-'
+        return f'{watched}dbf-milestones-'
     assert schedule.type == 'StepFreezing'
-    return f'dbf-rho{schedule.rho}-'
+    return f'{watched}dbf-rho{schedule.rho}-'
 
 
 def schedule(cfg: Config) -> str:

@@ -1,0 +1,29 @@
+"""How hard the loss pulls the backbone, and how far it has moved. Plain PyTorch."""
+
+from .anchor import Anchor
+from .drift import linear_cka, statistics_drift, weight_drift
+from .features import feature_similarity
+from .rgn import GRANULARITIES, Deferred, Measurement, average, measure, relative_gradient_norm
+from .table import Aggregate, RGNTable, aggregate, frozen_stages
+from .untouched import seed_everything, untouched, untouched_random_numbers
+
+__all__ = [
+    'GRANULARITIES',
+    'Aggregate',
+    'Anchor',
+    'Deferred',
+    'Measurement',
+    'RGNTable',
+    'aggregate',
+    'average',
+    'feature_similarity',
+    'frozen_stages',
+    'linear_cka',
+    'measure',
+    'relative_gradient_norm',
+    'seed_everything',
+    'statistics_drift',
+    'untouched',
+    'untouched_random_numbers',
+    'weight_drift',
+]

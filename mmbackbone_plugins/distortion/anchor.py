@@ -1,0 +1,97 @@
+"""Reference weights theta0: the weights that fine-tuning started from.
+
+An anchor is a plain mapping of tensors outside the module tree, so that neither checkpoints of the
+model nor EMA copies see it. It is taken once, before the first step of a fresh run, and travels
+with the checkpoint: a resumed run that took it anew would measure from tuned weights.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Optional, Union
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Reference weights.
+
+    Attributes:
+        tensors: Clones of parameters and buffers by their name in the model.
+    """
+
+    tensors: dict[str, torch.Tensor] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        names: Iterable[str],
+        device: Optional[Union[str, torch.device]] = None,
+    ) -> 'Anchor':
+        """Clones parameters and buffers.
+
+        Args:
+            model: The model, without a distributed wrapper.
+            names: Names of parameters and persistent buffers.
+            device: Where the clones are kept; by default beside the originals.
+
+        Raises:
+            KeyError: If the model has no such tensor.
+        """
+        state = named_tensors(model)
+        return cls({n: state[n].detach().to(device, copy=True) for n in names})
+
+    @classmethod
+    def load(
+        cls,
+        tensors: Mapping[str, torch.Tensor],
+        model: nn.Module,
+        names: Iterable[str],
+        device: Optional[Union[str, torch.device]] = None,
+    ) -> 'Anchor':
+        """Takes an anchor out of saved tensors.
+
+        Args:
+            tensors: Saved tensors by name; those that are not asked for are left out.
+            model: The model that they are a reference for.
+            names: Names that are wanted.
+            device: Where they are kept; by default beside the model's own.
+
+        Raises:
+            ValueError: If one is missing or has another shape; the message lists the first few.
+        """
+        state = named_tensors(model)
+        names = list(names)
+        wrong = [f'{n} (missing)' for n in names if n not in tensors]
+        wrong += [
+            f'{n} (shape {tuple(tensors[n].shape)}, the model has {tuple(state[n].shape)})'
+            for n in names
+            if n in tensors and tensors[n].shape != state[n].shape
+        ]
+        if wrong:
+            more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
+            raise ValueError(
+                f'the saved reference weights do not fit this model: {", ".join(wrong[:3])}{more}'
+            )
+        return cls({n: tensors[n].detach().to(device or state[n].device, copy=True) for n in names})
+
+    def save(self) -> dict[str, torch.Tensor]:
+        """The tensors on the CPU, for a checkpoint."""
+        return {name: tensor.cpu() for name, tensor in self.tensors.items()}
+
+    def fingerprint(self) -> str:
+        """A hash of names, shapes and bits: equal exactly for equal anchors."""
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            tensor = self.tensors[name].cpu().contiguous()
+            digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}'.encode())
+            digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of a model by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -1,0 +1,69 @@
+"""How similar the features of a backbone still are to those it started with."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from .drift import linear_cka, pooled
+from .untouched import untouched
+
+
+@torch.no_grad()
+def feature_similarity(
+    backbone: nn.Module,
+    images: Iterable[torch.Tensor],
+    reference: Mapping[str, torch.Tensor],
+    positions: int = 8,
+) -> list[float]:
+    """Linear CKA between the outputs of a backbone now and with its reference weights.
+
+    Both go forward in eval mode; the module is left as it was, mode and statistics included. There
+    is no second module: the reference weights take the place of the module's own for one call.
+
+    Args:
+        backbone: Takes images and returns feature maps, from the input to the output.
+        images: Batches of shape ``(N, 3, H, W)``, preprocessed, on the backbone's device. The
+            examples of the comparison are positions of the feature maps, pooled to a grid.
+        reference: Reference parameters and buffers by their name in the backbone.
+        positions: Rows and columns of the grid, at most.
+
+    Returns:
+        One number from 0 to 1 per feature map.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    now: list[list[torch.Tensor]] = []
+    then: list[list[torch.Tensor]] = []
+    with untouched(backbone):
+        for module in backbone.modules():
+            module.training = False
+        for batch in images:
+            device = batch.device
+            weights = {name: tensor.to(device) for name, tensor in reference.items()}
+            for outputs, kept in (
+                (backbone(batch), now),
+                (functional_call(backbone, weights, (batch,)), then),
+            ):
+                outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+                kept.append([pooled(feature, positions) for feature in outputs])
+    if not now:
+        raise ValueError('no images to compare features on')
+    return [linear_cka(torch.cat(a), torch.cat(b)) for a, b in zip(zip(*now), zip(*then))]
+
+
+def output_names(count: int, stages: Iterable[str], out_indices: Iterable[int] = ()) -> list[str]:
+    """Names of a backbone's outputs: those of the stages they come from, where that is known.
+
+    Args:
+        count: Number of outputs.
+        stages: Names of the backbone's stages.
+        out_indices: ``out_indices`` of an MMDetection backbone.
+    """
+    stages = [s for s in stages if s.startswith('stage')]
+    named = [f'stage{i + 1}' for i in out_indices]
+    if len(named) == count and set(named) <= set(stages):
+        return named
+    return stages if len(stages) == count else [f'out{i}' for i in range(count)]

@@ -1,0 +1,107 @@
+"""Gradients of the detection loss over batches of data, without a step and without a trace."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable, Optional
+
+import torch
+from torch import nn
+
+from ..stages import StageMap
+from .rgn import Deferred, average, check_granularity, measure
+from .table import RGNTable, frozen_stages
+from .untouched import untouched
+
+
+def gradient_passes(
+    model: nn.Module, batches: Iterable[Any], count: Optional[int] = None
+) -> Iterator[int]:
+    """Goes forward and backward batch by batch; at each turn ``.grad`` is that batch's gradient.
+
+    The model is in train mode, as its detector and backbone understand it, and the loss is the sum
+    of all detector losses. Afterwards, or when the iterator is closed, parameters, buffers, modes,
+    gradients and random numbers are as they were. No optimizer takes part.
+
+    Args:
+        model: A detector of mmengine's kind: ``data_preprocessor``, ``mode='loss'`` and
+            ``parse_losses``.
+        batches: Batches as the training loader yields them. An iterable with a state of its own
+            (a sampler's) is the caller's: hand in a loader made for this.
+        count: Number of batches to take; all by default.
+
+    Yields:
+        Number of the batch, from 1.
+
+    Raises:
+        ValueError: If there is no batch, or nothing in the model requires a gradient.
+
+    Source:
+        arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
+    """
+    done = 0
+    with untouched(model):
+        model.train()
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ValueError('no parameter of the model requires a gradient: all of it is frozen')
+        # Data loaders draw a seed when their iteration starts: inside, where it leaves no trace.
+        for batch in batches:
+            with torch.enable_grad():
+                data = model.data_preprocessor(batch, True)
+                losses = (
+                    model(**data, mode='loss')
+                    if isinstance(data, dict)
+                    else model(*data, mode='loss')
+                )
+                loss, _ = model.parse_losses(losses)
+                loss.backward()
+            done += 1
+            yield done
+            for p in model.parameters():
+                p.grad = None
+            if done == count:
+                break
+    if not done:
+        raise ValueError('the training loader is empty: there is no batch to measure on')
+
+
+def average_rgn(
+    model: nn.Module,
+    batches: Iterable[Any],
+    target: Any = 'backbone',
+    granularity: str = 'tensor',
+    count: Optional[int] = None,
+    progress: Optional[Callable[[int], None]] = None,
+) -> RGNTable:
+    """The paper's analysis: RGN averaged over batches of training data, before any step.
+
+    Args:
+        model: See :func:`gradient_passes`; without a distributed wrapper.
+        batches: Batches of the training loader.
+        target: Dotted path of the module to measure, or a list of paths.
+        granularity: ``'tensor'`` or ``'kernel'``.
+        count: Number of batches; all by default.
+        progress: Called with the number of batches done.
+
+    Returns:
+        The table. Its numbers are means of ratios over batches, not ratios of means.
+
+    Raises:
+        ValueError: If an argument is not one of the above, there is no batch, or everything is
+            frozen.
+    """
+    check_granularity(granularity)
+    stage_map = StageMap.of(model, target)
+    named = dict(model.named_parameters())
+    parameters = {name: named[name] for name in stage_map.parameters}
+    found: list[Deferred] = []
+    frozen: tuple[str, ...] = ()
+    for number in gradient_passes(model, batches, count):
+        frozen = frozen_stages(stage_map, parameters)
+        found.append(measure(parameters, granularity))
+        if progress is not None:
+            progress(number)
+    return RGNTable.of(average(part.read() for part in found), stage_map, frozen)
+
+
+def usual_count(images: int, batch_size: int) -> int:
+    """Batches of the paper's analysis: ``min(100, images // batch_size)``, at least one."""
+    return max(1, min(100, images // max(batch_size, 1)))

@@ -1,0 +1,172 @@
+"""From ratios of tensors to a table: layers, stages, the network; what is frozen, what explodes."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+from torch import nn
+
+from ..stages import StageMap
+from .rgn import Measurement
+
+# Ratios explode on tensors that are almost zero (fresh biases, layer scale). Weights of pre-trained
+# networks have a root mean square between 0.005 and 1; a tensor this far below is flagged.
+NEAR_ZERO = 1e-4
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """RGN of several tensors.
+
+    Attributes:
+        mean: Unweighted mean over the tensors, as in the paper's code.
+        weighted: Mean weighted by the number of entries of each tensor.
+        median: Median over the tensors, which single exploding ratios do not move.
+        tensors: Number of tensors with a gradient.
+        entries: Number of their entries.
+    """
+
+    mean: float
+    weighted: float
+    median: float
+    tensors: int
+    entries: int
+
+
+def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optional[Aggregate]:
+    """Aggregates of tensors; None without any.
+
+    A NaN or an Inf among them is never averaged away, by the median neither: then all three
+    numbers are NaN, or Inf where there is no NaN.
+    """
+    if not values:
+        return None
+    ratios = list(values.values())
+    entries = [numels[name] for name in values]
+    broken = [r for r in ratios if not math.isfinite(r)]
+    if broken:
+        worst = math.nan if any(map(math.isnan, broken)) else math.inf
+        return Aggregate(worst, worst, worst, len(ratios), sum(entries))
+    middle = sorted(ratios)
+    half = len(middle) // 2
+    median = middle[half] if len(middle) % 2 else (middle[half - 1] + middle[half]) / 2
+    weighted = math.fsum(r * n for r, n in zip(ratios, entries)) / sum(entries)
+    mean = math.fsum(ratios) / len(ratios)
+    return Aggregate(mean, weighted, median, len(ratios), sum(entries))
+
+
+@dataclass(frozen=True)
+class RGNTable:
+    """The RGN of a part of a model, in full.
+
+    Attributes:
+        network: Over all tensors; None when none has a gradient.
+        stages: By stage, from input to output; None for a stage without a gradient.
+        layers: By layer (the module that holds the tensors).
+        tensors: By parameter.
+        frozen: Stages in which no parameter requires a gradient.
+        without_gradient: Stages that could train, but no gradient has reached them.
+        near_zero: Tensors whose root mean square is below ``NEAR_ZERO``: mistrust their ratios.
+        nonfinite: Tensors whose RGN is NaN or Inf.
+    """
+
+    network: Optional[Aggregate]
+    stages: dict[str, Optional[Aggregate]]
+    layers: dict[str, Aggregate]
+    tensors: dict[str, float]
+    frozen: tuple[str, ...]
+    without_gradient: tuple[str, ...]
+    near_zero: tuple[str, ...]
+    nonfinite: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, measurement: Measurement, stage_map: StageMap, frozen: Iterable[str] = ()
+    ) -> 'RGNTable':
+        """Sorts a measurement into stages and layers.
+
+        Args:
+            measurement: Numbers of parameters of the map.
+            stage_map: The stages.
+            frozen: Names of stages that are frozen; see :func:`frozen_stages`.
+        """
+        values, numels = measurement.values, measurement.numels
+        stages: dict[str, Optional[Aggregate]] = {}
+        for stage in stage_map:
+            inside = {name: values[name] for name in stage.parameters if name in values}
+            stages[stage.name] = aggregate(inside, numels)
+        # In the order of the network, which that of the optimizers need not be.
+        values = {name: values[name] for name in stage_map.parameters if name in values}
+        layers: dict[str, dict[str, float]] = {}
+        for name, value in values.items():
+            layers.setdefault(name.rpartition('.')[0], {})[name] = value
+        sleeping = [n for n, found in stages.items() if found is None]
+        frozen = set(frozen)
+        return cls(
+            network=aggregate(values, numels),
+            stages=stages,
+            layers={name: aggregate(inside, numels) for name, inside in layers.items()},
+            tensors=values,
+            frozen=tuple(n for n in sleeping if n in frozen),
+            without_gradient=tuple(n for n in sleeping if n not in frozen),
+            near_zero=tuple(n for n in values if measurement.rms[n] < NEAR_ZERO),
+            nonfinite=tuple(n for n, v in values.items() if not math.isfinite(v)),
+        )
+
+    def broken_stages(self, stage_map: StageMap) -> tuple[str, ...]:
+        """Stages with a tensor whose RGN is NaN or Inf."""
+        broken = {stage_map.stage_of(name) for name in self.nonfinite}
+        return tuple(name for name in self.stages if name in broken)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON holds it; a frozen stage is the word ``'frozen'``."""
+        words = dict.fromkeys(self.frozen, 'frozen')
+        words.update(dict.fromkeys(self.without_gradient, 'no gradient'))
+        return dict(
+            mean=_number(self.network, 'mean'),
+            weighted=_number(self.network, 'weighted'),
+            median=_number(self.network, 'median'),
+            stages={n: words.get(n) or asdict(a) for n, a in self.stages.items()},
+            layers={name: a.mean for name, a in self.layers.items()},
+            tensors=self.tensors,
+            near_zero=list(self.near_zero),
+            nonfinite=list(self.nonfinite),
+        )
+
+    def text(self) -> str:
+        """The stages as a text table, with a note on tensors to mistrust."""
+        rows = [('stage', 'mean', 'weighted', 'median', 'tensors')]
+        rows += [self._row(name, found) for name, found in self.stages.items()]
+        rows.append(self._row('network', self.network))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            f'{a:<{widths[0]}}  ' + '  '.join(f'{c:>{w}}' for c, w in zip(rest, widths[1:]))
+            for a, *rest in rows
+        ]
+        if self.near_zero:
+            first = ', '.join(self.near_zero[:3]) + (', ...' if len(self.near_zero) > 3 else '')
+            lines.append(
+                f'{len(self.near_zero)} tensors are almost zero (root mean square below '
+                f'{NEAR_ZERO:g}), their ratios explode and lift the mean: {first}'
+            )
+        if self.nonfinite:
+            lines.append(f'NaN or Inf in: {", ".join(self.nonfinite[:3])}')
+        return '\n'.join(lines)
+
+    def _row(self, name: str, found: Optional[Aggregate]) -> tuple[str, ...]:
+        if found is None:
+            return name, 'frozen' if name in self.frozen else 'no gradient', '', '', ''
+        numbers = (found.mean, found.weighted, found.median)
+        return (name, *(f'{n:.3e}' for n in numbers), str(found.tensors))
+
+
+def frozen_stages(stage_map: StageMap, parameters: Mapping[str, nn.Parameter]) -> tuple[str, ...]:
+    """Stages in which no parameter requires a gradient now."""
+    return tuple(
+        s.name for s in stage_map if not any(parameters[n].requires_grad for n in s.parameters)
+    )
+
+
+def _number(found: Optional[Aggregate], key: str) -> Optional[float]:
+    return None if found is None else getattr(found, key)

@@ -1,0 +1,200 @@
+"""Reads, and lets others change, gradients at the two moments when they mean something.
+
+mmengine's ``train_step`` goes backward, steps and clears the gradients at one go; hooks run when
+all is over. This is the only place that reaches in between. It wraps ``step`` of the optimizer
+wrapper's instance and asks the optimizer to call before its own step; it changes nothing itself, so
+training with it is equal bit for bit to training without.
+
+Under a loss scaler the gradients still carry the scale at the first moment. They are left so, and
+the listener is given the scale: unscaling them here would make the scaler refuse its own call, and
+would round differently where an optimizer unscales in its own kernel (``fused=True``).
+"""
+
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+
+
+class GradientListener:
+    """What a tap calls; override what is needed."""
+
+    def on_gradients(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
+        """After accumulation and reduction over ranks, before clipping.
+
+        Called whenever a step is attempted; a loss scaler may still skip it.
+
+        Args:
+            wrapper: The optimizer wrapper that is about to step.
+            scale: Loss scale by which the gradients are too large; None: they are true.
+        """
+
+    def on_step(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
+        """After unscaling and clipping, right before the optimizer moves the parameters.
+
+        Not called for a step that a loss scaler skips, except for fused optimizers, which learn of
+        it on the device only: what is added to the gradients there has no effect. A mere look at
+        the gradients belongs into :meth:`on_gradients`, for clipping is over here.
+
+        Args:
+            wrapper: The optimizer wrapper.
+            scale: Loss scale that a fused optimizer will divide the gradients by in its kernel:
+                what is added to them must be multiplied by it. None: they are true.
+        """
+
+    def after_step(self, wrapper: OptimWrapper, skipped: Any) -> None:
+        """After the step, before gradients are cleared.
+
+        Args:
+            wrapper: The optimizer wrapper.
+            skipped: Whether the loss scaler skipped the step: a bool, or for fused optimizers a
+                tensor on the device that is positive if it did.
+        """
+
+
+class GradientTap:
+    """Calls listeners around the steps of one optimizer wrapper.
+
+    Made by :func:`listen`; several listeners share one tap, which goes away with the last of them.
+
+    Args:
+        wrapper: The optimizer wrapper; its ``step`` is replaced on the instance.
+    """
+
+    def __init__(self, wrapper: OptimWrapper) -> None:
+        self.listeners: list[GradientListener] = []
+        self._wrapper = wrapper
+        self._before = wrapper.__dict__.get('step')  # somebody else's, as a rule nobody's
+        original = wrapper.step
+
+        def step(**kwargs):
+            # Cut off from the optimizer, a tap that could not be taken off in order is harmless.
+            return self._around(original, kwargs) if self.listeners else original(**kwargs)
+
+        step.tap = self
+        self._step = step
+        wrapper.step = step
+        self._handle = wrapper.optimizer.register_step_pre_hook(self._on_optimizer_step)
+        self._inside = False
+        self._skipped: Any = True
+
+    def _around(self, original, kwargs: dict) -> Any:
+        scale = current_scale(self._wrapper)
+        for listener in list(self.listeners):
+            listener.on_gradients(self._wrapper, scale)
+        self._skipped, self._inside = True, True
+        try:
+            result = original(**kwargs)
+        finally:
+            self._inside = False
+        for listener in list(self.listeners):
+            listener.after_step(self._wrapper, self._skipped)
+        return result
+
+    def _on_optimizer_step(self, optimizer, args, kwargs) -> None:
+        if not self._inside:
+            return  # an optimizer stepped behind its wrapper's back
+        # Fused optimizers are always called; torch hands them these two for the time of the call.
+        found = getattr(optimizer, 'found_inf', None)
+        self._skipped = False if found is None else found
+        scale = getattr(optimizer, 'grad_scale', None)
+        for listener in list(self.listeners):
+            listener.on_step(self._wrapper, scale)
+
+    def remove(self, listener: GradientListener) -> None:
+        """Takes a listener off, and with the last one the tap itself."""
+        self.listeners.remove(listener)
+        if self.listeners:
+            return
+        self._handle.remove()
+        if self._wrapper.__dict__.get('step') is self._step:
+            if self._before is None:
+                del self._wrapper.step
+            else:
+                self._wrapper.step = self._before
+
+
+def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
+    """Calls a listener around every step of an optimizer wrapper.
+
+    Returns:
+        The tap; ``tap.remove(listener)`` undoes this exactly.
+    """
+    tap = getattr(wrapper.__dict__.get('step'), 'tap', None)
+    if tap is None or not tap.listeners:
+        tap = GradientTap(wrapper)
+    tap.listeners.append(listener)
+    return tap
+
+
+def refuse_sharded(runner, who: str) -> None:
+    """Stops a run in which no process holds whole parameters and gradients.
+
+    Args:
+        runner: The runner, in ``before_train`` or later.
+        who: Name of the hook that asks, for messages.
+
+    Raises:
+        ValueError: If so; the message names the setting.
+    """
+    if hasattr(runner, 'strategy'):
+        # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
+        raise ValueError(
+            f'{who}: {type(runner).__name__} with strategy={type(runner.strategy).__name__} is not '
+            'supported, it shards parameters and gradients; use runner_type="Runner" (one process '
+            'or DistributedDataParallel)'
+        )
+    model = runner.model
+    if any(type(m).__name__.endswith('FullyShardedDataParallel') for m in model.modules()):
+        raise ValueError(
+            f'{who}: model_wrapper_cfg: {type(model).__name__} shards or flattens parameters, so '
+            'that no rank holds whole ones; use MMDistributedDataParallel'
+        )
+
+
+def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
+    """The optimizer wrappers of a runner, once it is known that gradients can be read there.
+
+    Args:
+        runner: The runner, in ``before_train`` or later.
+        who: Name of the hook that asks, for messages.
+
+    Raises:
+        ValueError: If the runner or a wrapper hides the gradients, or does the step by itself.
+    """
+    refuse_sharded(runner, who)
+    given = runner.optim_wrapper
+    wrappers = list(given.values()) if isinstance(given, OptimWrapperDict) else [given]
+    for wrapper in wrappers:
+        if not isinstance(wrapper, OptimWrapper):
+            raise ValueError(
+                f'{who}: optim_wrapper: {type(wrapper).__name__} is not an OptimWrapper of '
+                'mmengine; its step cannot be watched'
+            )
+        yield wrapper
+
+
+def parameters_of(wrapper: OptimWrapper) -> set[int]:
+    """Identities of the parameters that a wrapper's optimizer holds."""
+    return {id(p) for group in wrapper.optimizer.param_groups for p in group['params']}
+
+
+def current_scale(wrapper: OptimWrapper) -> Optional[torch.Tensor]:
+    """The loss scale that gradients carry now; None where they are true.
+
+    Stays on the device: ``GradScaler.get_scale()`` would wait for it.
+    """
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    if scaler is None or not getattr(scaler, 'is_enabled', lambda: True)():
+        return None
+    # A train_step of the user's own may have called unscale_ before the wrapper's step.
+    states = getattr(scaler, '_per_optimizer_states', {})
+    state = states[id(wrapper.optimizer)] if id(wrapper.optimizer) in states else {}
+    if getattr(state.get('stage'), 'name', '') == 'UNSCALED':
+        return None
+    scale = getattr(scaler, '_scale', None)
+    if scale is None:
+        value = float(scaler.get_scale())
+        return None if value == 1.0 else torch.tensor(value)
+    return scale

@@ -1,0 +1,78 @@
+"""Lines of JSON that a resumed run goes on writing, without gaps or repeats."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+
+
+class JsonLines:
+    """A file of measurements, one JSON object a line.
+
+    A fresh run writes into its own log folder (``<work_dir>/<time of the start>/``). mmengine makes
+    a new one at every start, so the checkpoint remembers the file of the first: a resumed run goes
+    on in that one. Lines of iterations that a resumed run does again (those after its checkpoint)
+    move to ``<name>.superseded`` beside it; nothing is lost, and the file has no iteration twice.
+    Should the file be gone, or the checkpoint be of another work dir, a new file is begun.
+
+    NaN and Inf are written as Python and mmengine write them: ``NaN``, ``Infinity``.
+
+    Args:
+        runner: The runner, in ``before_train``: its iteration is known by then.
+        name: File name, e.g. ``'rgn.jsonl'``.
+        key: Key of the line that counts iterations; lines are kept up to ``runner.iter`` of it.
+    """
+
+    def __init__(self, runner, name: str, key: str = 'iter') -> None:
+        self.path: Optional[Path] = None
+        if not is_main_process():
+            return
+        hub, info = runner.message_hub, f'mmbackbone/{name}'
+        work_dir = Path(runner.work_dir)
+        known = hub.get_info(info) if runner._resume else None
+        if known and (work_dir / known).is_file():
+            self.path = work_dir / known
+            _cut(self.path, key, runner.iter)
+            print_log(f'{name}: goes on in {self.path}', logger='current')
+        else:
+            self.path = Path(runner.log_dir) / name
+            if known:
+                print_log(
+                    f'{name}: {work_dir / known} is not there any more; a new file is begun',
+                    logger='current',
+                    level=30,
+                )
+        hub.update_info(info, os.path.relpath(self.path, work_dir))
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Appends a line (rank 0 only); it is on its way to the disk when this returns."""
+        if self.path is None:
+            return
+        with self.path.open('a', encoding='utf-8') as file:
+            file.write(json.dumps(line) + '\n')
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads such a file; a last line that a killed run has torn is left out."""
+    found = []
+    for text in path.read_text(encoding='utf-8').splitlines():
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+def _cut(path: Path, key: str, iteration: int) -> None:
+    lines = read_lines(path)
+    keep = [line for line in lines if line[key] <= iteration]
+    again = [line for line in lines if line[key] > iteration]
+    if again:
+        with path.with_name(f'{path.name}.superseded').open('a', encoding='utf-8') as file:
+            file.writelines(json.dumps(line) + '\n' for line in again)
+    new = path.with_name(f'{path.name}.new')
+    new.write_text(''.join(json.dumps(line) + '\n' for line in keep), encoding='utf-8')
+    new.replace(path)  # at one go: a kill in between leaves the old file

@@ -1,0 +1,221 @@
+"""The hook that measures how hard the loss pulls each part of the backbone."""
+
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
+from torch import nn
+
+from ..distortion.rgn import Deferred, check_granularity, measure, read
+from ..distortion.table import RGNTable, frozen_stages
+from ..freezing.ddp import unwrap
+from ..stages import StageMap
+from .checks import check_count, check_target
+from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
+from .jsonl import JsonLines
+from .scalars import Scalars
+
+
+@HOOKS.register_module()
+class RGNHook(Hook, GradientListener):
+    """Measures the relative gradient norm (RGN) of the target, stage by stage, while it trains.
+
+    Gradients are those that the step is made of: accumulated, averaged over ranks, unscaled, and
+    not yet clipped. Training is not changed by a bit.
+
+    Scalars ``rgn/<stage>`` (mean over the stage's tensors) and ``rgn/mean`` (over all tensors). A
+    frozen stage has no scalar, never a zero: its scalar leaves the log when the stage is frozen,
+    for mmengine would go on printing the last value. ``rgn.jsonl`` in the log folder of the run's
+    first start has one line per measurement with all stages, layers and tensors, in which frozen
+    stages are marked ``"frozen"``; a resumed run goes on in it, without repeats. A second hook of
+    this kind in one run says ``rgn-<target>`` instead of ``rgn``.
+
+    A step that a loss scaler skips is not measured (the next one is), only counted, in the scalar
+    ``rgn/skipped_steps``. Without a scaler, NaN or Inf is reported with its stage and iteration.
+
+    Source: "Mind the Backbone", arXiv 2303.14744. There RGN is measured once, before fine-tuning
+    (``tools/analysis_tools/measure_rgn.py``); following it along the run is our reading.
+
+    Args:
+        target: Dotted path of the module to measure, or a list of paths.
+        interval: Optimizer steps from one measurement to the next; the first step is measured.
+        granularity: ``'tensor'``: L2 norm of the gradient over L2 norm of the parameter.
+            ``'kernel'``: mean of ratios of absolute values per kernel, as the authors' code.
+
+    Raises:
+        ValueError: If an argument is not one of the above; in ``before_train``, if the target does
+            not exist or the run hides its gradients (FSDP, DeepSpeed).
+
+    Example:
+        >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
+        >>> custom_hooks = [dict(type='RGNHook', interval=50)]
+    """
+
+    # After FreezingSchedulerHook has decided what trains, before LoggerHook writes the scalars.
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        target: Union[str, Sequence[str]] = 'backbone',
+        interval: int = 50,
+        granularity: str = 'tensor',
+    ) -> None:
+        self.target = check_target(target)
+        self.interval = check_count('interval', interval)
+        self.granularity = check_granularity(granularity)
+        self._taps: list[GradientTap] = []
+
+    # -- when ------------------------------------------------------------------------------------
+
+    def before_train(self, runner) -> None:
+        """Finds the target's parameters and starts to listen to their optimizers."""
+        wrappers = list(tapped_wrappers(runner, 'RGNHook'))
+        model = unwrap(runner.model)
+        self.stage_map = StageMap.of(model, self.target)
+        named = dict(model.named_parameters())
+        self._parameters = {name: named[name] for name in self.stage_map.parameters}
+        self._runner, self._name = runner, self._choose_name(runner)
+        self._file = JsonLines(runner, f'{self._name}.jsonl')
+        self._scalars = Scalars(runner, self._name)
+        self._counts = _counts(runner, self._name)
+        self._pending: dict[int, Deferred] = {}
+        self._skipped: dict[int, Any] = {}  # by wrapper that has stepped in this iteration
+        self._skipped_before: list[torch.Tensor] = []  # fused optimizers' since the last transfer
+        self._broken: tuple[str, ...] = ()
+        self._held: dict[int, dict[str, nn.Parameter]] = {}
+        for wrapper in wrappers:
+            inside = parameters_of(wrapper)
+            held = {n: p for n, p in self._parameters.items() if id(p) in inside}
+            # Gradients are equal on all ranks, so one of them looks.
+            if held and is_main_process():
+                self._held[id(wrapper)] = held
+                self._taps.append(listen(wrapper, self))
+        if not self._held:
+            self._warn(
+                f'no optimizer holds a parameter of target={self.target!r}, so none of its '
+                'gradients makes a step: there will be no RGN'
+            )
+
+    def on_gradients(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
+        """Starts a measurement if one is due; nothing here waits for the device."""
+        if id(wrapper) in self._skipped:
+            self._finish()  # a second step within one iteration
+        if self._is_due():
+            held = self._held[id(wrapper)]
+            self._pending[id(wrapper)] = measure(held, self.granularity, scale=scale)
+
+    def after_step(self, wrapper: OptimWrapper, skipped: Any) -> None:
+        """Notes whether the step was taken."""
+        self._skipped[id(wrapper)] = skipped
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Reads what was measured, once all optimizers have stepped."""
+        self._finish()
+        self._scalars.remove(self._frozen_among(self._scalars.names))
+
+    def after_train(self, runner) -> None:
+        """Leaves the optimizer wrappers as they were found."""
+        self._finish()
+        for tap in self._taps:
+            tap.remove(self)
+        self._taps = []
+        if self._counts['steps'] and not self._counts['with_gradient']:
+            self._warn(
+                f'target={self.target!r} had no gradient at any measurement of the whole run: it '
+                'was frozen, or the loss does not depend on it'
+            )
+
+    # -- what ------------------------------------------------------------------------------------
+
+    def _is_due(self) -> bool:
+        last, steps = self._counts['measured_at'], self._counts['steps']
+        # By the grid of the interval, so that a resumed run measures where the first would have.
+        return last is None or steps // self.interval > last // self.interval
+
+    def _finish(self) -> None:
+        """Ends a step: of all optimizers that hold a part of the target, once they have stepped."""
+        if not self._skipped:
+            return
+        counts, skipped, pending = self._counts, self._skipped, self._pending
+        self._skipped, self._pending = {}, {}
+        on_device = [(s > 0).sum() for s in skipped.values() if isinstance(s, torch.Tensor)]
+        here = any(s for s in skipped.values() if not isinstance(s, torch.Tensor))
+        if pending and not here:
+            found, rest = read(list(pending.values()), [*on_device, *self._skipped_before])
+            self._skipped_before = []
+            here = any(rest[: len(on_device)])
+            counts['skipped'] += int(sum(rest[len(on_device) :]))
+            if not here:
+                self._record(RGNTable.of(found, self.stage_map, self._frozen()))
+                counts['measured_at'] = counts['steps']
+        else:
+            self._skipped_before += on_device
+        counts['skipped'] += here
+        counts['steps'] += 1
+        if counts['skipped']:
+            self._scalars.update({'skipped_steps': counts['skipped']})
+        self._runner.message_hub.update_info(f'mmbackbone/{self._name}', dict(counts))
+
+    def _record(self, table: RGNTable) -> None:
+        runner = self._runner
+        self._counts['with_gradient'] += bool(table.tensors)
+        means = {name: found.mean for name, found in table.stages.items() if found is not None}
+        if table.network is not None:
+            means['mean'] = table.network.mean
+        self._scalars.update(means)
+        sleeping = [*table.frozen, *table.without_gradient]
+        self._scalars.remove(sleeping if table.network is not None else [*sleeping, 'mean'])
+        self._file.write(
+            dict(
+                iter=runner.iter + 1,  # as mmengine's own scalars count, from 1
+                epoch=runner.epoch + 1,
+                step=self._counts['steps'] + 1,
+                skipped_steps=self._counts['skipped'],
+                granularity=self.granularity,
+                **table.to_dict(),
+            )
+        )
+        broken = table.broken_stages(self.stage_map)
+        if broken and broken != self._broken:
+            self._warn(
+                f'NaN or Inf gradients at epoch {runner.epoch + 1}, iteration {runner.iter + 1}, '
+                f'in stages {", ".join(broken)} ({len(table.nonfinite)} tensors, first '
+                f'{table.nonfinite[0]}); the step was taken with them'
+            )
+        self._broken = broken
+
+    def _frozen(self) -> tuple[str, ...]:
+        return frozen_stages(self.stage_map, self._parameters)
+
+    def _frozen_among(self, names: Sequence[str]) -> list[str]:
+        """Which of the scalars now shown are of frozen stages; a few attribute reads a step."""
+        stages = [name for name in names if name in self.stage_map.names]
+        frozen = [n for n in stages if not self._trains(n)]
+        return [*frozen, 'mean'] if frozen and len(frozen) == len(stages) else frozen
+
+    def _trains(self, stage: str) -> bool:
+        return any(self._parameters[n].requires_grad for n in self.stage_map[stage].parameters)
+
+    def _choose_name(self, runner) -> str:
+        first = next(hook for hook in runner.hooks if isinstance(hook, RGNHook))
+        if first is self:
+            return 'rgn'
+        targets = [self.target] if isinstance(self.target, str) else self.target
+        return 'rgn-' + '+'.join(targets)
+
+    def _warn(self, text: str) -> None:
+        if is_main_process():
+            print_log(f'RGNHook: {text}', logger='current', level=30)
+
+
+def _counts(runner, name: str) -> dict[str, Any]:
+    """Steps tried and skipped so far, the step of the last measurement, those with gradients."""
+    counts = dict(steps=0, skipped=0, measured_at=None, with_gradient=0)
+    if runner._resume:
+        counts.update(runner.message_hub.get_info(f'mmbackbone/{name}') or {})
+    return counts

@@ -1,0 +1,163 @@
+"""Drift, CKA and anchors against plain formulas."""
+
+import math
+
+import numpy as np
+import pytest
+import rig
+import torch
+from torch import nn
+
+from mmbackbone_plugins import StageMap
+from mmbackbone_plugins.distortion import (
+    Anchor,
+    feature_similarity,
+    linear_cka,
+    statistics_drift,
+    untouched,
+    weight_drift,
+)
+
+
+def test_weight_drift_is_that_of_one_long_vector():
+    g = torch.Generator().manual_seed(0)
+    start = {n: torch.randn(64, 700, generator=g) for n in 'abc'}
+    now = {n: t + 0.1 * torch.randn(t.shape, generator=g) for n, t in start.items()}
+    found = weight_drift(now, start, dict(first=['a'], rest=['b', 'c']))
+    flat = {n: (now[n].double().numpy().ravel(), start[n].double().numpy().ravel()) for n in 'abc'}
+    for group, names in dict(first='a', rest='bc').items():
+        a = np.concatenate([flat[n][0] for n in names])
+        b = np.concatenate([flat[n][1] for n in names])
+        assert found[group] == pytest.approx(np.linalg.norm(a - b) / np.linalg.norm(b), rel=1e-5)
+
+
+def test_weight_drift_of_nothing_and_from_zeros():
+    zeros, ones = torch.zeros(3), torch.ones(3)
+    assert weight_drift(dict(a=ones), dict(a=ones), dict(g=['a'])) == dict(g=0.0)
+    assert weight_drift(dict(a=zeros), dict(a=zeros), dict(g='a')) == dict(g=0.0)
+    assert weight_drift(dict(a=ones), dict(a=zeros), dict(g='a')) == dict(g=math.inf)
+    with pytest.raises(ValueError, match='1 tensors have no reference to drift from: b'):
+        weight_drift(dict(a=ones, b=ones), dict(a=ones), dict(g='ab'))
+
+
+def test_statistics_drift():
+    start = {'n.running_mean': torch.tensor([0.0, 1.0]), 'n.running_var': torch.tensor([4.0, 1.0])}
+    now = {'n.running_mean': torch.tensor([2.0, 1.0]), 'n.running_var': torch.tensor([16.0, 1.0])}
+    shift, spread = statistics_drift(now, start, ['n.running_mean'])
+    assert shift == pytest.approx(math.sqrt(0.5), rel=1e-4)  # one sd in one of two channels
+    assert spread == pytest.approx(math.log(2) * math.sqrt(0.5), rel=1e-4)
+    assert statistics_drift(start, start, ['n.running_mean']) == (0.0, 0.0)
+    assert statistics_drift({}, {}, []) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize('examples', [30, 300])
+def test_linear_cka(examples):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(examples, 40)) + 5
+    y = np.concatenate([x[:, :20], rng.normal(size=(examples, 60))], axis=1)
+
+    def naive(a, b):  # from the kernel matrices, centred on both sides
+        h = np.eye(len(a)) - 1 / len(a)
+        k, m = h @ a @ a.T @ h, h @ b @ b.T @ h
+        return (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
+
+    tx, ty = torch.from_numpy(x), torch.from_numpy(y)
+    assert linear_cka(tx, ty) == pytest.approx(naive(x, y), abs=1e-10)
+    rotation = torch.from_numpy(np.linalg.qr(rng.normal(size=(40, 40)))[0])
+    assert linear_cka(tx, 3 * tx @ rotation + 7) == pytest.approx(1)
+    assert linear_cka(tx.float(), tx.float()) == pytest.approx(1)
+    assert math.isnan(linear_cka(tx, torch.ones(examples, 3)))
+
+
+def test_cka_of_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r'x and y must be \(examples, channels\)'):
+        linear_cka(torch.ones(3, 2), torch.ones(4, 2))
+
+
+def backbone():
+    torch.manual_seed(0)
+    return rig.build(rig.detector(backbone=rig.resnet(frozen_stages=1))).backbone
+
+
+def test_feature_similarity_leaves_no_trace_and_sees_what_changed():
+    net = backbone()
+    net.train()
+    names = [n for n, _ in (*net.named_parameters(), *net.named_buffers())]
+    anchor = Anchor.of(net, names)
+    images = [torch.randn(1, 3, 64, 64) for _ in range(3)]
+    same = feature_similarity(net, images, anchor.tensors)
+    assert same == pytest.approx([1.0] * 4)
+    with torch.no_grad():
+        for p in net.layer3.parameters():
+            p.add_(torch.randn_like(p) * 0.3)
+    before = {n: t.clone() for n, t in net.state_dict().items()}
+    modes = [m.training for m in net.modules()]
+    random = torch.get_rng_state()
+    found = feature_similarity(net, iter(images), anchor.tensors)
+    assert found[:2] == pytest.approx([1.0, 1.0]) and found[2] < 0.99 and found[3] < 0.99
+    assert not rig.equal(before, dict(net.state_dict()))
+    assert modes == [m.training for m in net.modules()]
+    assert torch.equal(random, torch.get_rng_state())
+    with pytest.raises(ValueError, match='no images'):
+        feature_similarity(net, [], anchor.tensors)
+
+
+def test_feature_similarity_against_a_second_network():
+    """The reference as a network of its own, whose statistics differ too."""
+    net, other = backbone(), backbone()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(1 + 0.3 * torch.rand_like(p))
+        net.bn1.running_mean.add_(0.3)
+    reference = dict(other.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    found = feature_similarity(net, [images], reference)
+    net.eval(), other.eval()
+    for value, a, b in zip(found, net(images), other(images)):
+        a, b = (torch.nn.functional.adaptive_avg_pool2d(t, min(8, t.shape[2])) for t in (a, b))
+        a, b = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (a, b))
+        assert value == pytest.approx(linear_cka(a, b), abs=1e-9)
+
+
+def test_untouched_puts_everything_back_even_after_an_error():
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout())
+    net[0].requires_grad_(False)
+    net[1].weight.grad = gradient = torch.ones(3)
+    net[2].eval()
+    before = {n: t.clone() for n, t in net.state_dict().items()}
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    with pytest.raises(RuntimeError), untouched(net):
+        assert net[1].weight.grad is None
+        net.train()
+        net[0].requires_grad_(True)
+        net(torch.randn(5, 3)).sum().backward()
+        np.random.rand(3)
+        raise RuntimeError
+    assert not rig.equal(before, dict(net.state_dict()))
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert (states[1] == np.random.get_state()[1]).all()
+    assert not net[0].weight.requires_grad and net[0].weight.grad is None
+    assert net[1].weight.grad is gradient and not net[2].training and net.training
+
+
+def test_an_anchor_is_a_copy_with_a_fingerprint():
+    net = backbone()
+    names = StageMap.of(net, '').parameters
+    anchor = Anchor.of(net, names)
+    mark = anchor.fingerprint()
+    assert Anchor.of(net, reversed(names)).fingerprint() == mark
+    with torch.no_grad():
+        net.conv1.weight[0, 0, 0, 0] += 1
+    assert anchor.fingerprint() == mark != Anchor.of(net, names).fingerprint()
+    assert Anchor.load(anchor.save(), net, names).fingerprint() == mark
+    assert 'tensor' not in repr(anchor)
+
+
+def test_an_anchor_of_another_model_is_refused():
+    net = backbone()
+    saved = Anchor.of(net, StageMap.of(net, '').parameters).save()
+    del saved['conv1.weight'], saved['bn1.weight'], saved['bn1.bias']
+    saved['layer1.0.conv1.weight'] = torch.ones(3)
+    message = r'do not fit this model: conv1.weight \(missing\), .* and 1 more'
+    with pytest.raises(ValueError, match=message):
+        Anchor.load(saved, net, StageMap.of(net, '').parameters)
