@@ -6,8 +6,8 @@ curves into work_dirs/demo/. Needs no GPU, no data set and no network.
 
 import argparse
 import contextlib
-import io
 import logging
+import os
 import sys
 import time
 import warnings
@@ -34,7 +34,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--config', default=str(ROOT / CONFIG), help='config file to train')
     parser.add_argument('--data-root', default=DATA_ROOT, help='where the scenes are drawn')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='logs, weights, pictures')
     parser.add_argument('--seed', type=int, default=0, help='seed of weights and order of images')
@@ -63,25 +62,52 @@ def draw_data(root: str) -> None:
     print()
 
 
-def train(args: argparse.Namespace):
-    """Trains the config and returns the runner."""
+def read_config(args: argparse.Namespace):
+    """Reads the config and points it at the scenes."""
     from mmbackbone_plugins import launch
 
-    cfg = launch.load_config(args.config, work_dir=args.work_dir)
+    cfg = launch.load_config(str(ROOT / CONFIG), work_dir=args.work_dir)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = args.data_root
     cfg.randomness = dict(seed=args.seed)
     launch.check_data(cfg)
-    print(f'[2/3] training {Path(args.config).stem} for {cfg.train_cfg.max_epochs} epochs')
-    # mmengine prints the environment and the whole config first; both are in the log file.
-    with contextlib.redirect_stdout(io.StringIO()):
-        runner = launch.build_runner(cfg)
-    for handler in runner.logger.handlers:
-        if type(handler) is logging.StreamHandler:
-            handler.setStream(sys.stdout)
-            handler.addFilter(is_progress)
+    return cfg
+
+
+def train(cfg, screen):
+    """Trains a config, shows its progress on the screen, and returns the runner."""
+    from mmbackbone_plugins import launch
+
+    runner = launch.build_runner(cfg)
+    shown = [h for h in runner.logger.handlers if type(h) is logging.StreamHandler]
+    for handler in shown:
+        handler.setStream(screen)
+        handler.addFilter(is_progress)
     runner.train()
+    for handler in shown:
+        handler.setStream(sys.stdout)
     return runner
+
+
+@contextlib.contextmanager
+def aside(path: Path):
+    """Sends what the stack prints into a file, and yields a stream to the screen.
+
+    mmengine prints the environment and the whole config; each of the processes that DOTAMetric
+    starts prints what it could not import. That would bury what the demo has to say.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    screen = os.fdopen(os.dup(1), 'w')
+    with path.open('w', encoding='utf-8') as file:
+        os.dup2(file.fileno(), 1)
+    try:
+        yield screen
+    finally:
+        sys.stdout.flush()
+        screen.flush()
+        os.dup2(screen.fileno(), 1)
+        screen.close()
 
 
 def is_progress(record: logging.LogRecord) -> bool:
@@ -128,7 +154,7 @@ def report(runner, folder: Path) -> float:
     train_rows, val_rows = vis.read_scalars(scalars)
     trainable = vis.trainable_by_epoch(train_rows)
     scores = {row['step']: row[METRIC] for row in val_rows if METRIC in row}
-    title = 'Dynamic Backbone Freezing on drawn scenes'
+    title = 'Dynamic Backbone Freezing on drawn scenes (rho = 2)'
     vis.plot_training(folder / 'curves.png', train_rows, val_rows, METRIC, title=title)
     draw_predictions(runner, folder / 'predictions.png')
     print('\n epoch  backbone   mAP')
@@ -146,9 +172,15 @@ def main(argv=None) -> int:
     warnings.filterwarnings('ignore', message='The `clip` function does nothing')
     folder = Path(args.work_dir)
     try:
+        from mmbackbone_plugins.visualization import pyplot
+
+        pyplot()  # what the pictures need should be missed now, not after the training
         draw_data(args.data_root)
-        runner = train(args)
-    except (OSError, ValueError) as error:
+        print(f'[2/3] training {Path(CONFIG).stem}', flush=True)
+        with aside(folder / 'console.log') as screen:
+            cfg = read_config(args)
+            runner = train(cfg, screen)
+    except (FileExistsError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     print('[3/3] drawing pictures')

@@ -86,6 +86,11 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> bool:
     return True
 
 
+def contains(quad: np.ndarray, point: np.ndarray) -> bool:
+    """Tells whether a point lies in a convex quadrilateral of shape (4, 2)."""
+    return cv2.pointPolygonTest(quad.astype(np.float32), tuple(map(float, point)), False) > 0
+
+
 def visible_fraction(box: np.ndarray, size: int) -> float:
     """Returns which part of a box's area lies inside a square image of that size."""
     frame = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)

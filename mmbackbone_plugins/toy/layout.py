@@ -6,7 +6,7 @@ from typing import Optional
 
 import numpy as np
 
-from .geometry import enclosing_rectangle, grown, overlaps, to_image, visible_fraction
+from .geometry import contains, enclosing_rectangle, grown, overlaps, to_image, visible_fraction
 from .shapes import SHAPES, Part, Shape
 
 # A real split keeps a few empty and a few crowded tiles.
@@ -17,6 +17,9 @@ _MIN_VISIBLE = 0.8
 _DIFFICULT_BELOW = 0.9
 _CANOPY_SHARE = 0.03
 _REFERENCE_AREA = 256.0 * 256.0
+
+# A scene counts as full after so many spots in a row that did not do.
+_PATIENCE = 40
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,18 @@ def plan_scene(
     wanted = max(1, int(round(wanted)))
     labels = list(classes)
     groups: list[Group] = []
-    placed = 0
-    for _ in range(30 + 6 * wanted):
-        if placed >= wanted:
-            break
+    placed = misses = 0
+    while placed < wanted and misses < _PATIENCE:
         label = labels[int(rng.integers(len(labels)))]
         names = classes[label]
         shape = SHAPES[names[int(rng.integers(len(names)))]]
         group = _place_group(rng, size, label, shape, wanted - placed, groups)
-        if group is not None:
-            groups.append(group)
-            placed += len(group.objects)
+        if group is None:
+            misses += 1
+            continue
+        groups.append(group)
+        placed += len(group.objects)
+        misses = 0
     return groups
 
 
@@ -103,6 +107,8 @@ def _place_group(
     count = min(int(rng.integers(low, high + 1)), max(room, low))
     angle = float(rng.uniform(0, 2 * np.pi))
     center = rng.uniform(0.04 * size, 0.96 * size, 2)
+    if any(contains(other.pad, center) for other in groups):
+        return None
     drawings = [shape.draw(rng) for _ in range(count)]
     if shape.ground == 'paved' and shape.pattern == 'row':
         # Neighbouring courts are built as one facility: same size, same paint.

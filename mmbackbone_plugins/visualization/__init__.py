@@ -1,5 +1,6 @@
 """Pictures for reports. Matplotlib is needed only when one is drawn (extra ``plots``)."""
 
+from .backend import pyplot
 from .boxes import Boxes, Sample, compare_boxes, draw_boxes
 from .curves import (
     frozen_spans,
@@ -16,6 +17,7 @@ __all__ = [
     'draw_boxes',
     'frozen_spans',
     'plot_training',
+    'pyplot',
     'read_scalars',
     'shade_frozen',
     'trainable_by_epoch',

@@ -57,7 +57,7 @@ def frozen_spans(trainable: Mapping[int, int]) -> list[tuple[int, int]]:
 def shade_frozen(axis: Any, spans: Sequence[tuple[int, int]], label: str) -> None:
     """Shades spans of epochs; epoch ``n`` runs from ``n - 1`` to ``n`` on the axis."""
     for i, (first, last) in enumerate(spans):
-        axis.axvspan(first - 1, last, color='0.86', lw=0, zorder=0, label=None if i else label)
+        axis.axvspan(first - 1, last, color='0.88', lw=0, zorder=0, label=None if i else label)
 
 
 def plot_training(
@@ -109,9 +109,9 @@ def plot_training(
         lower.annotate(
             f'{values[best]:.3f}',
             (epochs[best], values[best]),
-            xytext=(0, 7),
+            xytext=(-4, 7),
             textcoords='offset points',
-            ha='center',
+            ha='right',
         )
     lower.set_ylabel(f'{metric.split("/")[-1]} (IoU 0.5)' if metric == 'dota/mAP' else metric)
     lower.set_ylim(0, 1.08)
@@ -122,8 +122,9 @@ def plot_training(
         shade_frozen(axis, spans, 'backbone frozen')
         axis.grid(alpha=0.35, lw=0.6)
         axis.spines[['top', 'right']].set_visible(False)
-    upper.legend(frameon=False, ncols=2)
-    lower.legend(frameon=False, loc='lower right')
+    # A white ground, or the grey patch of the legend would vanish in a grey epoch.
+    for axis, columns, place in ((upper, 2, 'upper right'), (lower, 1, 'lower right')):
+        axis.legend(loc=place, ncols=columns, facecolor='white', framealpha=1, edgecolor='0.7')
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -1,0 +1,138 @@
+"""The demo's configs and tools/demo.py."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmbackbone_plugins import launch
+from mmbackbone_plugins.toy import make_toy_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / 'configs' / 'demo'
+STEM = 'rotated-retinanet_r18_fpn_{}_toy-dota'
+METHODS = {'dbf-rho2': 'StepFreezing', 'frozen': 'FrozenBackbone', 'full': None}
+
+
+@pytest.fixture(scope='module')
+def demo():
+    pytest.importorskip('mmrotate')
+    spec = importlib.util.spec_from_file_location('demo', ROOT / 'tools' / 'demo.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def scenes(demo, tmp_path_factory):
+    """A few of the demo's own scenes."""
+    root = tmp_path_factory.mktemp('scenes') / 'toy'
+    make_toy_dataset(root, **{**demo.DATA, 'counts': (10, 4, 0), 'size': 128})
+    return root
+
+
+def load(method, scenes, work_dir):
+    cfg = launch.load_config(str(FOLDER / f'{STEM.format(method)}.py'), work_dir=str(work_dir))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(scenes)
+    return cfg
+
+
+def test_files_are_the_ones_that_are_tested():
+    assert {path.stem for path in FOLDER.glob('*.py')} == {STEM.format(m) for m in METHODS}
+
+
+@pytest.mark.parametrize('method, schedule', METHODS.items())
+def test_configs_train(method, schedule, scenes, tmp_path):
+    cfg = load(method, scenes, tmp_path)
+    assert [hook.schedule.type for hook in cfg.get('custom_hooks', [])] == [schedule][
+        : bool(schedule)
+    ]
+    # Two epochs of two steps, without the process pool of a validation.
+    cfg.train_cfg.update(max_epochs=2, val_interval=9)
+    cfg.train_dataloader.dataset.indices = 8
+    cfg.default_hooks.logger.interval = 1
+    cfg.default_hooks.checkpoint = None
+    cfg.log_level = 'WARNING'
+    runner = launch.build_runner(cfg)
+    before = {name: p.clone() for name, p in runner.model.named_parameters()}
+    runner.train()
+    assert runner.iter == 4
+    moved = {name for name, p in runner.model.named_parameters() if not p.equal(before[name])}
+    assert {'neck.fpn_convs.0.conv.weight', 'bbox_head.retina_cls.weight'} <= moved
+    assert ('backbone.layer3.0.conv1.weight' in moved) == (method != 'frozen')
+    scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    stages = [row.get('freezing/trainable_stages') for row in rows]
+    assert stages == {'dbf-rho2': [5, 5, 0, 0], 'frozen': [0] * 4, 'full': [None] * 4}[method]
+
+
+def test_configs_differ_in_the_method_only(scenes, tmp_path):
+    dumped = []
+    for method in METHODS:
+        cfg = load(method, scenes, tmp_path).to_dict()
+        cfg.pop('custom_hooks', None)
+        dumped.append(cfg)
+    assert dumped[0] == dumped[1] == dumped[2]
+
+
+def test_no_network_is_needed(scenes, tmp_path):
+    cfg = load('full', scenes, tmp_path)
+    assert cfg.model.backbone.init_cfg is None and cfg.load_from is None
+
+
+def test_validation_runs_on_the_scenes(scenes, tmp_path):
+    """The whole chain but the metric: boxes come back as rotated boxes of known classes."""
+    cfg = load('full', scenes, tmp_path)
+    cfg.log_level = 'WARNING'
+    cfg.model.test_cfg.score_thr = 0.0
+    runner = launch.build_runner(cfg)
+    loader = runner.build_dataloader(cfg.val_dataloader)
+    assert len(loader.dataset) == 4
+    outputs = runner.model.eval().test_step(next(iter(loader)))
+    for sample in outputs:
+        assert sample.pred_instances.bboxes.shape[1] == 5
+        assert sample.gt_instances.bboxes.tensor.shape[1] == 5
+    names = set(loader.dataset.metainfo['classes'])
+    assert {'plane', 'ship', 'roundabout'} <= names
+
+
+def test_demo_keeps_data_that_is_not_its_own(demo, scenes, capsys):
+    assert demo.main(['--data-root', str(scenes)]) == 2
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and str(scenes) in error
+
+
+def test_demo_names_a_config_that_exists(demo):
+    named = [word for word in demo.NEXT.split() if word.endswith('.py')]
+    assert all((ROOT / name).is_file() for name in [*named, demo.CONFIG])
+
+
+def test_help_imports_nothing():
+    run = subprocess.run(
+        [sys.executable, '-I', '-S', str(ROOT / 'tools' / 'demo.py'), '-h'],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0 and 'work_dirs/demo' in run.stdout, run.stderr
+
+
+@pytest.mark.slow
+def test_whole_demo(tmp_path):
+    """As `make demo` runs it: the detector learns, the pictures and the table are there."""
+    pytest.importorskip('matplotlib')
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    command = [sys.executable, str(ROOT / 'tools' / 'demo.py')]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    for name in ('predictions.png', 'curves.png'):
+        assert (tmp_path / 'work_dirs' / 'demo' / name).stat().st_size > 20000
+    table = [line.split() for line in run.stdout.splitlines()]
+    epochs = [words for words in table if len(words) == 3 and words[1] in ('trained', 'frozen')]
+    assert [words[1] for words in epochs] == ['trained', 'frozen'] * 5
+    scores = [float(words[2]) for words in epochs if words[2] != '-']
+    assert scores[-1] >= 0.6 and scores[-1] > scores[0]
