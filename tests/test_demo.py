@@ -15,7 +15,16 @@ from mmbackbone_plugins.toy import make_toy_dataset
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / 'configs' / 'demo'
 STEM = 'rotated-retinanet_r18_fpn_{}_toy-dota'
-METHODS = {'dbf-rho2': 'StepFreezing', 'frozen': 'FrozenBackbone', 'full': None}
+# Schedule, and whether RGN and drift are measured.
+METHODS = {
+    'dbf-rho2': ('StepFreezing', False),
+    'frozen': ('FrozenBackbone', False),
+    'full': (None, False),
+    'rgn-dbf-rho2': ('StepFreezing', True),
+    'rgn-frozen': ('FrozenBackbone', True),
+    'rgn': (None, True),
+}
+STAGES = {'StepFreezing': [5, 5, 0, 0], 'FrozenBackbone': [0] * 4, None: [None] * 4}
 
 
 @pytest.fixture(scope='module')
@@ -46,12 +55,15 @@ def test_files_are_the_ones_that_are_tested():
     assert {path.stem for path in FOLDER.glob('*.py')} == {STEM.format(m) for m in METHODS}
 
 
-@pytest.mark.parametrize('method, schedule', METHODS.items())
-def test_configs_train(method, schedule, scenes, tmp_path):
+@pytest.mark.parametrize('method', METHODS)
+def test_configs_train(method, scenes, tmp_path):
+    schedule, measured = METHODS[method]
     cfg = load(method, scenes, tmp_path)
-    assert [hook.schedule.type for hook in cfg.get('custom_hooks', [])] == [schedule][
-        : bool(schedule)
-    ]
+    hooks = {hook.type: hook for hook in cfg.get('custom_hooks', [])}
+    wanted = ['FreezingSchedulerHook'] * bool(schedule) + ['RGNHook', 'DriftHook'] * measured
+    assert list(hooks) == wanted
+    if schedule:
+        assert hooks['FreezingSchedulerHook'].schedule.type == schedule
     # Two epochs of two steps, without the process pool of a validation.
     cfg.train_cfg.update(max_epochs=2, val_interval=9)
     cfg.train_dataloader.dataset.indices = 8
@@ -64,11 +76,16 @@ def test_configs_train(method, schedule, scenes, tmp_path):
     assert runner.iter == 4
     moved = {name for name, p in runner.model.named_parameters() if not p.equal(before[name])}
     assert {'neck.fpn_convs.0.conv.weight', 'bbox_head.retina_cls.weight'} <= moved
-    assert ('backbone.layer3.0.conv1.weight' in moved) == (method != 'frozen')
+    assert ('backbone.layer3.0.conv1.weight' in moved) == (schedule != 'FrozenBackbone')
     scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
     rows = [json.loads(line) for line in scalars.read_text().splitlines()]
     stages = [row.get('freezing/trainable_stages') for row in rows]
-    assert stages == {'dbf-rho2': [5, 5, 0, 0], 'frozen': [0] * 4, 'full': [None] * 4}[method]
+    assert stages == STAGES[schedule]
+    pulled = ['rgn/mean' in row for row in rows]
+    trains = [count != 0 for count in stages]
+    assert pulled == [measured and train for train in trains]
+    drift = [path for path in Path(runner.log_dir).glob('drift.jsonl')]
+    assert len(drift) == measured
 
 
 def test_configs_differ_in_the_method_only(scenes, tmp_path):
@@ -77,7 +94,7 @@ def test_configs_differ_in_the_method_only(scenes, tmp_path):
         cfg = load(method, scenes, tmp_path).to_dict()
         cfg.pop('custom_hooks', None)
         dumped.append(cfg)
-    assert dumped[0] == dumped[1] == dumped[2]
+    assert all(cfg == dumped[0] for cfg in dumped)
 
 
 def test_no_network_is_needed(scenes, tmp_path):

@@ -9,15 +9,20 @@ from .curves import (
     shade_frozen,
     trainable_by_epoch,
 )
+from .distortion import RunLog, plot_rgn_over_depth, plot_runs, read_run
 
 __all__ = [
+    'RunLog',
     'Boxes',
     'Sample',
     'compare_boxes',
     'draw_boxes',
     'frozen_spans',
+    'plot_rgn_over_depth',
+    'plot_runs',
     'plot_training',
     'pyplot',
+    'read_run',
     'read_scalars',
     'shade_frozen',
     'trainable_by_epoch',

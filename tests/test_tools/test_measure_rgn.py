@@ -150,7 +150,6 @@ def test_the_papers_number_of_batches():
 
 def test_the_tool_side_by_side(tool, tmp_path, capsys):
     """Two configs and a checkpoint: tables, JSON and a picture."""
-    pytest.importorskip('mmbackbone_plugins.visualization.curves')
     first = config(tmp_path)
     other = config(tmp_path, 'other', model=rig.detector(backbone=rig.swin()))
     model = resnet()

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import rig
 
-pytest.importorskip('mmbackbone_plugins.visualization.curves')
-from mmbackbone_plugins.visualization import distortion  # noqa: E402
+from mmbackbone_plugins.visualization import distortion
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'plot_logs.py'
 

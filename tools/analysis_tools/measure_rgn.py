@@ -174,7 +174,7 @@ def main(argv=None) -> int:
         args.out.write_text(json.dumps(figures, indent=2))
         print(f'\nwrote {args.out}')
     if args.plot:
-        from mmbackbone_plugins.visualization.distortion import plot_rgn_over_depth
+        from mmbackbone_plugins.visualization import plot_rgn_over_depth
 
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_rgn_over_depth(args.plot, {run['label']: run['table'].tensors for run in runs})

@@ -23,7 +23,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> int:
     args = parse_args(argv)
     # Imported here, so that --help answers at once.
-    from mmbackbone_plugins.visualization.distortion import plot_runs, read_run
+    from mmbackbone_plugins.visualization import plot_runs, read_run
 
     try:
         runs = [read_run(folder) for folder in args.work_dirs]
