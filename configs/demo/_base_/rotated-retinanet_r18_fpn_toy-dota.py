@@ -1,5 +1,5 @@
 # A rotated RetinaNet that learns drawn scenes on two CPU cores in minutes. `make demo` draws them;
-# so does: python tools/make_toy_data.py --out data/toy_demo --images 400 40 0 --density 16 \
+# so does: python tools/make_toy_data.py --out data/toy_demo --images 320 40 0 --density 16 \
 #   --classes plane ship storage-tank tennis-court roundabout
 _base_ = [
     '../../_base_/datasets/dota.py',
