@@ -124,7 +124,8 @@ def plot_training(
         axis.spines[['top', 'right']].set_visible(False)
     # A white ground, or the grey patch of the legend would vanish in a grey epoch.
     for axis, columns, place in ((upper, 2, 'upper right'), (lower, 1, 'lower right')):
-        axis.legend(loc=place, ncols=columns, facecolor='white', framealpha=1, edgecolor='0.7')
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(loc=place, ncols=columns, facecolor='white', framealpha=1, edgecolor='0.7')
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
     plt.close(figure)
