@@ -69,7 +69,7 @@ def test_configs_train(method, scenes, tmp_path):
     if schedule:
         assert hooks['FreezingSchedulerHook'].schedule.type == schedule
     # Two epochs of two steps, without the process pool of a validation.
-    cfg.train_cfg.update(max_epochs=2, val_interval=9)
+    cfg.train_cfg.update(max_epochs=2, val_begin=9)  # the last epoch is validated always
     cfg.train_dataloader.dataset.indices = 8
     cfg.default_hooks.logger.interval = 1
     cfg.default_hooks.checkpoint = None

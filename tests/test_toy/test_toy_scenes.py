@@ -155,5 +155,6 @@ def test_streams_are_independent():
 @pytest.mark.parametrize('fmt', list(CLASSES))
 def test_every_class_can_be_drawn(fmt):
     for name, shapes in CLASSES[fmt].items():
-        scenes = [draw_scene(0, 'train', i, 256, {name: shapes}) for i in range(8)]
+        scenes = [draw_scene(0, 'train', i, SIZE, {name: shapes}, 16) for i in (0, 1)]
         assert {o.label for s in scenes for o in s.objects} == {name}
+        assert {o.shape for s in scenes for o in s.objects} <= set(shapes)
