@@ -134,7 +134,7 @@ def _place_group(
                 angle=heading,
                 parts=parts,
                 box=box,
-                truncated=visible < 0.999,
+                truncated=bool((box < 0).any() or (box > size).any()),
                 difficult=bool(visible < _DIFFICULT_BELOW or canopy),
                 canopy=canopy,
             )
