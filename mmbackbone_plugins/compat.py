@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Optional
 
 # Import name: distribution names of the two families (OneDL, OpenMMLab), and the oldest version
-# of each that the package was run with.
+# of each that is let through. What is tested are the pins in requirements/tested.txt.
 _FAMILIES = {
     'mmengine': (('onedl-mmengine', '0.10.9'), ('mmengine', '0.10.7')),
     'mmcv': (('onedl-mmcv', '2.3.0'), ('mmcv', '2.0.0')),
