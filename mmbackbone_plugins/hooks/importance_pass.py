@@ -125,15 +125,19 @@ class ImportancePass:
 
     def _in_work_dir(self) -> Optional[ImportanceFile]:
         own, folder = self.fingerprint(), Path(self._runner.work_dir)
-        path = path_in(folder, self._kind, own)
-        if path.is_file():
-            found = ImportanceFile.load(path)
-            if not own.differences(found.fingerprint):
+        for path in sorted(folder.glob(f'importance-{self._kind}-*.pth')):
+            try:
+                found = ImportanceFile.load(path)
+            except ValueError as error:
+                aside = path.with_name(f'{path.name}.unreadable')
+                path.replace(aside)
+                self._say(f'{error}; it is kept as {aside}')
+                continue
+            wrong = own.differences(found.fingerprint)
+            if not wrong:
                 self._say(f'reads the importance that was estimated before: {path}')
                 return found
-        for other in sorted(folder.glob(f'importance-{self._kind}-*.pth')):
-            wrong = own.differences(ImportanceFile.load(other).fingerprint)
-            self._say(f'{other} is of other {", ".join(wrong)}, and is left alone')
+            self._say(f'{path} is of other {", ".join(wrong)}, and is left alone')
         return None
 
     def _estimate(self) -> ImportanceFile:
