@@ -104,7 +104,9 @@ def _resnet(backbone: nn.Module) -> Optional[list[StageOutput]]:
     outputs = []
     for number, layer in layers:
         last = layer[-1]
-        convolution = last.conv3 if hasattr(last, 'conv3') else last.conv2
+        convolution = getattr(last, 'conv3', None) or getattr(last, 'conv2', None)
+        if convolution is None:  # MobileNetV2 has layers of that name, and other blocks in them
+            return None
         outputs.append(StageOutput(f'stage{number}', layer, convolution.out_channels))
     return outputs
 

@@ -60,37 +60,36 @@ class StageBlockBackbone:
         ... )
     """
 
-    def __new__(cls, backbone: Mapping[str, Any], *args: Any, **kwargs: Any) -> nn.Module:
-        _require_config('backbone', backbone, "dict(type='mmdet.ResNet', depth=50)")
-        known = inspect.signature(cls.__init__).parameters
-        options = {name: value for name, value in kwargs.items() if name not in known}
-        _refuse_block_options(kwargs.get('block'), options)
-        module = MODELS.build({**backbone, **options})
-        if isinstance(module, StageBlockBackbone) or hasattr(module, 'blocks'):
-            raise ValueError(
-                f'{type(module).__name__} has an attribute "blocks" already, where '
-                'StageBlockBackbone keeps its own'
-            )
-        module.__class__ = _extended(type(module))
-        return module
-
-    def __init__(
-        self,
+    def __new__(
+        cls,
         backbone: Mapping[str, Any],
         block: Mapping[str, Any],
         stages: Optional[Sequence[str]] = None,
         per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
         **options: Any,
-    ) -> None:
-        # The original's own __init__ has run, in __new__.
+    ) -> 'StageBlockBackbone':
+        _require_config('backbone', backbone, "dict(type='mmdet.ResNet', depth=50)")
+        _require_config('block', block, "dict(type='SEBlock')")
+        _refuse_block_options(block, options)
+        self = MODELS.build({**backbone, **options})
+        if hasattr(self, 'blocks'):
+            raise ValueError(
+                f'{type(self).__name__} has an attribute "blocks" already, and StageBlockBackbone '
+                'keeps its own there'
+            )
         chosen = _choose(stage_outputs(self), stages)
         configs = _block_configs(block, per_stage or {}, [output.stage for output in chosen])
-        self._own_stages: Division = divide(self)
+        self._own_stages = divide(self)
         self.blocks = ModuleDict()
         for output, config in zip(chosen, configs):
             added = MODELS.build(dict(config, in_channels=output.channels))
             self.blocks[_key(output.stage)] = added
             output.module.register_forward_hook(_AfterStage(output.stage, added, output.apply))
+        self.__class__ = _extended(type(self))
+        return self
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: the original's own has run, and ``__new__`` has added the blocks."""
 
     def train(self, mode: bool = True) -> nn.Module:
         super().train(mode)  # of MMDetection's ResNet, returns None
@@ -171,7 +170,6 @@ def _block_configs(
     block: Any, per_stage: Mapping[str, Sequence[Any]], stages: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The config of the block of each stage."""
-    _require_config('block', block, "dict(type='SEBlock')")
     if not isinstance(per_stage, Mapping):
         raise ValueError(
             f'per_stage must be a dict such as dict(reduction=[4, 8, 16, 32]), got {per_stage!r}'
@@ -221,10 +219,8 @@ def _accepted(kind: type) -> set[str]:
     return {'**' if p.kind is p.VAR_KEYWORD else p.name for p in parameters}
 
 
-def _refuse_block_options(block: Any, options: Mapping[str, Any]) -> None:
+def _refuse_block_options(block: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """An option of the block beside ``block`` would be taken for one of the backbone."""
-    if not isinstance(block, Mapping) or 'type' not in block:
-        return
     misplaced = sorted(set(options) & _accepted(_block_class(block['type'])))
     if misplaced:
         raise ValueError(
