@@ -33,6 +33,13 @@ from .hooks import (  # noqa: E402
     FreezingSchedulerHook,
     RGNHook,
 )
+from .models import (  # noqa: E402
+    ResidualAdapter,
+    SEBlock,
+    StageBlockBackbone,
+    StageOutput,
+    stage_output_rule,
+)
 from .registry import FREEZING_SCHEDULES  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
@@ -50,13 +57,18 @@ __all__ = [
     'MilestoneFreezing',
     'ProbeThenFinetune',
     'RGNHook',
+    'ResidualAdapter',
+    'SEBlock',
     'Stage',
+    'StageBlockBackbone',
     'StageMap',
+    'StageOutput',
     'StepFreezing',
     '__version__',
     'add_penalty_gradient',
     'build_schedule',
     'estimate_importance',
     'relative_gradient_norm',
+    'stage_output_rule',
     'stage_rule',
 ]

@@ -104,12 +104,23 @@ def _holds_parameters(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
+def divide(module: nn.Module) -> Division:
+    """The stages of a module: its own word, or the rule of its family; else one, ``all``."""
+    if hasattr(module, 'stage_prefixes'):
+        return module.stage_prefixes()
+    for rule in _RULES:
+        division = rule(module)
+        if division is not None:
+            return division
+    return [('all', [''])]
+
+
 def _divide(module: nn.Module) -> tuple[str, Division]:
     """Finds the division of a module; looks through wrappers that only hold another module."""
     prefix = ''
     while True:
         if hasattr(module, 'stage_prefixes'):
-            return prefix, module.stage_prefixes()
+            break
         held = [(n, c) for n, c in module.named_children() if _holds_parameters(c)]
         own = next(module.parameters(recurse=False), None) is not None
         if own or len(held) != 1 or isinstance(held[0][1], (nn.ModuleList, nn.ModuleDict)):
@@ -117,11 +128,7 @@ def _divide(module: nn.Module) -> tuple[str, Division]:
         if not _children(held[0][1]):
             break
         prefix, module = f'{prefix}{held[0][0]}.', held[0][1]
-    for rule in _RULES:
-        division = rule(module)
-        if division is not None:
-            return prefix, division
-    return prefix, [('all', [''])]
+    return prefix, divide(module)
 
 
 @dataclass(frozen=True)

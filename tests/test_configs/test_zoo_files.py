@@ -41,6 +41,11 @@ def test_the_zoo_is_complete():
             for method in ('', 'frozen-', 'dbf-rho5-', 'dbf-rho10-', 'dbf-rho20-'):
                 wanted.add(f'{detector}_r50_fpn_{method}100e_{data}')
             wanted.add(f'{detector}_r50_fpn_dbf-milestones-100e_{data}')
+            for method in ('se-', 'se-dp-ft-', 'adapter-'):
+                wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
+    for method in ('se-dp-ft-', 'adapter-'):
+        wanted.add(f'oriented-rcnn-le90_swin-s_fpn_{method}1x_dota')
+        wanted |= {f'{detector}_r50_fpn_{method}1x_dota-hbb' for detector in HORIZONTAL}
     assert wanted == set(zoo.NAMES)
     assert len(zoo.NAMES) == len(set(zoo.NAMES))  # mim finds a bare name only if it is unique
 
@@ -70,9 +75,11 @@ def test_imports_the_package(name):
 
 
 @every
-def test_methods_differ_in_the_hook_alone(name):
+def test_methods_differ_in_hook_and_blocks_alone(name):
     """A comparison is one of methods only if all else is equal: data, rates, seed, checkpoints."""
-    cfg = zoo.load(name).to_dict()
+    cfg = zoo.load(name)
+    cfg.model.backbone = zoo.original(cfg)
+    cfg = cfg.to_dict()
     method = zoo.part(name, 'method')
     baseline = zoo.load(name.replace(f'_{method}-', '_') if method else name).to_dict()
     assert 'custom_hooks' not in baseline
@@ -131,7 +138,7 @@ def test_testing_without_labels_asks_for_none(name):
 
 @every
 def test_pretrained_weights_are_named(name):
-    reference = zoo.load(name).model.backbone.init_cfg
+    reference = zoo.original(zoo.load(name)).init_cfg
     assert reference.type == 'Pretrained'
     if zoo.part(name, 'backbone') == 'r50':
         assert reference.checkpoint == 'torchvision://resnet50'

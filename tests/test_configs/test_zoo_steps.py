@@ -74,3 +74,19 @@ def test_held_back(method, toy_root, tmp_path):
     assert (penalties[2] is not None and penalties[2] > 0) == held
     files = [f.name for f in tmp_path.glob('importance-*.pth')]
     assert len(files) == (held and zoo.regulariser(cfg).importance != 'uniform')
+
+
+@pytest.mark.parametrize('method', ['se', 'se-dp-ft', 'adapter'])
+def test_blocks(method, toy_root, tmp_path):
+    """Blocks train in every epoch, the backbone as its schedule says."""
+    cfg = zoo.load(f'rotated-retinanet-rbox-le90_r50_fpn_{method}-1x_dota')
+    stepping.shrink(cfg, toy_root['dota'], tmp_path)
+    if method == 'se-dp-ft':
+        cfg.custom_hooks[0].schedule.probe = 1
+    watch = stepping.train(cfg, epochs=2)
+    for epoch, trains in enumerate({'se': (1, 1), 'se-dp-ft': (0, 1), 'adapter': (0, 0)}[method]):
+        moved = watch.moved(epoch)
+        blocks = {k.split('.')[2] for k in moved if k.startswith('backbone.blocks.')}
+        assert blocks == {'stage1', 'stage2', 'stage3', 'stage4'}
+        assert any(k.startswith('backbone.layer4.') for k in moved) == bool(trains)
+        assert not any(k.startswith(('backbone.conv1', 'backbone.layer1.')) for k in moved)

@@ -15,14 +15,14 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft')
+FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter')
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 NAMES: list[str] = [p.stem for p in FILES]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|swin-s)_(?P<neck>fpn)'
     r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
-    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg)-)?'
+    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter)-)?'
     r'(?P<schedule>1x|\d+e)'
     r'_(?P<data>dota|dior)(?P<hbb>-hbb)?'
 )
@@ -102,8 +102,14 @@ def algorithm(cfg: Config) -> str:
     return f'oriented-rcnn-{angle}' if oriented else f'rotated-faster-rcnn-{angle}'
 
 
-def backbone(cfg: Config) -> str:
+def original(cfg: Config) -> Any:
+    """The config of the backbone, without the blocks that a method adds."""
     net = cfg.model.backbone
+    return net.backbone if net.type == 'StageBlockBackbone' else net
+
+
+def backbone(cfg: Config) -> str:
+    net = original(cfg)
     kind = net.type.split('.')[-1]
     if kind == 'ResNet':
         return f'r{net.depth}'
@@ -145,6 +151,17 @@ def method(cfg: Config) -> str:
             assert schedule.type == 'ProbeThenFinetune'
             word = f'dp-ft-{word}'
         return f'{word}-'
+    block = cfg.model.backbone.get('block')
+    if block:
+        kind = schedule and schedule.type
+        assert list(cfg.model.backbone.get('per_stage', {}).items()) == (
+            [('reduction', [4, 8, 16, 32])] if block.type == 'SEBlock' else []
+        )
+        return {
+            ('SEBlock', 'identity', None): 'se-',
+            ('SEBlock', 'paper', 'ProbeThenFinetune'): 'se-dp-ft-',
+            ('ResidualAdapter', None, 'FrozenBackbone'): 'adapter-',
+        }[(block.type, block.get('init'), kind)]
     if schedule is None:
         return watched
     if schedule.type == 'ProbeThenFinetune':

@@ -1,12 +1,12 @@
-# Decoder probing, then fine-tuning, in one run: the backbone is frozen in epochs 0 to 3 and trains
-# from epoch 4 on. Of 12 epochs that leaves it 4 at the full learning rate and 4 below it.
+# Decoder probing, then fine-tuning, in one run: of 12 epochs the backbone is frozen in the first
+# half and trains in the second, at all three learning rates.
 _base_ = './custom_imports.py'
 
 # A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',
-        schedule=dict(type='ProbeThenFinetune', probe=4),
+        schedule=dict(type='ProbeThenFinetune', probe=6),
         target='backbone',
     )
 ]

@@ -1,4 +1,4 @@
-# As dp_ft.py, and from epoch 4 on the backbone is pulled back to its pre-trained weights as in
+# As dp_ft.py, and from epoch 6 on the backbone is pulled back to its pre-trained weights as in
 # rgn_reg.py. The importance is estimated at the end of probing, as the authors do.
 _base_ = './custom_imports.py'
 
@@ -6,7 +6,7 @@ _base_ = './custom_imports.py'
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',
-        schedule=dict(type='ProbeThenFinetune', probe=4),
+        schedule=dict(type='ProbeThenFinetune', probe=6),
         target='backbone',
     ),
     dict(type='DistortionRegularizerHook', importance='rgn', coeff=0.1, target='backbone'),
