@@ -218,6 +218,13 @@ RESUMED = {
     'after-probing': dict(kill_at=9, hooks=[probing(1)]),
     'dbf-adamw': dict(kill_at=9, hooks=[rig.dbf(2)], optimizer=rig.ADAMW),
     'iterations': dict(kill_at=7, hooks=[probing(3, by_epoch=False)], iters=12),
+    'dbf-se': dict(
+        kill_at=9,
+        hooks=[rig.dbf(2)],
+        model=rig.detector(
+            backbone=rig.with_blocks(rig.resnet(), 'SEBlock', reduction=4, init='identity')
+        ),
+    ),
 }
 
 
@@ -236,12 +243,20 @@ def test_killed_and_resumed_equals_uninterrupted(name, tmp_path):
     assert not rig.equal(resumed['states'][-1], whole.states[-1])
     ours, theirs = last_checkpoint(part), last_checkpoint(tmp_path / 'whole')
     start = whole.states[0]
-    for name, tensor in ours['mmbackbone_anchor'].items():
-        assert torch.equal(tensor, start[name]), name
+    for key, tensor in ours['mmbackbone_anchor'].items():
+        assert torch.equal(tensor, start[key]), key
     a, b = (c['mmbackbone_importance']['distortion'] for c in (ours, theirs))
     assert a['fingerprint'] == b['fingerprint']
     assert not rig.equal(a['tensors'], b['tensors'])
     assert not any('anchor' in key or 'importance' in key for key in ours['state_dict'])
+    if name == 'dbf-se':
+        blocks = [n for n in start if 'blocks' in n]
+        assert blocks and not any(n in ours['mmbackbone_anchor'] for n in blocks)
+        # Blocks train in every epoch, the backbone they are in only in its own.
+        for epoch, trains in enumerate((True, False, True, False)):
+            moved = rig.equal(whole.states[epoch], whole.states[epoch + 1], 'backbone.')
+            assert set(blocks) & set(moved)
+            assert any('blocks' not in n for n in moved) == trains
 
 
 def test_a_checkpoint_with_the_hook_resumes_without_it(tmp_path):
