@@ -189,18 +189,21 @@ def test_files_of_different_estimates_never_meet(tmp_path):
     assert marks[0].fingerprint.differences(marks[2].fingerprint) == ['weights']
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_write_harms_nothing(tmp_path, monkeypatch):
     wanted = stored()
     path = path_in(tmp_path, 'rgn', wanted.fingerprint)
+    wanted.save(path)
 
     def torn(value, target):
         target.write_bytes(b'half')
         raise OSError('No space left on device')
 
-    monkeypatch.setattr(torch, 'save', torn)
-    with pytest.raises(OSError, match='No space left'):
-        wanted.save(path)
-    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, 'save', torn)
+        with pytest.raises(OSError, match='No space left'):
+            wanted.save(path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert torch.equal(ImportanceFile.load(path).tensors['x'], wanted.tensors['x'])
 
 
 def test_strange_files(tmp_path):
