@@ -132,8 +132,8 @@ class DrawFirst(Hook):
 
 
 def test_the_estimate_has_random_numbers_of_its_own(tmp_path):
-    """Samplers and augmentation draw by the hook's seed, whatever was drawn before."""
-    model = rig.detector('oriented-rcnn', dict(rig.resnet(), norm_eval=True))
+    """Drop path, samplers and augmentation draw by the hook's seed, whatever was drawn before."""
+    model = rig.detector(backbone=rig.swin())
     tensors = []
     for name, hooks in dict(plain=[], drawn=[dict(type='DrawFirst')]).items():
         rig.train(tmp_path / name, hooks=[*hooks, reg('ewc')], model=model, epochs=1, length=4)
