@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS, VISUALIZERS
 from mmbackbone_plugins import StageMap, build_schedule
 
 GROUPS = zoo.groups()
-FROZEN = [n for n in zoo.NAMES if zoo.part(n, 'method') not in (None, 'rgn', 'se')]
+FROZEN = [n for n in zoo.NAMES if zoo.freezing(zoo.load(n)) is not None]
 
 
 def test_every_config_is_in_a_group():
@@ -54,8 +54,8 @@ def test_epochs_that_train(name):
     if method in ('frozen', 'adapter'):
         assert trained == []
         return
-    if method == 'se-dp-ft':
-        assert trained == list(range(6, 12))
+    if 'dp-ft' in method:
+        assert trained == list(range(6, 12)) and _rates(cfg, trained) == {1.0, 0.1, 0.01}
         return
     if method == 'dbf-milestones':
         assert trained == list(range(1, 100, 20))  # the example of the authors' code

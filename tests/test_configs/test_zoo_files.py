@@ -28,8 +28,12 @@ def test_the_zoo_is_complete():
             tail = f'{data}-hbb' if detector in HORIZONTAL else data
             for method in ('', 'frozen-', 'dbf-rho10-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
+            if detector in (*LONG, *HORIZONTAL):
+                for method in ('l2sp-', 'rgn-reg-', 'ewc-', 'dp-ft-', 'dp-ft-rgn-reg-'):
+                    wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
         for detector in LONG:
             wanted.add(f'{detector}_r50_fpn_dbf-rho5-1x_{data}')
+            wanted.add(f'{detector}_r50_fpn_ft-from-dp-rgn-reg-1x_{data}')
             for method in ('rgn-', 'rgn-frozen-', 'rgn-dbf-rho10-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
             for method in ('', 'frozen-', 'dbf-rho10-'):
@@ -49,8 +53,7 @@ def test_the_zoo_is_complete():
 @every
 def test_name_matches_content(name):
     assert zoo.name_of(zoo.load(name)) == name
-    method = zoo.part(name, 'method') or 'baselines'
-    assert zoo.path_of(name).parent.name == method.split('-')[0]
+    assert zoo.path_of(name).parent.name == zoo.folder_of(name)
 
 
 @every
@@ -81,6 +84,11 @@ def test_methods_differ_in_hook_and_blocks_alone(name):
     baseline = zoo.load(name.replace(f'_{method}-', '_') if method else name).to_dict()
     assert 'custom_hooks' not in baseline
     cfg.pop('custom_hooks', None)
+    if 'from-dp' in name:  # the second of two runs starts from the first
+        probed = name.replace('ft-from-dp-rgn-reg', 'frozen')
+        assert probed in zoo.NAMES
+        assert cfg['load_from'] == f'work_dirs/{probed}/epoch_{cfg["train_cfg"]["max_epochs"]}.pth'
+        cfg['load_from'] = None
     assert cfg == baseline
 
 

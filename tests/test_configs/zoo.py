@@ -15,13 +15,14 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'se', 'adapter')
+FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter')
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 NAMES: list[str] = [p.stem for p in FILES]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|swin-s)_(?P<neck>fpn)'
-    r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)|se(-dp-ft)?|adapter)-)?'
+    r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
+    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter)-)?'
     r'(?P<schedule>1x|\d+e)'
     r'_(?P<data>dota|dior)(?P<hbb>-hbb)?'
 )
@@ -36,6 +37,21 @@ def part(name: str, key: str) -> Any:
     match = NAME.fullmatch(name)
     assert match, f'{name}: not a name of the zoo'
     return match[key]
+
+
+# Folders that are not the first word of the methods in them.
+FOLDER_OF = {
+    'rgn-reg': 'rgn_reg',
+    'dp-ft': 'dp_ft',
+    'dp-ft-rgn-reg': 'dp_ft',
+    'ft-from-dp-rgn-reg': 'dp_ft',
+}
+
+
+def folder_of(name: str) -> str:
+    """The folder that a config belongs into."""
+    method = part(name, 'method') or 'baselines'
+    return FOLDER_OF.get(method, method.split('-')[0])
 
 
 @functools.cache
@@ -111,12 +127,30 @@ def freezing(cfg: Config) -> Any:
     return hook.schedule
 
 
+def regulariser(cfg: Config) -> Any:
+    """The hook by which a config holds its backbone back; None without one."""
+    hooks = [h for h in cfg.get('custom_hooks', []) if h.type == 'DistortionRegularizerHook']
+    if not hooks:
+        return None
+    (hook,) = hooks
+    assert hook.target == 'backbone'
+    return hook
+
+
 def method(cfg: Config) -> str:
     """The method with a dash behind it, or nothing."""
     kinds = [h.type for h in cfg.get('custom_hooks', [])]
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
     watched = 'rgn-' if 'RGNHook' in kinds else ''
-    schedule = freezing(cfg)
+    schedule, held = freezing(cfg), regulariser(cfg)
+    if held is not None:
+        word = dict(uniform='l2sp', rgn='rgn-reg', ewc='ewc')[held.importance]
+        if cfg.load_from is not None:
+            word = f'ft-from-dp-{word}'
+        if schedule is not None:
+            assert schedule.type == 'ProbeThenFinetune'
+            word = f'dp-ft-{word}'
+        return f'{word}-'
     block = cfg.model.backbone.get('block')
     if block:
         kind = schedule and schedule.type
@@ -130,6 +164,8 @@ def method(cfg: Config) -> str:
         }[(block.type, block.get('init'), kind)]
     if schedule is None:
         return watched
+    if schedule.type == 'ProbeThenFinetune':
+        return 'dp-ft-'
     if schedule.type == 'FrozenBackbone':
         return f'{watched}frozen-'
     if schedule.type == 'MilestoneFreezing':
