@@ -33,6 +33,15 @@ FAMILIES = {
     'swin': rig.swin(),
     'swin-abs-pos': rig.swin(use_abs_pos_embed=True, pretrain_img_size=64),
     'convnext': rig.convnext(),
+    'mmpretrain-resnet': dict(type='mmpretrain.ResNet', depth=18, out_indices=(0, 1, 2, 3)),
+    'mmpretrain-swin': dict(
+        type='mmpretrain.SwinTransformer',
+        arch=dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 1, 2, 2]),
+        img_size=64,
+        window_size=4,
+        pad_small_map=True,
+        out_indices=(0, 1, 2, 3),
+    ),
 }
 every = pytest.mark.parametrize('name', FAMILIES)
 three = pytest.mark.parametrize('name', ['resnet18', 'swin', 'convnext'])
