@@ -7,6 +7,8 @@ import plain
 import pytest
 import rig
 import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from test_distortion_regularizer_hook import STRENGTH, close, only, reg, run
 
 from mmbackbone_plugins.distortion.importance_file import ImportanceFile
@@ -117,6 +119,31 @@ def test_the_estimate_leaves_the_run_untouched(name, kind, tmp_path):
     assert files(tmp_path / 'a')
     assert with_hook.losses == without.losses
     assert not rig.equal(with_hook.states[-1], without.states[-1])
+
+
+@HOOKS.register_module(force=True)
+class DrawFirst(Hook):
+    """Draws random numbers before the estimate."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner) -> None:
+        torch.rand(7)
+
+
+def test_the_estimate_has_random_numbers_of_its_own(tmp_path):
+    """Samplers and augmentation draw by the hook's seed, whatever was drawn before."""
+    model = rig.detector('oriented-rcnn', dict(rig.resnet(), norm_eval=True))
+    tensors = []
+    for name, hooks in dict(plain=[], drawn=[dict(type='DrawFirst')]).items():
+        rig.train(tmp_path / name, hooks=[*hooks, reg('ewc')], model=model, epochs=1, length=4)
+        (path,) = files(tmp_path / name)
+        tensors.append(ImportanceFile.load(path).tensors)
+    assert not rig.equal(*tensors)
+    other = reg('ewc', seed=1)
+    rig.train(tmp_path / 'seed', hooks=[other], model=model, epochs=1, length=4)
+    (path,) = files(tmp_path / 'seed')
+    assert rig.equal(tensors[0], ImportanceFile.load(path).tensors)
 
 
 # -- files -----------------------------------------------------------------------------------------
