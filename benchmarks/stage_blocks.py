@@ -5,7 +5,8 @@
 
 A frozen backbone builds no graph. With a block that trains after its first stage, the stages behind
 it stay frozen, but the gradient goes through them, so they keep graph and activations. The variants
-run in turn in one process; a ratio is the median over rounds of neighbouring steps.
+run in turn in one process; a ratio of times is the median over rounds of neighbouring steps. FLOPs
+and memory are counted.
 """
 
 import argparse
@@ -89,6 +90,11 @@ class Steps:
         )
         self.device = args.device
 
+    def flops(self) -> int:
+        from mmbackbone_plugins.cost import training_flops
+
+        return training_flops(self.model, *self.batch).total
+
     def step(self) -> None:
         self.freezer.apply_modes()
         loss, _ = self.model.parse_losses(self.model.loss(*self.batch))
@@ -100,11 +106,12 @@ class Steps:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    steps, memory = {}, {}
+    steps, memory, flops = {}, {}, {}
     for way in WAYS:
         steps[way] = Steps(way, args)
         steps[way].step()
         memory[way] = peak_bytes(steps[way].step, args.device)
+        flops[way] = steps[way].flops()
         progress(f'prepared: {way}')
     times: dict = {way: [] for way in WAYS}
     for number in range(args.rounds):
@@ -116,6 +123,7 @@ def measure(args: argparse.Namespace) -> dict:
         of_frozen={
             way: statistics.median(a / b for a, b in zip(times[way], times[BASE])) for way in WAYS
         },
+        flops=flops,
         peak_bytes=memory,
         block_parameters={way: s.blocks for way, s in steps.items()},
     )
@@ -128,12 +136,13 @@ def report(args: argparse.Namespace, figures: dict) -> None:
         f'\nR50-FPN RetinaNet, {args.size} px, batch {args.batch}, {args.rounds} rounds, ', end=''
     )
     print(f'frozen_stages={args.frozen_stages}, torch {torch.__version__}, {where}\n')
-    print('| step | block parameters | median s | of frozen | peak MB | of frozen |')
-    print('| --- | --- | --- | --- | --- | --- |')
+    print('| step | block parameters | GFLOPs | median s | of frozen | peak MB | of frozen |')
+    print('| --- | --- | --- | --- | --- | --- | --- |')
     for way in WAYS:
         peak = figures['peak_bytes'][way]
         print(
-            f'| {way} | {figures["block_parameters"][way]:,} | {figures["seconds"][way]:.3f} | '
+            f'| {way} | {figures["block_parameters"][way]:,} | '
+            f'{figures["flops"][way] / 1e9:.1f} | {figures["seconds"][way]:.3f} | '
             f'{figures["of_frozen"][way]:.3f} | {peak / 1e6:.0f} | '
             f'{peak / figures["peak_bytes"][BASE]:.3f} |'
         )

@@ -33,6 +33,15 @@ FAMILIES = {
     'swin': rig.swin(),
     'swin-abs-pos': rig.swin(use_abs_pos_embed=True, pretrain_img_size=64),
     'convnext': rig.convnext(),
+    'mmpretrain-resnet': dict(type='mmpretrain.ResNet', depth=18, out_indices=(0, 1, 2, 3)),
+    'mmpretrain-swin': dict(
+        type='mmpretrain.SwinTransformer',
+        arch=dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 1, 2, 2]),
+        img_size=64,
+        window_size=4,
+        pad_small_map=True,
+        out_indices=(0, 1, 2, 3),
+    ),
 }
 every = pytest.mark.parametrize('name', FAMILIES)
 three = pytest.mark.parametrize('name', ['resnet18', 'swin', 'convnext'])
@@ -77,8 +86,8 @@ def pair(name, block='ResidualAdapter', **options):
     return plain, blocked
 
 
-def image(size=64):
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+def image(height=64, width=64):
+    return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 # -- in the path ---------------------------------------------------------------------------------
@@ -133,11 +142,11 @@ BY_HAND = {'resnet18': resnet_by_hand, 'swin': swin_by_hand, 'convnext': convnex
 
 
 @three
-@pytest.mark.parametrize('size', [64, 72])
+@pytest.mark.parametrize('size', [(64, 64), (72, 104)])
 def test_outputs_equal_a_forward_pass_written_by_hand(name, size):
     _, blocked = pair(name, 'Shift')
-    wanted = list(BY_HAND[name](blocked, image(size)))
-    found = blocked(image(size))
+    wanted = list(BY_HAND[name](blocked, image(*size)))
+    found = blocked(image(*size))
     assert len(found) == len(wanted) == 4
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, wanted))
 
