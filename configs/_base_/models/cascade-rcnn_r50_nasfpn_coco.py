@@ -16,32 +16,15 @@ model = dict(
         norm_cfg=dict(type='SyncBN', requires_grad=True),
     ),
     rpn_head=dict(anchor_generator=dict(scales=[4], strides=[8, 16, 32, 64, 128])),
-    roi_head=dict(
-        bbox_roi_extractor=dict(featmap_strides=[8, 16, 32, 64], finest_scale=112),
-    ),
+    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[8, 16, 32, 64], finest_scale=112)),
     # The authors' files raise the IoU from 0.5 to 0.7 and 0.8; mmdet's cascade to 0.6 and 0.7.
     train_cfg=dict(
         rcnn=[
             dict(
-                assigner=dict(
-                    type='MaxIoUAssigner',
-                    pos_iou_thr=iou,
-                    neg_iou_thr=iou,
-                    min_pos_iou=iou,
-                    match_low_quality=False,
-                    ignore_iof_thr=-1,
-                ),
-                sampler=dict(
-                    type='RandomSampler',
-                    num=512,
-                    pos_fraction=0.25,
-                    neg_pos_ub=-1,
-                    add_gt_as_proposals=True,
-                ),
-                pos_weight=-1,
-                debug=False,
+                stage,
+                assigner=dict(stage.assigner, pos_iou_thr=iou, neg_iou_thr=iou, min_pos_iou=iou),
             )
-            for iou in (0.5, 0.7, 0.8)
+            for stage, iou in zip(_base_.model.train_cfg.rcnn, (0.5, 0.7, 0.8))
         ]
     ),
 )
