@@ -18,6 +18,12 @@ ORIENTED = (
 )
 HORIZONTAL = ('faster-rcnn', 'retinanet')
 LONG = ('rotated-retinanet-rbox-le90', 'oriented-rcnn-le90')
+STRONG = (  # on NAS-FPN, with a cascade where there is one
+    'rotated-retinanet-rbox-le90',
+    'oriented-rcnn-le90',
+    'roi-trans-le90',
+    'cascade-rcnn',
+)
 
 
 def test_the_zoo_is_complete():
@@ -37,6 +43,11 @@ def test_the_zoo_is_complete():
             for method in ('', 'frozen-', 'dbf-rho5-', 'dbf-rho10-', 'dbf-rho20-'):
                 wanted.add(f'{detector}_r50_fpn_{method}100e_{data}')
             wanted.add(f'{detector}_r50_fpn_dbf-milestones-100e_{data}')
+        for method in ('', 'frozen-'):
+            for detector in STRONG:
+                tail = f'{data}-hbb' if detector == 'cascade-rcnn' else data
+                wanted.add(f'{detector}_r50_nasfpn_{method}1x_{tail}')
+            wanted.add(f'oriented-rcnn-le90_r50_nasfpn_{method}100e_{data}')
     assert wanted == set(zoo.NAMES)
     assert len(zoo.NAMES) == len(set(zoo.NAMES))  # mim finds a bare name only if it is unique
 

@@ -1,5 +1,5 @@
 # LVIS v1 for the second stage: pictures with rare classes are repeated (mmdet's repeat factor
-# sampling at 1e-3, its setting for LVIS), without copy-paste, so that what is seen is what is drawn.
+# sampling at 1e-3, its setting for LVIS). Without copy-paste, which would paste common classes in.
 _base_ = './lvis_lsj1280_scp.py'
 
 train_pipeline = [

@@ -1,11 +1,11 @@
-# LVIS v1 with large-scale jitter and copy-paste, as coco_instance_lsj1280_scp.py. The pictures are
-# COCO's. Every picture is seen once an epoch: mmdet's own LVIS configs repeat those with rare classes
-# (ClassBalancedDataset), which belongs to the second stage here, see lvis_lsj1280_balanced.py.
+# LVIS v1 with large-scale jitter and copy-paste, as coco_instance_lsj1280_scp.py. Every picture is
+# seen once an epoch: mmdet's own LVIS configs repeat those with rare classes, which belongs to the
+# second stage here, see lvis_lsj1280_balanced.py.
 #
 # LVISV1Dataset and LVISMetric need the package `lvis`, which mmdet does not bring.
 _base_ = 'mmdet::_base_/datasets/lvis_v1_instance.py'
 
-# Where annotations, train2017 and val2017 lie.
+# Where annotations and COCO's train2017 and val2017 lie.
 data_root = 'data/lvis_v1/'
 
 load_pipeline = [

@@ -18,7 +18,7 @@ model = dict(
     # FPN starts at stride 4 with anchors of 8 strides; half of that keeps them at 32 to 512 px.
     rpn_head=dict(anchor_generator=dict(scales=[4], strides=[8, 16, 32, 64, 128])),
     roi_head=dict(
-        # 112: objects of 224 px are pooled at stride 16 as before; the default counts from stride 4.
+        # 112: objects of 224 px are pooled at stride 16, as before; 56 is for a first level of 4.
         bbox_roi_extractor=dict(featmap_strides=[8, 16, 32, 64], finest_scale=112),
     ),
 )
