@@ -47,13 +47,13 @@ def test_steps(name, root, lvis, tmp_path):
         cfg.custom_hooks[0].schedule.probe = 1
     if cfg.train_dataloader.dataset.type == 'ClassBalancedDataset':
         cfg.train_dataloader.dataset.oversample_thr = 0.9  # of three pictures
-    watch = everyday.train(cfg, steps=2)
+    watch = everyday.train(cfg, steps=2 if method == 'dp-ft' else 1)
     for losses in watch.losses:
         assert all(math.isfinite(v) for v in losses.values()), losses
         boxes = [v for k, v in losses.items() if 'bbox' in k]
         assert boxes and max(boxes) > 0, 'no object was assigned'
         assert any('mask' in k for k in losses) == ('mask' in zoo.part(name, 'algorithm'))
-    for step in (0, 1):
+    for step in range(len(watch.losses)):
         moved = watch.moved(step)
         backbone = {k for k in moved if k.startswith('backbone.')}
         trains = method is None or (method == 'dp-ft' and step == 1)
@@ -74,16 +74,15 @@ def test_strong_decoders_on_aerial_pictures(name, toy_root, tmp_path):
     """Oriented detectors too: the frozen ones, whose twins differ in the hook alone."""
     cfg = stepping.shrink(zoo.load(name), toy_root[zoo.part(name, 'data')], tmp_path, size=256)
     cfg = everyday.shrink(cfg, tmp_path, size=256)
-    watch = stepping.train(cfg, epochs=2)
-    for losses in watch.losses:
-        assert all(math.isfinite(v) for v in losses.values()), losses
-        boxes = [v for k, v in losses.items() if 'bbox' in k]
-        assert boxes and max(boxes) > 0, 'no object was assigned'
-    for epoch in (0, 1):
-        moved = watch.moved(epoch)
-        assert not any(k.startswith('backbone.') for k in moved)
-        assert any(k.startswith('neck.') for k in moved)
-        assert any('head' in k for k in moved)
+    watch = stepping.train(cfg, epochs=1)
+    (losses,) = watch.losses
+    assert all(math.isfinite(v) for v in losses.values()), losses
+    boxes = [v for k, v in losses.items() if 'bbox' in k]
+    assert boxes and max(boxes) > 0, 'no object was assigned'
+    moved = watch.moved(0)
+    assert not any(k.startswith('backbone.') for k in moved)
+    assert any(k.startswith('neck.') for k in moved)
+    assert any('head' in k for k in moved)
 
 
 def test_the_hook_does_to_a_resnet_what_frozen_stages_does(root, tmp_path):

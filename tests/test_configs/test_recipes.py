@@ -101,25 +101,30 @@ def test_schedule_is_the_papers_for_its_batch(name):
 
 @pytest.mark.parametrize('name', [n for n in zoo.RECIPES if zoo.part(n, 'method') == 'dp-ft'])
 def test_both_halves_of_probing_then_fine_tuning_have_the_same_rates(name):
-    """By mmengine's own schedulers: the second half starts at the first rate again."""
+    """By mmengine's own schedulers, a hundred times faster: the second half begins anew."""
     from mmengine.registry import PARAM_SCHEDULERS
 
     cfg = zoo.load(name)
     optimizer = torch.optim.SGD(
         [torch.zeros(1, requires_grad=True)], cfg.optim_wrapper.optimizer.lr
     )
-    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer)) for s in cfg.param_scheduler]
+    schedulers = []
+    for settings in cfg.param_scheduler:
+        scaled = {k: v // 100 for k, v in settings.items() if k in ('begin', 'end')}
+        if 'milestones' in settings:
+            scaled['milestones'] = [m // 100 for m in settings.milestones]
+        schedulers.append(PARAM_SCHEDULERS.build(dict(settings, optimizer=optimizer, **scaled)))
     rates = []
-    for _ in range(cfg.train_cfg.max_iters):
+    for _ in range(cfg.train_cfg.max_iters // 100):
         rates.append(optimizer.param_groups[0]['lr'])
         optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
     half = len(rates) // 2
-    assert build_schedule(zoo.freezing(cfg)).probe == half
+    assert build_schedule(zoo.freezing(cfg)).probe == 100 * half
     assert rates[half:] == pytest.approx(rates[:half], rel=1e-6)
     short = zoo.load(name.replace('dp-ft-', 'frozen-').replace('160k', '80k').replace('48k', '24k'))
-    assert short.train_cfg.max_iters == half
+    assert short.train_cfg.max_iters == 100 * half
     assert max(rates) == pytest.approx(short.optim_wrapper.optimizer.lr)
 
 
