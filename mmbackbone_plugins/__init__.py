@@ -24,6 +24,13 @@ from .freezing import (  # noqa: E402
     build_schedule,
 )
 from .hooks import DriftHook, FreezingSchedulerHook, RGNHook  # noqa: E402
+from .models import (  # noqa: E402
+    ResidualAdapter,
+    SEBlock,
+    StageBlockBackbone,
+    StageOutput,
+    stage_output_rule,
+)
 from .registry import FREEZING_SCHEDULES  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
@@ -40,11 +47,16 @@ __all__ = [
     'MilestoneFreezing',
     'ProbeThenFinetune',
     'RGNHook',
+    'ResidualAdapter',
+    'SEBlock',
     'Stage',
+    'StageBlockBackbone',
     'StageMap',
+    'StageOutput',
     'StepFreezing',
     '__version__',
     'build_schedule',
     'relative_gradient_norm',
+    'stage_output_rule',
     'stage_rule',
 ]

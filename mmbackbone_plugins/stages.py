@@ -104,6 +104,15 @@ def _holds_parameters(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
+def divide(module: nn.Module) -> Division:
+    """The stages of a module by the rule of its family; a single one, ``all``, without a rule."""
+    for rule in _RULES:
+        division = rule(module)
+        if division is not None:
+            return division
+    return [('all', [''])]
+
+
 def _divide(module: nn.Module) -> tuple[str, Division]:
     """Finds the division of a module; looks through wrappers that only hold another module."""
     prefix = ''
@@ -117,11 +126,7 @@ def _divide(module: nn.Module) -> tuple[str, Division]:
         if not _children(held[0][1]):
             break
         prefix, module = f'{prefix}{held[0][0]}.', held[0][1]
-    for rule in _RULES:
-        division = rule(module)
-        if division is not None:
-            return prefix, division
-    return prefix, [('all', [''])]
+    return prefix, divide(module)
 
 
 @dataclass(frozen=True)

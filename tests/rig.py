@@ -197,6 +197,14 @@ def convnext(**options: Any) -> dict[str, Any]:
     )
 
 
+def with_blocks(backbone: dict[str, Any], block: Any = 'ResidualAdapter', **options: Any) -> dict:
+    """A backbone with a block after each stage; options of the block, and ``stages``."""
+    outer = {k: options.pop(k) for k in ('stages', 'per_stage') if k in options}
+    return dict(
+        type='StageBlockBackbone', backbone=backbone, block=dict(type=block, **options), **outer
+    )
+
+
 CHANNELS = [16, 32, 64, 128]
 
 
@@ -214,10 +222,11 @@ def detector(kind: str = 'retinanet', backbone: Optional[dict] = None) -> dict[s
     if kind == 'rotated-retinanet':
         cfg['bbox_head'].update(num_classes=2)
     cfg['backbone'] = backbone or resnet()
-    if cfg['backbone']['type'].startswith('mmpretrain'):
+    inner = cfg['backbone'].get('backbone', cfg['backbone'])  # of a StageBlockBackbone
+    if inner['type'].startswith('mmpretrain'):
         import mmpretrain.models  # noqa: F401
     cfg['neck'].update(in_channels=CHANNELS, out_channels=16)
-    if 'ResNet' not in cfg['backbone']['type']:
+    if 'ResNet' not in inner['type']:
         cfg['neck'].update(start_level=0)  # each output has a norm of its own, which must be used
     for name in ('bbox_head', 'rpn_head'):
         if name in cfg:

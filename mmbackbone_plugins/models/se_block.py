@@ -1,0 +1,117 @@
+"""Squeeze-and-excitation: a gate per channel, from the mean of the map."""
+
+from typing import Optional
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .checks import positive
+
+
+def _paper(block: 'SEBlock') -> None:
+    for conv in (block.fc1, block.fc2):
+        conv.reset_parameters()  # PyTorch's default for the bias
+        nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
+
+
+def _paper_convnext(block: 'SEBlock') -> None:
+    for conv in (block.fc1, block.fc2):
+        nn.init.trunc_normal_(conv.weight, std=0.02)
+        nn.init.zeros_(conv.bias)
+
+
+def _identity(block: 'SEBlock') -> None:
+    _paper(block)
+    nn.init.zeros_(block.fc2.weight)
+    nn.init.zeros_(block.fc2.bias)
+
+
+# By name: what sets the parameters, and the factor before the sigmoid.
+INITS = {
+    'paper': (_paper, 1.0),
+    'paper-convnext': (_paper_convnext, 1.0),
+    'identity': (_identity, 2.0),
+}
+
+
+@MODELS.register_module()
+class SEBlock(BaseModule):
+    """Scales each channel of a map by a gate between 0 and 1 (``'identity'``: 2).
+
+    ``x * k * sigmoid(fc2(relu(fc1(mean_hw(x)))))``, ``fc1`` and ``fc2`` 1x1 convolutions with bias.
+
+    - ``init='paper'``, ``k = 1``: weights Kaiming normal by fan-out, biases as PyTorch's default.
+      Gates are scattered around 0.5, so features are scaled by about 0.5 after one block, 0.25
+      after two, ...: the blocks need training before the backbone does.
+    - ``init='paper-convnext'``, ``k = 1``: what the authors do in ConvNeXt: weights truncated
+      normal of standard deviation 0.02, biases zero. Gates start closer to 0.5.
+    - ``init='identity'``, ``k = 2``: ``fc2`` is zero, so the gate is 1 and the output equals the
+      input bit for bit, with the sigmoid at its steepest: ``fc2`` has a gradient from the first
+      step, ``fc1`` from the second. A bias that saturates a sigmoid gives the same output and a
+      gate that cannot learn. Our addition.
+
+    It is also a plugin of mmcv (``plugins=`` of MMDetection's bottlenecks).
+
+    Args:
+        in_channels: Channels C of the map.
+        reduction: The hidden width is ``in_channels // reduction``.
+        hidden_channels: The hidden width itself; takes the place of ``reduction``.
+        init: ``'paper'``, ``'paper-convnext'`` or ``'identity'``. The factor k is part of it: it
+            is not in a checkpoint, so load weights under the ``init`` they were trained with.
+
+    Shape:
+        ``(N, C, H, W)`` in and out.
+
+    Raises:
+        ValueError: If a width is no positive integer, ``reduction`` is larger than
+            ``in_channels``, or ``init`` is none of these.
+
+    Source:
+        "Mind the Backbone", arXiv 2303.14744, from the authors' code (the paper's own equation was
+        not found): one block after each stage, hidden width 64 in a ResNet-50.
+    """
+
+    _abbr_ = 'se_block'  # the name of the plugin inside a bottleneck
+
+    def __init__(
+        self,
+        in_channels: int,
+        reduction: int = 16,
+        hidden_channels: Optional[int] = None,
+        init: str = 'paper',
+    ) -> None:
+        super().__init__()
+        in_channels = positive('in_channels', in_channels)
+        if hidden_channels is None:
+            hidden = in_channels // positive('reduction', reduction, in_channels, ' (in_channels)')
+        else:
+            hidden = positive('hidden_channels', hidden_channels)
+        if init not in INITS:
+            raise ValueError(f'init must be one of {", ".join(map(repr, INITS))}, got {init!r}')
+        self.init = init
+        self.fc1 = nn.Conv2d(in_channels, hidden, 1)
+        self.fc2 = nn.Conv2d(hidden, in_channels, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Sets the parameters as ``init`` says."""
+        INITS[self.init][0](self)
+
+    def init_weights(self) -> None:
+        """Undoes what the ``init_cfg`` of a backbone around the block did to its convolutions."""
+        if not self.is_init:
+            self.reset_parameters()
+        super().init_weights()
+
+    def gate(self, x: Tensor) -> Tensor:
+        """What each channel is multiplied with, ``(N, C, 1, 1)``."""
+        squeezed = x.mean(dim=(2, 3), keepdim=True)
+        return INITS[self.init][1] * self.fc2(F.relu(self.fc1(squeezed))).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+    def extra_repr(self) -> str:
+        return f'init={self.init!r}'

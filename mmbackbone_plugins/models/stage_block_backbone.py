@@ -1,0 +1,229 @@
+"""A backbone with a block after each of its stages."""
+
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from mmengine.model import ModuleDict
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..stages import Division, divide
+from .families import Apply, StageOutput, stage_outputs
+
+
+@MODELS.register_module()
+class StageBlockBackbone:
+    """A backbone with one block after each stage; its output feeds the next stage and the neck.
+
+    What is built *is* the original backbone: an object of a subclass of its class, with its
+    attributes, its ``init_weights`` and its loading of checkpoints, and with the blocks in one
+    more child, ``blocks``. All names stay: a plain checkpoint lacks ``blocks.*`` and nothing else,
+    and a checkpoint of this backbone has ``blocks.*`` and nothing else too much. A forward hook
+    at the end of each stage puts the block into the path.
+
+    The output of a stage is what its last layer returns: in ResNet after the last ReLU, in Swin
+    and ConvNeXt before the output norm and before the downsampling.
+
+    The backbone's own ``frozen_stages`` and ``norm_eval`` are about pre-trained weights and do not
+    reach the blocks. In a ``StageMap`` a block is a stage of its own, ``<stage>.block``, and a
+    freezing schedule leaves it trainable and in train mode unless ``freeze_blocks=True``. A block
+    before a frozen stage needs the gradient with respect to that stage's input, so the frozen
+    stage keeps its graph and activations.
+
+    Args:
+        backbone: Config of the backbone, its ``init_cfg`` and ``frozen_stages`` included.
+        block: Config of the block, e.g. ``dict(type='SEBlock', init='identity')``: any module
+            whose first argument is ``in_channels`` and that keeps the shape ``(N, C, H, W)``.
+        stages: Names of the stages that get a block, e.g. ``['stage3', 'stage4']``; None for all.
+        per_stage: Options of the block that differ from stage to stage: lists with a value for
+            each of ``stages``, e.g. ``dict(reduction=[4, 8, 16, 32])``.
+        **options: Options of the backbone, over those in its config, so that
+            ``model.backbone.init_cfg=None`` does here what it does without blocks.
+
+    Raises:
+        ValueError: If the backbone is of no known family, its channels cannot be inferred, a
+            stage does not exist, or an option of the block is unknown or a list of the wrong
+            length.
+
+    Source:
+        "Mind the Backbone", arXiv 2303.14744, from the authors' code: one SE block after each
+        stage. For other blocks and families, our reading.
+
+    Example:
+        >>> backbone = dict(
+        ...     type='StageBlockBackbone',
+        ...     backbone=dict(type='mmdet.ResNet', depth=50),
+        ...     block=dict(type='SEBlock', init='identity'),
+        ...     per_stage=dict(reduction=[4, 8, 16, 32]),
+        ... )
+    """
+
+    def __new__(
+        cls,
+        backbone: Mapping[str, Any],
+        block: Mapping[str, Any],
+        stages: Optional[Sequence[str]] = None,
+        per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
+        **options: Any,
+    ) -> 'StageBlockBackbone':
+        _require_config('backbone', backbone, "dict(type='mmdet.ResNet', depth=50)")
+        _require_config('block', block, "dict(type='SEBlock')")
+        _refuse_block_options(block, options)
+        self = MODELS.build({**backbone, **options})
+        if hasattr(self, 'blocks'):
+            raise ValueError(
+                f'{type(self).__name__} has an attribute "blocks" already, and StageBlockBackbone '
+                'keeps its own there'
+            )
+        chosen = _choose(stage_outputs(self), stages)
+        configs = _block_configs(block, per_stage or {}, [output.stage for output in chosen])
+        self._own_stages = divide(self)
+        self.blocks = ModuleDict()
+        for output, config in zip(chosen, configs):
+            added = MODELS.build(dict(config, in_channels=output.channels))
+            self.blocks[_key(output.stage)] = added
+            output.module.register_forward_hook(_AfterStage(output.stage, added, output.apply))
+        self.__class__ = _extended(type(self))
+        return self
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: the original's own has run, and ``__new__`` has added the blocks."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)  # of MMDetection's ResNet, returns None
+        # norm_eval keeps pre-trained statistics; those of a block are as new as the head's.
+        self.blocks.train(mode)
+        return self
+
+    def stage_prefixes(self) -> Division:
+        """The stages of the original, each followed by ``<stage>.block`` if it has one."""
+        division: Division = []
+        for name, prefixes in self._own_stages:
+            division.append((name, prefixes))
+            if _key(name) in self.blocks:
+                division.append((f'{name}.block', [f'blocks.{_key(name)}']))
+        return division
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        # Copies and pickles find a class that was made at run time by the one it extends.
+        return _restore, (type(self)._original,), super().__reduce_ex__(protocol)[2]
+
+
+@functools.cache
+def _extended(original: type) -> type:
+    """A subclass that is a StageBlockBackbone too; one for each class."""
+    name = f'StageBlock{original.__name__}'  # some look for 'ConvNeXt' in it
+    return type(name, (StageBlockBackbone, original), dict(_original=original, __module__=__name__))
+
+
+def _restore(original: type) -> nn.Module:
+    return object.__new__(_extended(original))
+
+
+class _AfterStage:
+    """The forward hook; an object, so that a copied backbone runs its own copy of the block."""
+
+    def __init__(self, stage: str, block: nn.Module, apply: Apply) -> None:
+        self.stage, self.block, self.apply = stage, block, apply
+
+    def __call__(self, module: nn.Module, args: Sequence[Any], output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f'{self.stage} ({type(module).__name__}) returned a {type(output).__name__} and '
+                'not one tensor: StageBlockBackbone cannot put a block after it'
+            )
+        changed = self.apply(self.block, output, args)
+        if changed.shape != output.shape:
+            raise ValueError(
+                f'the block after {self.stage} ({type(self.block).__name__}) made '
+                f'{tuple(changed.shape)} of {tuple(output.shape)}; a block keeps the shape'
+            )
+        return changed
+
+
+def _key(stage: str) -> str:
+    return stage.replace('.', '_')  # a module's name holds no dot
+
+
+def _require_config(name: str, value: Any, example: str) -> None:
+    if not isinstance(value, Mapping) or 'type' not in value:
+        raise ValueError(f'{name} must be a config such as {example}, got {value!r}')
+
+
+def _choose(outputs: list[StageOutput], stages: Optional[Sequence[str]]) -> list[StageOutput]:
+    by_name = {output.stage: output for output in outputs}
+    if stages is None:
+        return outputs
+    known = ', '.join(map(repr, by_name))
+    if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
+        raise ValueError(f'stages must be a list of {known}, got {stages!r}')
+    wrong = [s for s in stages if s not in by_name]
+    if wrong or len(set(stages)) < len(stages):
+        fault = f'there is no {wrong[0]!r}' if wrong else 'one is there twice'
+        raise ValueError(f'stages must be a list of {known}, got {list(stages)!r}: {fault}')
+    return [by_name[stage] for stage in stages]
+
+
+def _block_configs(
+    block: Any, per_stage: Mapping[str, Sequence[Any]], stages: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The config of the block of each stage."""
+    if not isinstance(per_stage, Mapping):
+        raise ValueError(
+            f'per_stage must be a dict such as dict(reduction=[4, 8, 16, 32]), got {per_stage!r}'
+        )
+    for option, values in per_stage.items():
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f'per_stage[{option!r}] must be a list, got {values!r}')
+        if len(values) != len(stages):
+            raise ValueError(
+                f'per_stage[{option!r}] must have one value for each of {", ".join(stages)}, got '
+                f'{len(values)}: {list(values)!r}'
+            )
+    both = sorted(set(block) & set(per_stage))
+    if both:
+        raise ValueError(f'{", ".join(both)} is given twice, in block and in per_stage')
+    configs = [
+        {**block, **{option: values[i] for option, values in per_stage.items()}}
+        for i in range(len(stages))
+    ]
+    kind = _block_class(block['type'])
+    for option in configs[0]:
+        accepted = _accepted(kind)
+        if option != 'type' and not {option, '**'} & accepted:
+            raise ValueError(
+                f'{kind.__name__} has no option {option!r}; it has: '
+                f'{", ".join(sorted(accepted - {"in_channels"}))}'
+            )
+    return configs
+
+
+def _block_class(kind: Any) -> type:
+    with MODELS.switch_scope_and_registry(None) as registry:  # where MODELS.build looks too
+        found = kind if isinstance(kind, type) else registry.get(kind)
+    if found is None:
+        raise ValueError(f'block type {kind!r} is not registered in MODELS')
+    if not {'in_channels', '**'} & _accepted(found):
+        raise ValueError(
+            f'{found.__name__} cannot be a block: it takes no argument in_channels, but '
+            f'{", ".join(sorted(_accepted(found)))}'
+        )
+    return found
+
+
+def _accepted(kind: type) -> set[str]:
+    """Names of the options of a class; ``'**'`` if it takes any."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {'**' if p.kind is p.VAR_KEYWORD else p.name for p in parameters}
+
+
+def _refuse_block_options(block: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """An option of the block beside ``block`` would be taken for one of the backbone."""
+    misplaced = sorted(set(options) & _accepted(_block_class(block['type'])))
+    if misplaced:
+        raise ValueError(
+            f'{", ".join(misplaced)} is an option of {block["type"]}: put it into block, or a '
+            'list with a value for each stage into per_stage'
+        )
