@@ -90,7 +90,7 @@ def _shrink(node: Any, size: int) -> None:
 
 def shrink(cfg: Config, work_dir: Path, size: int = 128) -> Config:
     """A recipe at a size for a CPU: narrower, on small pictures, offline."""
-    net = cfg.model.backbone
+    net = zoo.original(cfg)
     net.init_cfg = None
     if net.type.endswith('EfficientNet'):
         net.arch, cfg.model.neck.in_channels = 'b0', [40, 112, 320]

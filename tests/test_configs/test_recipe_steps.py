@@ -56,6 +56,9 @@ def test_steps(name, root, lvis, tmp_path):
     for step in range(len(watch.losses)):
         moved = watch.moved(step)
         backbone = {k for k in moved if k.startswith('backbone.')}
+        blocks = {k for k in backbone if k.startswith('backbone.blocks.')}
+        assert bool(blocks) == (method == 'adapter')
+        backbone -= blocks
         trains = method is None or (method == 'dp-ft' and step == 1)
         assert bool(backbone) == trains, sorted(backbone)[:3]
         if method == 'classifier':

@@ -36,6 +36,10 @@ def test_the_recipes_are_complete():
         wanted.add(recipe.format('r50'))
         wanted.add(recipe.format('r50').replace('frozen-', ''))
         wanted |= {recipe.format('r101'), recipe.format('r101').replace('72e', '600e')}
+    adapter = 'cascade-rcnn_{}_nasfpn_adapter-{}_coco'
+    wanted |= {
+        adapter.format(*parts) for parts in (('r50', '72e'), ('r101', '72e'), ('r101', '600e'))
+    }
     for data, short, long in (('voc-shift', '80k', '160k'), ('cityscapes-foggy', '24k', '48k')):
         for method in (short, f'frozen-{short}', f'dp-ft-{long}'):
             wanted.add(f'faster-rcnn_r50_fpn_{method}_{data}')
@@ -47,7 +51,11 @@ def test_name_matches_content(name):
     assert zoo.name_of(zoo.load(name)) == name
     method = zoo.part(name, 'method') or 'baselines'
     by_data = zoo.part(name, 'data') in ('voc-shift', 'cityscapes-foggy')
-    folder = 'domain_shift' if by_data else {'classifier': 'frozen'}.get(method, method)
+    folder = (
+        'domain_shift'
+        if by_data
+        else {'classifier': 'frozen', 'adapter': 'frozen'}.get(method, method)
+    )
     assert zoo.path_of(name).parent.name == folder
 
 

@@ -24,7 +24,7 @@ RECIPES: list[str] = [p.stem for p in FILES if p.stem not in NAMES]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|r101|swin-s|effb7)_(?P<neck>fpn|nasfpn)'
-    r'_((?P<method>rgn|classifier|dp-ft|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?'
+    r'_((?P<method>rgn|classifier|adapter|dp-ft|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?'
     r'(?P<copy_paste>scp-)?(?P<schedule>1x|\d+e|\d+k)'
     r'_(?P<data>dota|dior|coco|lvis|voc-shift|cityscapes-foggy)(?P<hbb>-hbb)?'
 )
@@ -99,8 +99,14 @@ def algorithm(cfg: Config) -> str:
     return f'oriented-rcnn-{angle}' if oriented else f'rotated-faster-rcnn-{angle}'
 
 
-def backbone(cfg: Config) -> str:
+def original(cfg: Config) -> Any:
+    """The config of the backbone, without the blocks that a method adds."""
     net = cfg.model.backbone
+    return net.backbone if net.type == 'StageBlockBackbone' else net
+
+
+def backbone(cfg: Config) -> str:
+    net = original(cfg)
     kind = net.type.split('.')[-1]
     if kind == 'ResNet':
         return f'r{net.depth}'
@@ -126,6 +132,10 @@ def method(cfg: Config) -> str:
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
     watched = 'rgn-' if 'RGNHook' in kinds else ''
     schedule = freezing(cfg)
+    block = cfg.model.backbone.get('block')
+    if block:
+        assert (block.type, schedule.type) == ('ResidualAdapter', 'FrozenBackbone')
+        return 'adapter-'
     if schedule is None:
         return watched
     if schedule.type == 'FrozenBackbone':
@@ -199,7 +209,7 @@ def name_of(cfg: Config) -> str:
 
 def offline(cfg: Config) -> Config:
     """Takes the pretrained reference out: fetching it needs a network."""
-    cfg.model.backbone.init_cfg = None
+    original(cfg).init_cfg = None
     return cfg
 
 
