@@ -23,13 +23,13 @@ def root(tmp_path_factory):
 
 
 def _fog(city):
-    """The foggy pictures under their official names, and the line of the docs that lists them."""
+    """The foggy pictures under their official names, and the line of the card that lists them."""
     for picture in (city / 'leftImg8bit' / 'val').glob('*/*.png'):
         foggy = city / 'leftImg8bit_foggy' / 'val' / picture.parent.name
         foggy.mkdir(parents=True, exist_ok=True)
         (foggy / f'{picture.stem}_foggy_beta_0.02.png').symlink_to(picture)
-    docs = (zoo.ROOT / 'docs' / 'domain_shift.md').read_text()
-    (line,) = re.findall(r'^sed (?:.|\\\n)*?json$', docs, re.MULTILINE)
+    card = (zoo.CONFIGS / 'domain_shift' / 'README.md').read_text()
+    (line,) = re.findall(r'^sed (?:.|\\\n)*?json$', card, re.MULTILINE)
     subprocess.run(line.replace('data/cityscapes', str(city)), shell=True, check=True)
 
 

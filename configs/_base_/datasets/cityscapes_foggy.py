@@ -18,7 +18,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(dataset=dict(data_root=data_root))
-# The foggy pictures have names of their own; docs/domain_shift.md makes the file that lists them.
+# The foggy pictures have names of their own; ../../domain_shift/README.md makes the list of them.
 test_dataloader = dict(
     dataset=dict(
         _delete_=True,
