@@ -33,9 +33,9 @@ def _groups():
     """Names by all that a step depends on; the others differ in the length of their schedule."""
     found = {}
     for name in zoo.RECIPES:
-        cfg = zoo.offline(zoo.load(name))
-        parts = [cfg.model, cfg.train_dataloader, cfg.optim_wrapper, cfg.get('custom_hooks')]
-        found.setdefault(json.dumps(str(parts)), []).append(name)
+        cfg = zoo.offline(zoo.load(name)).to_dict()
+        keys = ('model', 'train_dataloader', 'optim_wrapper', 'custom_hooks')
+        found.setdefault(json.dumps([cfg.get(k) for k in keys]), []).append(name)
     return [names[0] for names in found.values()]
 
 
