@@ -10,7 +10,11 @@ from .version import __version__
 check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
-from .distortion import relative_gradient_norm  # noqa: E402
+from .distortion import (  # noqa: E402
+    add_penalty_gradient,
+    estimate_importance,
+    relative_gradient_norm,
+)
 from .freezing import (  # noqa: E402
     Freezer,
     FreezeStatus,
@@ -23,7 +27,12 @@ from .freezing import (  # noqa: E402
     StepFreezing,
     build_schedule,
 )
-from .hooks import DriftHook, FreezingSchedulerHook, RGNHook  # noqa: E402
+from .hooks import (  # noqa: E402
+    DistortionRegularizerHook,
+    DriftHook,
+    FreezingSchedulerHook,
+    RGNHook,
+)
 from .models import (  # noqa: E402
     ResidualAdapter,
     SEBlock,
@@ -35,6 +44,7 @@ from .registry import FREEZING_SCHEDULES  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
 __all__ = [
+    'DistortionRegularizerHook',
     'DriftHook',
     'FREEZING_SCHEDULES',
     'FreezeStatus',
@@ -55,7 +65,9 @@ __all__ = [
     'StageOutput',
     'StepFreezing',
     '__version__',
+    'add_penalty_gradient',
     'build_schedule',
+    'estimate_importance',
     'relative_gradient_norm',
     'stage_output_rule',
     'stage_rule',

@@ -105,7 +105,9 @@ def _holds_parameters(module: nn.Module) -> bool:
 
 
 def divide(module: nn.Module) -> Division:
-    """The stages of a module by the rule of its family; a single one, ``all``, without a rule."""
+    """The stages of a module: its own word, or the rule of its family; else one, ``all``."""
+    if hasattr(module, 'stage_prefixes'):
+        return module.stage_prefixes()
     for rule in _RULES:
         division = rule(module)
         if division is not None:
@@ -118,7 +120,7 @@ def _divide(module: nn.Module) -> tuple[str, Division]:
     prefix = ''
     while True:
         if hasattr(module, 'stage_prefixes'):
-            return prefix, module.stage_prefixes()
+            break
         held = [(n, c) for n, c in module.named_children() if _holds_parameters(c)]
         own = next(module.parameters(recurse=False), None) is not None
         if own or len(held) != 1 or isinstance(held[0][1], (nn.ModuleList, nn.ModuleDict)):

@@ -1,8 +1,11 @@
 """How hard the loss pulls the backbone, and how far it has moved. Plain PyTorch."""
 
 from .anchor import Anchor
+from .coverage import Coverage
 from .drift import linear_cka, statistics_drift, weight_drift
 from .features import feature_similarity
+from .importance import estimate_importance, importance_kind
+from .regularizer import Penalty, add_penalty_gradient
 from .rgn import GRANULARITIES, Deferred, Measurement, average, measure, relative_gradient_norm
 from .table import Aggregate, RGNTable, aggregate, frozen_stages
 from .untouched import seed_everything, untouched, untouched_random_numbers
@@ -11,13 +14,18 @@ __all__ = [
     'GRANULARITIES',
     'Aggregate',
     'Anchor',
+    'Coverage',
     'Deferred',
     'Measurement',
+    'Penalty',
     'RGNTable',
+    'add_penalty_gradient',
     'aggregate',
     'average',
+    'estimate_importance',
     'feature_similarity',
     'frozen_stages',
+    'importance_kind',
     'linear_cka',
     'measure',
     'relative_gradient_norm',

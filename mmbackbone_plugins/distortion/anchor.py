@@ -84,14 +84,41 @@ class Anchor:
 
     def fingerprint(self) -> str:
         """A hash of names, shapes and bits: equal exactly for equal anchors."""
-        digest = hashlib.sha256()
-        for name in sorted(self.tensors):
-            tensor = self.tensors[name].cpu().contiguous()
-            digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}'.encode())
-            digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_tensors(self.tensors)
 
 
 def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and buffers of a model by name."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def fingerprint_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A hash of names, shapes, types and bits, of 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}'.encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def tensors_of_checkpoint(checkpoint: Mapping, names: Iterable[str], target: str) -> dict:
+    """Tensors of a checkpoint under their names in a detector.
+
+    Args:
+        checkpoint: What a file holds: a state dict, or a mapping with one under ``state_dict``.
+        names: Names in the detector that are looked for.
+        target: Dotted path of the module that the checkpoint may be of alone, as files of
+            pre-trained backbones are.
+
+    Returns:
+        All tensors by name; those of a backbone alone with ``target`` put before them.
+    """
+    state = {
+        name.removeprefix('module.'): tensor
+        for name, tensor in checkpoint.get('state_dict', checkpoint).items()
+        if isinstance(tensor, torch.Tensor)
+    }
+    if target and not any(name in state for name in names):
+        state = {f'{target}.{name}': tensor for name, tensor in state.items()}
+    return state

@@ -1,6 +1,6 @@
 """Gradients of the detection loss over batches of data, without a step and without a trace."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Callable, Optional
 
 import torch
@@ -13,7 +13,10 @@ from .untouched import untouched
 
 
 def gradient_passes(
-    model: nn.Module, batches: Iterable[Any], count: Optional[int] = None
+    model: nn.Module,
+    batches: Iterable[Any],
+    count: Optional[int] = None,
+    enable: Collection[nn.Parameter] = (),
 ) -> Iterator[int]:
     """Goes forward and backward batch by batch; at each turn ``.grad`` is that batch's gradient.
 
@@ -27,6 +30,7 @@ def gradient_passes(
         batches: Batches as the training loader yields them. An iterable with a state of its own
             (a sampler's) is the caller's: hand in a loader made for this.
         count: Number of batches to take; all by default.
+        enable: Parameters that require a gradient for the time of the passes, frozen or not.
 
     Yields:
         Number of the batch, from 1.
@@ -40,6 +44,8 @@ def gradient_passes(
     done = 0
     with untouched(model):
         model.train()
+        for p in enable:  # only now: backbones freeze their stages in train()
+            p.requires_grad_(True)
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError('no parameter of the model requires a gradient: all of it is frozen')
         # Data loaders draw a seed when their iteration starts: inside, where it leaves no trace.

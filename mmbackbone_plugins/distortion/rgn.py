@@ -172,13 +172,32 @@ def _stack(scalars: list[torch.Tensor], device: torch.device) -> torch.Tensor:
 
 
 def _mean_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """The authors' ratio; one tensor at a time, so that ratios of no more than one are held."""
+    return kernel_ratio(gradient, weight, eps).mean()
+
+
+@torch.no_grad()
+def kernel_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
+    """The authors' ratio, entry by entry, before any mean.
+
+    Args:
+        gradient: Gradient of the weight.
+        weight: A parameter of any shape.
+        eps: Added to every denominator.
+
+    Returns:
+        ``|g| / (|w| + eps)``, in float32 or wider and of the weight's shape. Of a 4-dimensional
+        weight ``(O, I, kh, kw)`` both are summed over the window first: ``(O, I, 1, 1)``.
+
+    Source:
+        arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
+    """
     wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
     pulled, size = gradient.abs().to(wide), weight.detach().abs().to(wide)
     if weight.dim() == 4 and weight.shape[2:] != (1, 1):
         # Not an L1 norm over the window: that needs no copy, but 17 times the time on a CPU.
         pulled, size = pulled.flatten(2).sum(2), size.flatten(2).sum(2)
-    return pulled.div_(size.add_(eps)).mean()
+        pulled, size = pulled[..., None, None], size[..., None, None]
+    return pulled.div_(size.add_(eps))
 
 
 def average(measurements: Iterable[Measurement]) -> Measurement:

@@ -1,7 +1,8 @@
 """MMEngine hooks: thin adapters that decide when; the mathematics is in the other packages."""
 
+from .distortion_regularizer_hook import DistortionRegularizerHook
 from .drift_hook import DriftHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .rgn_hook import RGNHook
 
-__all__ = ['DriftHook', 'FreezingSchedulerHook', 'RGNHook']
+__all__ = ['DistortionRegularizerHook', 'DriftHook', 'FreezingSchedulerHook', 'RGNHook']

@@ -79,6 +79,7 @@ class FreezingSchedulerHook(Hook):
         self.reset = _check_choice('reset_optimizer_state', reset_optimizer_state, RESETS)
         self.freeze_blocks = _check_choice('freeze_blocks', freeze_blocks, (False, True))
         self.freezer: Optional[Freezer] = None
+        self.ever_trained: frozenset[str] = frozenset()  # stages; known from before_train on
         self._time: Optional[int] = None
 
     # -- when ------------------------------------------------------------------------------------
@@ -101,6 +102,7 @@ class FreezingSchedulerHook(Hook):
             Phase(p.start, p.end, p.trainable | self._free)
             for p in phases(self.schedule, self._ruled, end)
         ]
+        self.ever_trained = frozenset().union(*(phase.trainable for phase in plan))
         _raise_if(
             preflight.check_compile(runner, plan)
             + preflight.check_optimizer(runner, model, self.freezer, plan)

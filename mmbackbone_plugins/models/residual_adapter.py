@@ -42,6 +42,7 @@ class ResidualAdapter(BaseModule):
     """
 
     _abbr_ = 'residual_adapter'
+    is_added_block = True  # regularisers leave it: it has no pre-trained weights
 
     def __init__(
         self,

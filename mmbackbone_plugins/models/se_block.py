@@ -74,6 +74,7 @@ class SEBlock(BaseModule):
     """
 
     _abbr_ = 'se_block'  # the name of the plugin inside a bottleneck
+    is_added_block = True  # regularisers leave it: it has no pre-trained weights
 
     def __init__(
         self,

@@ -77,9 +77,10 @@ class StageBlockBackbone:
                 f'{type(self).__name__} has an attribute "blocks" already, and StageBlockBackbone '
                 'keeps its own there'
             )
-        chosen = _choose(stage_outputs(self), stages)
-        configs = _block_configs(block, per_stage or {}, [output.stage for output in chosen])
         self._own_stages = divide(self)
+        chosen = _choose(stage_outputs(self), stages)
+        _refuse_other_stages(chosen, self._own_stages)
+        configs = _block_configs(block, per_stage or {}, [output.stage for output in chosen])
         self.blocks = ModuleDict()
         for output, config in zip(chosen, configs):
             added = MODELS.build(dict(config, in_channels=output.channels))
@@ -164,6 +165,17 @@ def _choose(outputs: list[StageOutput], stages: Optional[Sequence[str]]) -> list
         fault = f'there is no {wrong[0]!r}' if wrong else 'one is there twice'
         raise ValueError(f'stages must be a list of {known}, got {list(stages)!r}: {fault}')
     return [by_name[stage] for stage in stages]
+
+
+def _refuse_other_stages(chosen: list[StageOutput], division: Division) -> None:
+    """A block of a stage that a StageMap does not know would freeze with its neighbours."""
+    names = [name for name, _ in division]
+    unknown = [output.stage for output in chosen if output.stage not in names]
+    if unknown:
+        raise ValueError(
+            f'a rule for stage outputs names {unknown[0]!r}, but the stages of the backbone are '
+            f'{", ".join(names)}; see stage_rule'
+        )
 
 
 def _block_configs(

@@ -1,5 +1,6 @@
 """Runs a config of the zoo for a step or two on a CPU."""
 
+import json
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ def shrink(cfg: Config, root, work_dir, size: int = 64) -> Config:
         'log_level': 'WARNING',
         'experiment_name': str(work_dir).replace('/', '_'),  # loggers and the like go by name
         'default_hooks.checkpoint': None,
+        'default_hooks.logger.interval': 1,
+        'visualizer.name': str(work_dir).replace('/', '_'),
     }
     for split in ('train', 'val', 'test'):
         loader = f'{split}_dataloader'
@@ -85,3 +88,9 @@ def on_cpu(name: str) -> Config:
             loss_angle=dict(type='mmdet.L1Loss', loss_weight=0.2),
         )
     return cfg
+
+
+def scalars(work_dir) -> list[dict[str, Any]]:
+    """Rows of the log of the only run in a work dir."""
+    (path,) = work_dir.rglob('vis_data/scalars.json')
+    return [json.loads(line) for line in path.read_text().splitlines()]

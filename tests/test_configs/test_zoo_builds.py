@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS, VISUALIZERS
 from mmbackbone_plugins import StageMap, build_schedule
 
 GROUPS = zoo.groups()
-FROZEN = [n for n in zoo.NAMES if zoo.part(n, 'method') not in (None, 'rgn')]
+FROZEN = [n for n in zoo.NAMES if zoo.freezing(zoo.load(n)) is not None]
 
 
 def test_every_config_is_in_a_group():
@@ -24,7 +24,9 @@ def test_model_optimizer_and_hooks(first):
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     optimized = {id(p) for group in optimizer.param_groups for p in group['params']}
     stages = StageMap.of(model, 'backbone')
-    assert len(stages.names) == 5  # stem or patch embedding, and four stages
+    assert sum(not s.is_block for s in stages) == 5  # stem or patch embedding, and four stages
+    with_blocks = zoo.part(first, 'method') in ('se', 'se-dp-ft', 'adapter')
+    assert sum(s.is_block for s in stages) == (4 if with_blocks else 0)
     for parameter in model.parameters():
         assert id(parameter) in optimized or not parameter.requires_grad
 
@@ -50,8 +52,11 @@ def test_epochs_that_train(name):
     stages = ['stem', 'layer1', 'layer2', 'layer3', 'layer4']
     trained = [e for e in epochs if schedule.trainable(e, 0, stages)]
     method = zoo.part(name, 'method').replace('rgn-', '')
-    if method == 'frozen':
+    if method in ('frozen', 'adapter'):
         assert trained == []
+        return
+    if 'dp-ft' in method:
+        assert trained == list(range(6, 12)) and _rates(cfg, trained) == {1.0, 0.1, 0.01}
         return
     if method == 'dbf-milestones':
         assert trained == list(range(1, 100, 20))  # the example of the authors' code

@@ -34,8 +34,12 @@ def test_the_zoo_is_complete():
             tail = f'{data}-hbb' if detector in HORIZONTAL else data
             for method in ('', 'frozen-', 'dbf-rho10-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
+            if detector in (*LONG, *HORIZONTAL):
+                for method in ('l2sp-', 'rgn-reg-', 'ewc-', 'dp-ft-', 'dp-ft-rgn-reg-'):
+                    wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
         for detector in LONG:
             wanted.add(f'{detector}_r50_fpn_dbf-rho5-1x_{data}')
+            wanted.add(f'{detector}_r50_fpn_ft-from-dp-rgn-reg-1x_{data}')
             for method in ('rgn-', 'rgn-frozen-', 'rgn-dbf-rho10-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
             for method in ('', 'frozen-', 'dbf-rho10-'):
@@ -48,6 +52,11 @@ def test_the_zoo_is_complete():
                 tail = f'{data}-hbb' if detector == 'cascade-rcnn' else data
                 wanted.add(f'{detector}_r50_nasfpn_{method}1x_{tail}')
             wanted.add(f'oriented-rcnn-le90_r50_nasfpn_{method}100e_{data}')
+            for method in ('se-', 'se-dp-ft-', 'adapter-'):
+                wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
+    for method in ('se-dp-ft-', 'adapter-'):
+        wanted.add(f'oriented-rcnn-le90_swin-s_fpn_{method}1x_dota')
+        wanted |= {f'{detector}_r50_fpn_{method}1x_dota-hbb' for detector in HORIZONTAL}
     assert wanted == set(zoo.NAMES)
     assert len(zoo.NAMES) == len(set(zoo.NAMES))  # mim finds a bare name only if it is unique
 
@@ -55,8 +64,7 @@ def test_the_zoo_is_complete():
 @every
 def test_name_matches_content(name):
     assert zoo.name_of(zoo.load(name)) == name
-    method = zoo.part(name, 'method') or 'baselines'
-    assert zoo.path_of(name).parent.name == method.split('-')[0]
+    assert zoo.path_of(name).parent.name == zoo.folder_of(name)
 
 
 @every
@@ -78,13 +86,20 @@ def test_imports_the_package(name):
 
 
 @every
-def test_methods_differ_in_the_hook_alone(name):
+def test_methods_differ_in_hook_and_blocks_alone(name):
     """A comparison is one of methods only if all else is equal: data, rates, seed, checkpoints."""
-    cfg = zoo.load(name).to_dict()
+    cfg = zoo.load(name)
+    cfg.model.backbone = zoo.original(cfg)
+    cfg = cfg.to_dict()
     method = zoo.part(name, 'method')
     baseline = zoo.load(name.replace(f'_{method}-', '_') if method else name).to_dict()
     assert 'custom_hooks' not in baseline
     cfg.pop('custom_hooks', None)
+    if 'from-dp' in name:  # the second of two runs starts from the first
+        probed = name.replace('ft-from-dp-rgn-reg', 'frozen')
+        assert probed in zoo.NAMES
+        assert cfg['load_from'] == f'work_dirs/{probed}/epoch_{cfg["train_cfg"]["max_epochs"]}.pth'
+        cfg['load_from'] = None
     assert cfg == baseline
 
 
@@ -134,7 +149,7 @@ def test_testing_without_labels_asks_for_none(name):
 
 @every
 def test_pretrained_weights_are_named(name):
-    reference = zoo.load(name).model.backbone.init_cfg
+    reference = zoo.original(zoo.load(name)).init_cfg
     assert reference.type == 'Pretrained'
     if zoo.part(name, 'backbone') == 'r50':
         assert reference.checkpoint == 'torchvision://resnet50'

@@ -49,3 +49,44 @@ def test_full_and_frozen(method, toy_root, tmp_path):
     for epoch in (0, 1):
         moved = [k for k in watch.moved(epoch) if k.startswith('backbone.')]
         assert bool(moved) == (method == '')
+
+
+@pytest.mark.parametrize('method', ['l2sp', 'rgn-reg', 'ewc', 'dp-ft', 'dp-ft-rgn-reg'])
+def test_held_back(method, toy_root, tmp_path):
+    """In the second step the backbone has moved, and the penalty has something to pull."""
+    cfg = zoo.load(f'oriented-rcnn-le90_r50_fpn_{method}-1x_dior')
+    stepping.shrink(cfg, toy_root['dior'], tmp_path)
+    for hook in cfg.custom_hooks:
+        if hook.type == 'FreezingSchedulerHook':
+            hook.schedule.probe = 1
+        else:
+            hook.interval = 1
+    cfg.optim_wrapper.optimizer.lr = 0.01
+    cfg.param_scheduler = None
+    watch = stepping.train(cfg, epochs=3)
+    probing = method.startswith('dp-ft')
+    for epoch in range(3):
+        moved = [k for k in watch.moved(epoch) if k.startswith('backbone.')]
+        assert bool(moved) == (epoch > 0 or not probing)
+    held = zoo.regulariser(cfg) is not None
+    penalties = [row.get('distortion/penalty') for row in stepping.scalars(tmp_path)]
+    assert penalties[0] == (None if probing or not held else 0)
+    assert (penalties[2] is not None and penalties[2] > 0) == held
+    files = [f.name for f in tmp_path.glob('importance-*.pth')]
+    assert len(files) == (held and zoo.regulariser(cfg).importance != 'uniform')
+
+
+@pytest.mark.parametrize('method', ['se', 'se-dp-ft', 'adapter'])
+def test_blocks(method, toy_root, tmp_path):
+    """Blocks train in every epoch, the backbone as its schedule says."""
+    cfg = zoo.load(f'rotated-retinanet-rbox-le90_r50_fpn_{method}-1x_dota')
+    stepping.shrink(cfg, toy_root['dota'], tmp_path)
+    if method == 'se-dp-ft':
+        cfg.custom_hooks[0].schedule.probe = 1
+    watch = stepping.train(cfg, epochs=2)
+    for epoch, trains in enumerate({'se': (1, 1), 'se-dp-ft': (0, 1), 'adapter': (0, 0)}[method]):
+        moved = watch.moved(epoch)
+        blocks = {k.split('.')[2] for k in moved if k.startswith('backbone.blocks.')}
+        assert blocks == {'stage1', 'stage2', 'stage3', 'stage4'}
+        assert any(k.startswith('backbone.layer4.') for k in moved) == bool(trains)
+        assert not any(k.startswith(('backbone.conv1', 'backbone.layer1.')) for k in moved)

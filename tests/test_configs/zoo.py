@@ -15,7 +15,10 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'domain_shift')
+FOLDERS = (
+    *('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter'),
+    'domain_shift',
+)
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 AERIAL = ('dota', 'dior', 'dota-hbb', 'dior-hbb')
 # The zoo proper is about aerial pictures; the recipes of two of the papers about everyday ones.
@@ -24,7 +27,8 @@ RECIPES: list[str] = [p.stem for p in FILES if p.stem not in NAMES]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|r101|swin-s|effb7)_(?P<neck>fpn|nasfpn)'
-    r'_((?P<method>rgn|classifier|adapter|dp-ft|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?'
+    r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
+    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter|classifier)-)?'
     r'(?P<copy_paste>scp-)?(?P<schedule>1x|\d+e|\d+k)'
     r'_(?P<data>dota|dior|coco|lvis|voc-shift|cityscapes-foggy)(?P<hbb>-hbb)?'
 )
@@ -40,6 +44,21 @@ def part(name: str, key: str) -> Any:
     match = NAME.fullmatch(name)
     assert match, f'{name}: not a name of the zoo'
     return match[key]
+
+
+# Folders that are not the first word of the methods in them.
+FOLDER_OF = {
+    'rgn-reg': 'rgn_reg',
+    'dp-ft': 'dp_ft',
+    'dp-ft-rgn-reg': 'dp_ft',
+    'ft-from-dp-rgn-reg': 'dp_ft',
+}
+
+
+def folder_of(name: str) -> str:
+    """The folder that a config belongs into."""
+    method = part(name, 'method') or 'baselines'
+    return FOLDER_OF.get(method, method.split('-')[0])
 
 
 @functools.cache
@@ -126,23 +145,48 @@ def freezing(cfg: Config) -> Any:
     return hook.schedule
 
 
+def regulariser(cfg: Config) -> Any:
+    """The hook by which a config holds its backbone back; None without one."""
+    hooks = [h for h in cfg.get('custom_hooks', []) if h.type == 'DistortionRegularizerHook']
+    if not hooks:
+        return None
+    (hook,) = hooks
+    assert hook.target == 'backbone'
+    return hook
+
+
 def method(cfg: Config) -> str:
     """The method with a dash behind it, or nothing."""
     kinds = [h.type for h in cfg.get('custom_hooks', [])]
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
     watched = 'rgn-' if 'RGNHook' in kinds else ''
-    schedule = freezing(cfg)
+    schedule, held = freezing(cfg), regulariser(cfg)
+    if held is not None:
+        word = dict(uniform='l2sp', rgn='rgn-reg', ewc='ewc')[held.importance]
+        if cfg.load_from is not None:
+            word = f'ft-from-dp-{word}'
+        if schedule is not None:
+            assert schedule.type == 'ProbeThenFinetune'
+            word = f'dp-ft-{word}'
+        return f'{word}-'
     block = cfg.model.backbone.get('block')
     if block:
-        assert (block.type, schedule.type) == ('ResidualAdapter', 'FrozenBackbone')
-        return 'adapter-'
+        kind = schedule and schedule.type
+        assert list(cfg.model.backbone.get('per_stage', {}).items()) == (
+            [('reduction', [4, 8, 16, 32])] if block.type == 'SEBlock' else []
+        )
+        return {
+            ('SEBlock', 'identity', None): 'se-',
+            ('SEBlock', 'paper', 'ProbeThenFinetune'): 'se-dp-ft-',
+            ('ResidualAdapter', None, 'FrozenBackbone'): 'adapter-',
+        }[(block.type, block.get('init'), kind)]
     if schedule is None:
         return watched
+    if schedule.type == 'ProbeThenFinetune':
+        return 'dp-ft-'
     if schedule.type == 'FrozenBackbone':
         (target,) = (h.target for h in cfg.custom_hooks if h.type == 'FreezingSchedulerHook')
         return f'{watched}frozen-' if target == 'backbone' else 'classifier-'
-    if schedule.type == 'ProbeThenFinetune':
-        return 'dp-ft-'
     if schedule.type == 'MilestoneFreezing':
         return f'{watched}dbf-milestones-'
     assert schedule.type == 'StepFreezing'

@@ -624,6 +624,27 @@ def test_channels_that_cannot_be_inferred():
         MODELS.build(rig.with_blocks(dict(type='Layered')))
 
 
+def test_a_rule_names_stages_as_a_stage_map_does():
+    @MODELS.register_module(force=True)
+    class Pair(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
+
+    @stage_output_rule('Pair')
+    def pair_outputs(backbone):
+        if type(backbone).__name__ == 'Pair':
+            return [StageOutput('0', backbone[0], 3), StageOutput('last', backbone[1], 3)]
+
+    try:
+        config = rig.with_blocks(dict(type='Pair'))
+        with pytest.raises(ValueError, match="names 'last', but .* are 0, 1"):
+            build(config)
+        blocked = build(dict(config, stages=['0']))
+    finally:
+        del families._RULES['Pair']
+    assert StageMap.of(blocked, '').names == ('0', '0.block', '1')
+
+
 def test_a_block_that_changes_the_shape_is_named():
     blocked = build(rig.with_blocks(rig.resnet(), 'Shift', bad=True))
     with pytest.raises(ValueError, match=r'after stage1 \(Shift\) made .*15.* of .*16'):

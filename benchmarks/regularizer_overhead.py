@@ -1,0 +1,99 @@
+"""What holding the backbone back costs: the penalty of every kind against a training step.
+
+    python benchmarks/regularizer_overhead.py          # R50-FPN RetinaNet, 384 px, batch 2
+    python benchmarks/regularizer_overhead.py --device cuda --size 1024
+
+All variants alternate in one process; a ratio is the median over rounds of neighbouring runs.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+from rgn_overhead import allocated, alternate, build, draw
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--size', type=int, default=384, help='side of the images in pixels')
+    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=11, help='timed rounds of each variant')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    return parser.parse_args()
+
+
+def plain_loop(parameters, anchor, coeff: float) -> None:
+    """The update as one would write it first: it allocates two tensors a parameter."""
+    for name, p in parameters.items():
+        p.grad = p.grad + coeff * (p.detach() - anchor[name])
+
+
+def nbytes(tensors) -> int:
+    return sum(t.nbytes for t in tensors)
+
+
+def main() -> int:
+    args = parse_args()
+    from mmbackbone_plugins import StageMap, estimate_importance
+    from mmbackbone_plugins.distortion import Anchor, Penalty
+
+    model, wrapper = build(args.device)
+    named = dict(model.named_parameters())
+    parameters = {name: named[name] for name in StageMap.of(model).parameters}
+    data = draw(args.size, args.batch)
+    anchor = Anchor.of(model, parameters).tensors
+    importance = {
+        kind: estimate_importance(model, [data], kind) for kind in ('rgn', 'ewc', 'fisher')
+    }
+    penalties = dict(uniform=Penalty(parameters, anchor, None, 0.1))
+    for kind, found in importance.items():
+        penalties[kind] = Penalty(parameters, anchor, found, 0.1)
+    seconds = alternate(
+        dict(step=lambda: model.train_step(data, wrapper)), args.rounds, args.device
+    )
+    step = statistics.median(seconds['step'])
+
+    loss, _ = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
+    loss.backward()
+    rate, tight = 1e-4, 1e4  # a limit that nothing reaches, and one that clips
+    variants = {kind: lambda p=p: p.add(rate) for kind, p in penalties.items()}
+    variants['rgn, clipped'] = lambda: penalties['rgn'].add(tight)
+    variants['ewc, clipped'] = lambda: penalties['ewc'].add(tight)
+    variants['rgn, measured'] = lambda: penalties['rgn'].measure(rate)
+    variants['plain loop, uniform'] = lambda: plain_loop(parameters, anchor, 0.1)
+    seconds = alternate(variants, max(args.rounds, 15), args.device)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    size = nbytes(parameters.values())
+    figures = dict(
+        device=args.device,
+        machine=platform.processor() or platform.machine(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        size=args.size,
+        batch=args.batch,
+        step_ms=1e3 * step,
+        milliseconds={name: 1e3 * value for name, value in medians.items()},
+        of_a_step={name: value / step for name, value in medians.items()},
+        memory_over_backbone=dict(
+            theta0=nbytes(anchor.values()) / size,
+            **{kind: nbytes(found.values()) / size for kind, found in importance.items()},
+            buffer=nbytes([max(parameters.values(), key=torch.numel)]) / size,
+            rgn_step_allocates=allocated(lambda: penalties['rgn'].add(rate), args.device) / size,
+            plain_loop_allocates=allocated(variants['plain loop, uniform'], args.device) / size,
+        ),
+    )
+    print(json.dumps(figures, indent=2))
+    if args.out:
+        args.out.write_text(json.dumps(figures, indent=2))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

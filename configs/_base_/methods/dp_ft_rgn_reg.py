@@ -1,0 +1,13 @@
+# As dp_ft.py, and from epoch 6 on the backbone is pulled back to its pre-trained weights as in
+# rgn_reg.py. The importance is estimated at the end of probing, as the authors do.
+_base_ = './custom_imports.py'
+
+# A list replaces the inherited one: a config that adds hooks of its own repeats these entries.
+custom_hooks = [
+    dict(
+        type='FreezingSchedulerHook',
+        schedule=dict(type='ProbeThenFinetune', probe=6),
+        target='backbone',
+    ),
+    dict(type='DistortionRegularizerHook', importance='rgn', coeff=0.1, target='backbone'),
+]

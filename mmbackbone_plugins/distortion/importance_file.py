@@ -1,0 +1,122 @@
+"""Files of importance, and what one is good for.
+
+An estimate takes up to thousands of passes, so it is kept in the work dir and used again when the
+same run is started once more. It is good for the same configuration, weights and data only: a
+fingerprint of each lies beside the tensors.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What an importance was estimated from.
+
+    Attributes:
+        config: Hash of the settings: kind, passes, parameters, model, loader, processes.
+        weights: Hash of all weights and buffers of the model.
+        data: Hash of the data set.
+    """
+
+    config: str
+    weights: str
+    data: str
+
+    def differences(self, other: 'Fingerprint') -> list[str]:
+        """Names of the parts in which two differ."""
+        return [part for part, own in asdict(self).items() if own != getattr(other, part)]
+
+    def __str__(self) -> str:
+        return hash_of(asdict(self))[:12]
+
+
+@dataclass(frozen=True)
+class ImportanceFile:
+    """What a file holds.
+
+    Attributes:
+        kind: Kind of the importance.
+        fingerprint: What it was estimated from.
+        tensors: Importance by name, on the CPU.
+    """
+
+    kind: str
+    fingerprint: Fingerprint
+    tensors: dict[str, torch.Tensor]
+
+    def save(self, path: Path) -> None:
+        """Writes the file at one go: whatever interrupts this, no half of it is left."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f'{path.name}.{os.getpid()}.part')
+        try:
+            torch.save(self.to_dict(), part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> 'ImportanceFile':
+        """Reads a file.
+
+        Raises:
+            ValueError: If it is not there, or no such file.
+        """
+        if not path.is_file():
+            raise ValueError(f'importance file {str(path)!r} does not exist')
+        try:
+            found = torch.load(path, map_location='cpu', weights_only=True)
+        except Exception as error:  # torch raises many kinds for a torn or strange file
+            raise ValueError(f'importance file {str(path)!r} cannot be read: {error}') from error
+        if not isinstance(found, dict) or found.get('version') != VERSION:
+            raise ValueError(
+                f'{str(path)!r} is not an importance file of version {VERSION}, as '
+                'DistortionRegularizerHook writes them into work dirs'
+            )
+        return cls.from_dict(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content as plain types, for a checkpoint."""
+        tensors = {n: t.detach().cpu() for n, t in self.tensors.items()}
+        print_of = asdict(self.fingerprint)
+        return dict(version=VERSION, kind=self.kind, fingerprint=print_of, tensors=tensors)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> 'ImportanceFile':
+        """What :meth:`to_dict` returned."""
+        return cls(found['kind'], Fingerprint(**found['fingerprint']), dict(found['tensors']))
+
+
+def path_in(folder: Path, kind: str, fingerprint: Fingerprint) -> Path:
+    """Where the importance of a fingerprint is kept: none ever takes the place of another."""
+    return folder / f'importance-{kind}-{fingerprint}.pth'
+
+
+def hash_of(value: Any) -> str:
+    """A hash of a nested structure of plain values, of 16 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint_data(dataset: Any, samples: int = 64) -> str:
+    """A hash of a data set: its length, classes, and annotations of images spread over it.
+
+    Args:
+        dataset: A data set; of those of mmengine (``get_data_info``) the annotations count.
+        samples: Number of images whose annotations are looked at.
+    """
+    length: Optional[int] = len(dataset) if hasattr(dataset, '__len__') else None
+    parts: list[Any] = [type(dataset).__name__, length, getattr(dataset, 'metainfo', None)]
+    if length and hasattr(dataset, 'get_data_info'):
+        step = max(1, length // samples)
+        parts += [dataset.get_data_info(i) for i in range(0, length, step)]
+    return hash_of(parts)

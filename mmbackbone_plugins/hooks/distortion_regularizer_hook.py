@@ -1,0 +1,309 @@
+"""The hook that holds the backbone to the weights it started from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import CheckpointLoader
+
+from ..distortion.anchor import Anchor, tensors_of_checkpoint
+from ..distortion.coverage import Coverage
+from ..distortion.importance import find_kind
+from ..distortion.importance_file import ImportanceFile
+from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
+from ..freezing.ddp import unwrap
+from ..stages import StageMap
+from .checks import check_count, check_target
+from .drift_hook import ANCHOR_KEY
+from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
+from .importance_pass import ImportancePass
+from .scalars import Scalars
+from .training_set import names_that_ever_train
+
+REFERENCE_KEY = 'mmbackbone_reference'  # of the checkpoint: fingerprint of an anchor file
+IMPORTANCE_KEY = 'mmbackbone_importance'  # of the checkpoint: importance by name of the hook
+
+
+@HOOKS.register_module()
+class DistortionRegularizerHook(Hook, GradientListener):
+    """Pulls the weights of the target back to theta0, where they matter most.
+
+    Right before every optimizer step, after unscaling and clipping: ``p.grad += s * (p - theta0)``
+    with ``s = coeff`` (``'uniform'``) or ``s = clip(coeff * importance, 0, 1 / lr)``, ``lr`` being
+    that of the parameter's own group at this step. Frozen parameters are left alone.
+
+    theta0 is what the run starts from, cloned before its first step; it travels with the
+    checkpoint, and so does the importance. That is estimated when the target is about to train for
+    the first time: at the start, or after probing (``ProbeThenFinetune``), on the probed weights as
+    the authors do. The estimate leaves no trace in the run, is a mean over the data of all
+    processes, and is kept in the work dir, so that starting the same run again does not repeat it.
+
+    Scalars, every ``interval`` steps: ``distortion/penalty`` (``s / 2 * ||p - theta0||^2``,
+    summed up), ``distortion/ratio`` and ``distortion/ratio/<stage>`` (norm of what is added over
+    the norm of the loss gradient after clipping).
+
+    Source: "Mind the Backbone", arXiv 2303.14744, ``tools/utils.py`` of the authors' code, with the
+    importance reduced over processes. ``'fisher'`` is our addition.
+
+    Args:
+        importance: ``'uniform'`` (L2-SP), ``'rgn'`` (per kernel), ``'ewc'`` (mean absolute
+            gradient, as the authors have it) or ``'fisher'`` (mean squared gradient of an image).
+        coeff: Strength. Scales of the kinds differ by orders of magnitude.
+        num_batches: Batches a process to estimate from, at most images / batch.
+        target: Dotted path of the module to hold, or a list of paths.
+        exclude: Patterns (``'*.bn?.*'``) of parameters to leave; added blocks are left anyway.
+        anchor: File with theta0, of a detector or of the target alone; None: the run's start.
+        importance_file: File with the importance instead of an estimate. It must be of the same
+            configuration, weights and data.
+        interval: Optimizer steps between two measurements of the scalars.
+        seed: Chooses images and augmentation of the estimate.
+
+    Raises:
+        ValueError: If an argument is not one of the above; in ``before_train``, before the first
+            step, if there is nothing to hold, the anchor does not fit, or gradients are sharded.
+
+    Example:
+        >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
+        >>> custom_hooks = [dict(type='DistortionRegularizerHook', importance='rgn', coeff=0.1)]
+    """
+
+    priority = 'NORMAL'  # after FreezingSchedulerHook has decided what trains
+
+    def __init__(
+        self,
+        importance: str = 'rgn',
+        coeff: float = 0.1,
+        num_batches: int = 5000,
+        target: Union[str, Sequence[str]] = 'backbone',
+        exclude: Sequence[str] = (),
+        anchor: Optional[str] = None,
+        importance_file: Optional[str] = None,
+        interval: int = 50,
+        seed: int = 0,
+    ) -> None:
+        self.kind = find_kind(importance)
+        self.importance = importance
+        self.coeff = check_coeff(coeff)
+        self.num_batches = check_count('num_batches', num_batches)
+        self.target = check_target(target)
+        self.exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+        self.anchor_file = anchor
+        self.importance_file = importance_file
+        self.interval = check_count('interval', interval)
+        self.seed = check_count('seed', seed, least=0)
+        if importance_file is not None and not self.kind.needs_data:
+            raise ValueError(f'importance_file: importance {importance!r} takes no file')
+        self.anchor: Optional[Anchor] = None
+        self.coverage: Optional[Coverage] = None
+        self._checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
+        self._estimated: Optional[ImportanceFile] = None
+        self._penalties: dict[int, Penalty] = {}
+        self._taps: list[GradientTap] = []
+
+    # -- when ------------------------------------------------------------------------------------
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keeps what a resumed run needs; weights of ``load_from`` start a fresh run."""
+        if runner._resume:
+            keys = (ANCHOR_KEY, REFERENCE_KEY, IMPORTANCE_KEY)
+            self._checkpoint = {key: checkpoint[key] for key in keys if key in checkpoint}
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Sends theta0 and the importance along."""
+        if self.anchor is None:
+            return
+        if self.anchor_file is None:
+            checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
+        else:
+            checkpoint.setdefault(REFERENCE_KEY, {})[self._name] = self.anchor.fingerprint()
+        if self._estimated is not None:
+            checkpoint.setdefault(IMPORTANCE_KEY, {})[self._name] = self._estimated.to_dict()
+
+    def before_train(self, runner) -> None:
+        """Takes theta0, estimates the importance if the target trains, listens to the steps."""
+        wrappers = list(tapped_wrappers(runner, 'DistortionRegularizerHook'))
+        model = unwrap(runner.model)
+        model.train()  # some backbones (Swin) freeze their own stages only here
+        self._runner, self._name = runner, self._choose_name(runner)
+        self.stage_map = StageMap.of(model, self.target)
+        trains = names_that_ever_train(runner, model)
+        self.coverage = Coverage.of(model, self.stage_map, self.exclude, trains)
+        self._refuse_overlap(runner)
+        named = dict(model.named_parameters())
+        self._parameters = {name: named[name] for name in self.coverage.covered}
+        self.anchor = self._find_anchor(model)
+        self._pass = ImportancePass(
+            runner, self.importance, self.coverage.covered, self.target, self.num_batches, self.seed
+        )
+        if self.importance_file is not None:
+            self._pass.check_file(Path(self.importance_file))
+        saved = (self._checkpoint or {}).get(IMPORTANCE_KEY, {}).get(self._name)
+        if saved is not None:
+            self._take_up(ImportanceFile.from_dict(saved))
+        self._scalars = Scalars(runner, self._name)
+        self._pending: dict[int, Pull] = {}
+        self._steps: dict[int, int] = {}
+        self._rates: dict[int, list[tuple[str, dict]]] = {}
+        self._held: dict[int, dict[str, torch.nn.Parameter]] = {}
+        for wrapper in wrappers:
+            self._listen_to(wrapper)
+        print_log(
+            f'DistortionRegularizerHook: importance={self.importance!r}, coeff={self.coeff:g}, '
+            f'theta0 {self.anchor.fingerprint()}\n{self.coverage.table(self.stage_map, model)}',
+            logger='current',
+        )
+        self._prepare()
+
+    def before_train_epoch(self, runner) -> None:
+        """Estimates the importance at the end of probing."""
+        self._prepare()
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """The same for schedules that count iterations."""
+        if not self._penalties:
+            self._prepare()
+
+    def on_step(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
+        """Adds the penalty; gradients are final but for it."""
+        penalty = self._penalties.get(id(wrapper))
+        if penalty is None:
+            return  # nothing covered has trained yet
+        rates = {name: group['lr'] for name, group in self._rates[id(wrapper)]}
+        # Steps, not iterations: with accumulation an iteration of the grid may have no step.
+        if self._steps[id(wrapper)] % self.interval == 0:
+            self._pending[id(wrapper)] = penalty.measure(rates, scale)
+        self._steps[id(wrapper)] += 1
+        penalty.add(rates, scale)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Reads what was measured in this iteration."""
+        if self._pending:
+            pending, self._pending = list(self._pending.values()), {}
+            self._report(pending)
+        self._scalars.remove(self._frozen_among(self._scalars.names))
+
+    def after_train(self, runner) -> None:
+        """Leaves the optimizer wrappers as they were found."""
+        for tap in self._taps:
+            tap.remove(self)
+        self._taps, self._penalties = [], {}
+
+    # -- what ------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Makes the penalty, with its importance, once something that it holds trains."""
+        if self._penalties or not any(p.requires_grad for p in self._parameters.values()):
+            return
+        tensors = None
+        if self.kind.needs_data:
+            if self._estimated is None:
+                self._estimated = self._pass.run(self.importance_file)
+            tensors = {
+                n: t.to(self._parameters[n].device) for n, t in self._estimated.tensors.items()
+            }
+        for key, held in self._held.items():
+            self._penalties[key] = Penalty(held, self.anchor.tensors, tensors, self.coeff)
+
+    def _take_up(self, saved: ImportanceFile) -> None:
+        """Goes on with the importance of a checkpoint."""
+        missing = [n for n in self.coverage.covered if n not in saved.tensors]
+        if saved.kind != self.importance or missing:
+            what = f'of kind {saved.kind!r}' if not missing else f'without {missing[0]!r}'
+            raise ValueError(
+                f'DistortionRegularizerHook: the checkpoint to resume from has an importance '
+                f'{what}, this run wants importance={self.importance!r} of '
+                f'{len(self.coverage.covered)} parameters; resume with the settings of the first '
+                'start, or start afresh with load_from'
+            )
+        self._estimated = saved
+
+    def _listen_to(self, wrapper: OptimWrapper) -> None:
+        inside = parameters_of(wrapper)
+        held = {n: p for n, p in self._parameters.items() if id(p) in inside}
+        if not held:
+            return
+        group_of = {id(p): g for g in wrapper.optimizer.param_groups for p in g['params']}
+        self._held[id(wrapper)], self._steps[id(wrapper)] = held, 0
+        # The groups themselves: schedulers change their rates in place.
+        self._rates[id(wrapper)] = [(n, group_of[id(p)]) for n, p in held.items()]
+        self._taps.append(listen(wrapper, self))
+
+    def _find_anchor(self, model) -> Anchor:
+        names = self.coverage.covered
+        if self.anchor_file is not None:
+            return self._read_anchor(model, names)
+        if self._checkpoint is None:
+            return Anchor.of(model, names)
+        if ANCHOR_KEY in self._checkpoint:
+            return Anchor.load(self._checkpoint[ANCHOR_KEY], model, names)
+        print_log(
+            'DistortionRegularizerHook: the checkpoint to resume from has no theta0, it was saved '
+            'by a run without this hook. The weights of this checkpoint are taken for theta0; '
+            'anchor=FILE sets others',
+            logger='current',
+            level=30,
+        )
+        return Anchor.of(model, names)
+
+    def _read_anchor(self, model, names: Sequence[str]) -> Anchor:
+        path = self.anchor_file
+        if '://' not in path and not Path(path).is_file():
+            raise ValueError(f'anchor={path!r}: there is no such file')
+        loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='current')
+        target = self.target if isinstance(self.target, str) else ''
+        try:
+            anchor = Anchor.load(tensors_of_checkpoint(loaded, names, target), model, names)
+        except ValueError as error:
+            raise ValueError(f'anchor={path!r}: {error}') from None
+        before = (self._checkpoint or {}).get(REFERENCE_KEY, {}).get(self._name)
+        if self._checkpoint is not None and before != anchor.fingerprint():
+            was = 'the weights it started from' if before is None else f'fingerprint {before}'
+            raise ValueError(
+                f'anchor={path!r} has fingerprint {anchor.fingerprint()}, but the run that is '
+                f'resumed was held to {was}: the file has changed, or is another one'
+            )
+        return anchor
+
+    def _report(self, pulls: Sequence[Pull]) -> None:
+        """Scalars of one step, over all optimizers; here the device is waited for."""
+        groups = {stage.name: stage.parameters for stage in self.stage_map}
+        penalty, total, ratios = compare(pulls, groups)
+        found = {f'ratio/{name}': ratio for name, ratio in ratios.items()}
+        if total is not None:
+            found.update(penalty=penalty, ratio=total)
+        self._scalars.remove([n for n in self._scalars.names if n not in found])
+        self._scalars.update(found)
+
+    def _frozen_among(self, names: Sequence[str]) -> list[str]:
+        """Which of the scalars now shown are of frozen stages: nobody measures them any more."""
+        shown = [n.partition('/')[2] for n in names if '/' in n]
+        frozen = [n for n in shown if not self._trains(n)]
+        return list(names) if frozen and frozen == shown else [f'ratio/{n}' for n in frozen]
+
+    def _trains(self, stage: str) -> bool:
+        inside = (self._parameters.get(n) for n in self.stage_map[stage].parameters)
+        return any(p is not None and p.requires_grad for p in inside)
+
+    def _choose_name(self, runner) -> str:
+        first = next(h for h in runner.hooks if isinstance(h, DistortionRegularizerHook))
+        if first is self:
+            return 'distortion'
+        targets = [self.target] if isinstance(self.target, str) else self.target
+        return 'distortion-' + '+'.join(targets)
+
+    def _refuse_overlap(self, runner) -> None:
+        for hook in runner.hooks:
+            other = getattr(hook, 'coverage', None)
+            if hook is self or not isinstance(hook, DistortionRegularizerHook) or other is None:
+                continue
+            both = [n for n in self.coverage.covered if n in set(other.covered)]
+            if both:
+                raise ValueError(
+                    f'custom_hooks: two DistortionRegularizerHooks hold {both[0]!r}; their targets '
+                    f'{hook.target!r} and {self.target!r} must not overlap, or use exclude'
+                )

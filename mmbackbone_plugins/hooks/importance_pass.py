@@ -1,0 +1,187 @@
+"""Estimates an importance inside a run, or finds the one that was estimated before."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from mmengine import dist
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from ..distortion.anchor import fingerprint_tensors, named_tensors
+from ..distortion.importance import estimate_importance, find_kind
+from ..distortion.importance_file import (
+    Fingerprint,
+    ImportanceFile,
+    fingerprint_data,
+    hash_of,
+    path_in,
+)
+from ..distortion.untouched import seed_everything
+from ..freezing.ddp import unwrap
+from .progress import Progress
+
+
+class ImportancePass:
+    """One estimate for a run.
+
+    The data are those of the run's training loader, through a loader and sampler of their own, with
+    a copy of the data set: the run's are not touched. Where the same estimate is in the work dir
+    already, it is read instead.
+
+    Args:
+        runner: The runner, in ``before_train``.
+        kind: Kind of the importance.
+        names: Parameters that are wanted.
+        target: Dotted path of the module that has them, or a list of paths.
+        num_batches: Largest number of batches a process.
+        seed: Chooses images and augmentation.
+    """
+
+    def __init__(
+        self,
+        runner,
+        kind: str,
+        names: Sequence[str],
+        target: Union[str, Sequence[str]],
+        num_batches: int,
+        seed: int,
+    ) -> None:
+        self._runner, self._kind, self._names = runner, kind, names
+        self._target, self._seed = target, seed
+        self._most = num_batches
+
+    @property
+    def batches(self) -> int:
+        """Batches that each process takes: as the authors', images / batch at most."""
+        loader = self._runner.train_dataloader
+        batch = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+        whole = len(loader.dataset) // (batch * dist.get_world_size())
+        return min(self._most, max(1, whole))
+
+    def check_file(self, path: Path) -> None:
+        """Refuses a file whose configuration or data are others; its weights come later.
+
+        Raises:
+            ValueError: If so, or if the file cannot be read.
+        """
+        found = ImportanceFile.load(path)
+        self._refuse(path, found, 'weights')
+
+    def run(self, path: Optional[str] = None) -> ImportanceFile:
+        """The importance at the present weights.
+
+        Args:
+            path: File to read it from; None: the work dir if it is there, else an estimate.
+
+        Raises:
+            ValueError: If the file is of another configuration, other weights or other data.
+        """
+        found: list[Any] = [None]
+        if dist.is_main_process():  # the others may not see its disk
+            try:
+                found = [self._given(Path(path)) if path else self._in_work_dir()]
+            except ValueError as error:
+                found = [error]
+        dist.broadcast_object_list(found)
+        if isinstance(found[0], ValueError):
+            raise found[0]
+        return found[0] or self._estimate()
+
+    def fingerprint(self, weights: bool = True) -> Fingerprint:
+        """What an estimate now would be made from."""
+        cfg = self._runner.cfg
+        settings = dict(
+            kind=self._kind,
+            names=list(self._names),
+            batches=self.batches,
+            seed=self._seed,
+            processes=dist.get_world_size(),
+            model=cfg.get('model'),
+            loader=cfg.get('train_dataloader'),
+        )
+        model = unwrap(self._runner.model)
+        return Fingerprint(
+            config=hash_of(settings),
+            weights=fingerprint_tensors(named_tensors(model)) if weights else '',
+            data=fingerprint_data(self._runner.train_dataloader.dataset),
+        )
+
+    def _given(self, path: Path) -> ImportanceFile:
+        found = ImportanceFile.load(path)
+        self._refuse(path, found)
+        return found
+
+    def _refuse(self, path: Path, found: ImportanceFile, later: str = '') -> None:
+        own = self.fingerprint(weights=not later)
+        wrong = [part for part in own.differences(found.fingerprint) if part != later]
+        if wrong:
+            raise ValueError(
+                f'importance_file={str(path)!r} was estimated from other {", ".join(wrong)} than '
+                "this run's (config: kind, parameters, number of batches, seed, model, loader, "
+                'number of processes); leave importance_file out to estimate anew'
+            )
+
+    def _in_work_dir(self) -> Optional[ImportanceFile]:
+        own, folder = self.fingerprint(), Path(self._runner.work_dir)
+        for path in sorted(folder.glob(f'importance-{self._kind}-*.pth')):
+            try:
+                found = ImportanceFile.load(path)
+            except ValueError as error:
+                aside = path.with_name(f'{path.name}.unreadable')
+                path.replace(aside)
+                self._say(f'{error}; it is kept as {aside}')
+                continue
+            wrong = own.differences(found.fingerprint)
+            if not wrong:
+                self._say(f'reads the importance that was estimated before: {path}')
+                return found
+            self._say(f'{path} is of other {", ".join(wrong)}, and is left alone')
+        return None
+
+    def _estimate(self) -> ImportanceFile:
+        own = self.fingerprint()
+        loader, batches = self._loader(), self.batches
+        total = batches
+        if find_kind(self._kind).single_images:
+            total *= loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+        self._say(f'estimates the importance {self._kind!r} from {batches} batches a process')
+        model = unwrap(self._runner.model)
+        tensors = estimate_importance(
+            model,
+            self._seeded(loader),
+            self._kind,
+            self._target,
+            self._names,
+            batches,
+            Progress(f'importance {self._kind!r}', total),
+            dist.all_reduce if dist.get_world_size() > 1 else None,
+        )
+        found = ImportanceFile(self._kind, own, tensors)
+        if dist.is_main_process():
+            path = path_in(Path(self._runner.work_dir), self._kind, own)
+            found.save(path)
+            self._say(f'importance saved in {path}')
+        return found
+
+    def _loader(self) -> DataLoader:
+        settings = self._runner.cfg.get('train_dataloader')
+        if not settings:
+            raise ValueError(
+                'DistortionRegularizerHook: the runner has no train_dataloader in its config, so '
+                'that no second loader can be built; build it with Runner.from_cfg'
+            )
+        # A data set that is built already is copied by build_dataloader, like all settings.
+        own = {**settings, 'dataset': self._runner.train_dataloader.dataset}
+        own.pop('num_batch_per_epoch', None)
+        own['persistent_workers'] = False
+        return Runner.build_dataloader(own, seed=self._seed)
+
+    def _seeded(self, loader: DataLoader) -> Iterator[Any]:
+        """Batches under random numbers of their own, different on each process."""
+        seed_everything(self._seed + dist.get_rank())
+        yield from loader
+
+    def _say(self, text: str) -> None:
+        print_log(f'DistortionRegularizerHook: {text}', logger='current')
