@@ -123,7 +123,7 @@ def test_options_that_the_readmes_name():
     """Keys as a user gives them to ``--cfg-options``."""
     configs = [
         zoo.load(f'rotated-retinanet-rbox-le90_r50_fpn_{method}-1x_dota')
-        for method in ('dbf-rho10', 'se-dp-ft')
+        for method in ('dbf-rho10', 'se-dp-ft', 'rgn-reg')
     ]
     named = set()
     for readme in zoo.CONFIGS.glob('**/README.md'):
