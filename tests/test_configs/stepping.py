@@ -54,7 +54,7 @@ def shrink(cfg: Config, root, work_dir, size: int = 64) -> Config:
         options[f'{loader}.dataset.data_root'] = f'{root}/'
         options[f'{loader}.num_workers'] = 0
         options[f'{loader}.persistent_workers'] = False
-    if 'roi_head' in cfg.model:
+    if 'roi_head' in cfg.model and isinstance(cfg.model.train_cfg.rcnn, dict):  # no cascade
         options['model.train_cfg.rcnn.sampler.num'] = 64  # RoI pooling is slow on a CPU
     cfg.merge_from_dict(options)
     return cfg

@@ -32,7 +32,8 @@ def test_model_optimizer_and_hooks(first):
 
     classes = {'dota': 15, 'dior': 20}[zoo.part(first, 'data')]
     head = model.bbox_head if hasattr(model, 'bbox_head') else model.roi_head.bbox_head
-    assert head.num_classes == classes
+    for stage in head if isinstance(head, torch.nn.ModuleList) else [head]:
+        assert stage.num_classes == classes
 
     for name in GROUPS[first]:
         settings = zoo.load(name)
@@ -88,7 +89,9 @@ def test_learning_rates_are_those_of_the_stack(name):
         'rotated-fcos-le90': 0.0025,
         'rotated-faster-rcnn-le90': 0.005,
         'oriented-rcnn-le90': 0.005,
+        'roi-trans-le90': 0.005,
         'faster-rcnn': 0.02 * 2 / 16,
+        'cascade-rcnn': 0.02 * 2 / 16,
         'retinanet': 0.01 * 2 / 16,
     }
     assert (optimizer.type, optimizer.lr) == ('SGD', rates[zoo.part(name, 'algorithm')])

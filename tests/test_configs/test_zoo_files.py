@@ -18,6 +18,12 @@ ORIENTED = (
 )
 HORIZONTAL = ('faster-rcnn', 'retinanet')
 LONG = ('rotated-retinanet-rbox-le90', 'oriented-rcnn-le90')
+STRONG = (  # on NAS-FPN, with a cascade where there is one
+    'rotated-retinanet-rbox-le90',
+    'oriented-rcnn-le90',
+    'roi-trans-le90',
+    'cascade-rcnn',
+)
 
 
 def test_the_zoo_is_complete():
@@ -43,6 +49,12 @@ def test_the_zoo_is_complete():
             wanted.add(f'{detector}_r50_fpn_dbf-milestones-100e_{data}')
             for method in ('se-', 'se-dp-ft-', 'adapter-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
+        for detector in STRONG:
+            tail = f'{data}-hbb' if detector == 'cascade-rcnn' else data
+            for method in ('', 'frozen-', 'dp-ft-', 'dp-ft-rgn-reg-'):
+                wanted.add(f'{detector}_r50_nasfpn_{method}1x_{tail}')
+        for method in ('100e', 'frozen-100e', 'rgn-reg-1x', 'l2sp-1x', 'ewc-1x'):
+            wanted.add(f'oriented-rcnn-le90_r50_nasfpn_{method}_{data}')
     for method in ('se-dp-ft-', 'adapter-'):
         wanted.add(f'oriented-rcnn-le90_swin-s_fpn_{method}1x_dota')
         wanted |= {f'{detector}_r50_fpn_{method}1x_dota-hbb' for detector in HORIZONTAL}

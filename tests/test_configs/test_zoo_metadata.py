@@ -50,19 +50,40 @@ def test_metafile_is_true(folder):
         # No run behind it, no number and no weights.
         assert not {'Results', 'Weights'} & set(model)
         cfg, meta = zoo.load(name), model['Metadata']
-        assert meta['Training Data'] == {'dota': 'DOTA-v1.0', 'dior': 'DIOR-R'}[zoo.data(cfg)]
+        assert meta['Training Data'] == DATA[zoo.data(cfg)]
         assert meta['Boxes'] == ('horizontal' if zoo.horizontal(cfg) else 'oriented')
-        assert meta['Epochs'] == cfg.train_cfg.max_epochs
-        assert meta['Epochs in which the backbone trains'] == _trained(cfg)
-        assert {'r50': 'ResNet-50', 'swin-s': 'Swin-S'}[zoo.backbone(cfg)] in meta['Architecture']
+        unit = 'Epochs' if 'max_epochs' in cfg.train_cfg else 'Iterations'
+        assert meta[unit] == _length(cfg)
+        assert meta[f'{unit} in which the backbone trains'] == _trained(cfg)
+        assert BACKBONES[zoo.backbone(cfg)] in meta['Architecture']
+
+
+DATA = {
+    'dota': 'DOTA-v1.0',
+    'dior': 'DIOR-R',
+    'coco': 'COCO 2017',
+    'lvis': 'LVIS v1',
+    'voc-shift': 'PASCAL VOC 2007 + 2012',
+    'cityscapes-foggy': 'Cityscapes',
+}
+BACKBONES = {
+    'r50': 'ResNet-50',
+    'r101': 'ResNet-101',
+    'swin-s': 'Swin-S',
+    'effb7': 'EfficientNet-B7',
+}
+
+
+def _length(cfg):
+    return cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
 
 
 def _trained(cfg):
-    epochs = range(cfg.train_cfg.max_epochs)
+    times = range(_length(cfg))
     if zoo.freezing(cfg) is None:
-        return len(epochs)
+        return len(times)
     schedule = build_schedule(zoo.freezing(cfg))
-    return sum(bool(schedule.trainable(e, 0, ['stage'])) for e in epochs)
+    return sum(bool(schedule.trainable(t, t, ['stage'])) for t in times)
 
 
 @folders
@@ -102,7 +123,7 @@ def test_options_that_the_readmes_name():
     """Keys as a user gives them to ``--cfg-options``."""
     configs = [
         zoo.load(f'rotated-retinanet-rbox-le90_r50_fpn_{method}-1x_dota')
-        for method in ('dbf-rho10', 'se-dp-ft')
+        for method in ('dbf-rho10', 'se-dp-ft', 'rgn-reg')
     ]
     named = set()
     for readme in zoo.CONFIGS.glob('**/README.md'):

@@ -14,8 +14,8 @@ CASES = [n for n in zoo.NAMES if zoo.part(n, 'method') == 'dbf-rho10' and '-1x_'
 def test_every_detector_data_set_and_backbone_is_here():
     parts = ('algorithm', 'data', 'backbone')
     assert {tuple(zoo.part(n, p) for p in parts) for n in CASES} == {
-        tuple(zoo.part(n, p) for p in parts) for n in zoo.NAMES
-    }
+        tuple(zoo.part(n, p) for p in parts) for n in zoo.NAMES if zoo.part(n, 'neck') == 'fpn'
+    }  # the others: test_recipe_steps.py
 
 
 @pytest.mark.parametrize('name', CASES)

@@ -15,21 +15,28 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter')
+FOLDERS = (
+    *('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter'),
+    'domain_shift',
+)
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
-NAMES: list[str] = [p.stem for p in FILES]
+AERIAL = ('dota', 'dior', 'dota-hbb', 'dior-hbb')
+# The zoo proper is about aerial pictures; the recipes of two of the papers about everyday ones.
+NAMES: list[str] = [p.stem for p in FILES if p.stem.split('_')[-1] in AERIAL]
+RECIPES: list[str] = [p.stem for p in FILES if p.stem not in NAMES]
 
 NAME = re.compile(
-    r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|swin-s)_(?P<neck>fpn)'
+    r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|r101|swin-s|effb7)_(?P<neck>fpn|nasfpn)'
     r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
-    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter)-)?'
-    r'(?P<schedule>1x|\d+e)'
-    r'_(?P<data>dota|dior)(?P<hbb>-hbb)?'
+    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter|classifier)-)?'
+    r'(?P<copy_paste>scp-)?(?P<schedule>1x|\d+e|\d+k)'
+    r'_(?P<data>dota|dior|coco|lvis|voc-shift|cityscapes-foggy)(?P<hbb>-hbb)?'
 )
 
 
 def path_of(name: str) -> Path:
-    return FILES[NAMES.index(name)]
+    (path,) = (p for p in FILES if p.stem == name)
+    return path
 
 
 def part(name: str, key: str) -> Any:
@@ -87,9 +94,18 @@ def chain(path: Path) -> Iterator[tuple[int, str]]:
 def algorithm(cfg: Config) -> str:
     model = cfg.model
     kind = model.type.split('.')[-1]
-    if model.get('_scope_') == 'mmdet':
-        return {'RetinaNet': 'retinanet', 'FasterRCNN': 'faster-rcnn'}[kind]
+    if model.get('_scope_') == 'mmdet' or cfg.default_scope == 'mmdet':
+        masks = 'mask-' if 'mask_head' in model.get('roi_head', {}) else ''
+        return {
+            'RetinaNet': 'retinanet',
+            'FasterRCNN': 'faster-rcnn',
+            'MaskRCNN': 'mask-rcnn',
+            'CascadeRCNN': f'cascade-{masks}rcnn',
+        }[kind]
     head = model.bbox_head if 'bbox_head' in model else model.roi_head.bbox_head
+    if kind == 'CascadeRCNN':
+        assert [h.predict_box_type for h in head] == ['rbox', 'rbox']
+        return f'roi-trans-{head[0].bbox_coder.angle_version}'
     angle = head.bbox_coder.angle_version
     if kind == 'RetinaNet':
         calculator = model.train_cfg.assigner.iou_calculator.type
@@ -113,6 +129,8 @@ def backbone(cfg: Config) -> str:
     kind = net.type.split('.')[-1]
     if kind == 'ResNet':
         return f'r{net.depth}'
+    if kind == 'EfficientNet':
+        return f'eff{net.arch}'
     assert kind == 'SwinTransformer' and net.embed_dims == 96
     return {(2, 2, 6, 2): 'swin-t', (2, 2, 18, 2): 'swin-s'}[tuple(net.depths)]
 
@@ -123,7 +141,7 @@ def freezing(cfg: Config) -> Any:
     if not hooks:
         return None
     (hook,) = hooks
-    assert hook.target == 'backbone'
+    assert hook.target == 'backbone' or set(hook.target) > {'backbone', 'neck', 'rpn_head'}
     return hook.schedule
 
 
@@ -167,23 +185,34 @@ def method(cfg: Config) -> str:
     if schedule.type == 'ProbeThenFinetune':
         return 'dp-ft-'
     if schedule.type == 'FrozenBackbone':
-        return f'{watched}frozen-'
+        (target,) = (h.target for h in cfg.custom_hooks if h.type == 'FreezingSchedulerHook')
+        return f'{watched}frozen-' if target == 'backbone' else 'classifier-'
     if schedule.type == 'MilestoneFreezing':
         return f'{watched}dbf-milestones-'
     assert schedule.type == 'StepFreezing'
     return f'{watched}dbf-rho{schedule.rho}-'
 
 
+def copy_paste(cfg: Config) -> str:
+    steps = [t.type for t in cfg.train_dataloader.dataset.get('pipeline', [])]
+    return 'scp-' if 'CopyPaste' in steps else ''
+
+
 def schedule(cfg: Config) -> str:
+    if 'max_iters' in cfg.train_cfg:
+        assert not any(s.get('by_epoch', True) for s in cfg.param_scheduler)
+        return f'{cfg.train_cfg.max_iters // 1000}k'
     epochs = cfg.train_cfg.max_epochs
     (steps,) = (s for s in cfg.param_scheduler if s.by_epoch)
     assert steps.type == 'MultiStepLR' and steps.end == epochs
-    if epochs == 12 and list(steps.milestones) == [8, 11]:
+    if epochs == 12 and list(steps.milestones) == [8, 11] and cfg.default_scope == 'mmrotate':
         return '1x'
     return f'{epochs}e'
 
 
 def horizontal(cfg: Config) -> bool:
+    if cfg.default_scope == 'mmdet':
+        return True
     boxes = [
         t.box_type_mapping.gt_bboxes
         for t in cfg.train_dataloader.dataset.pipeline
@@ -193,16 +222,30 @@ def horizontal(cfg: Config) -> bool:
     return boxes == ['hbox']
 
 
+def inner_datasets(dataset: dict) -> list[dict]:
+    """The data sets inside all wrappers, as configs."""
+    inside = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    return [d for i in inside for d in inner_datasets(i)] or [dataset]
+
+
 def data(cfg: Config) -> str:
-    kinds = {cfg[f'{split}_dataloader'].dataset.type for split in ('train', 'val', 'test')}
-    (kind,) = kinds
-    return {'DOTADataset': 'dota', 'DIORDataset': 'dior'}[kind]
+    loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val', 'test')]
+    (kind,) = {d.type for loader in loaders for d in inner_datasets(loader.dataset)}
+    return {
+        'DOTADataset': 'dota',
+        'DIORDataset': 'dior',
+        'CocoDataset': 'coco',
+        'LVISV1Dataset': 'lvis',
+        'VOCDataset': 'voc-shift',
+        'CityscapesDataset': 'cityscapes-foggy',
+    }[kind]
 
 
 def name_of(cfg: Config) -> str:
     neck = cfg.model.neck.type.split('.')[-1].lower()
-    tail = '-hbb' if horizontal(cfg) else ''
-    return f'{algorithm(cfg)}_{backbone(cfg)}_{neck}_{method(cfg)}{schedule(cfg)}_{data(cfg)}{tail}'
+    tail = '-hbb' if horizontal(cfg) and cfg.default_scope == 'mmrotate' else ''
+    how = f'{method(cfg)}{copy_paste(cfg)}{schedule(cfg)}'
+    return f'{algorithm(cfg)}_{backbone(cfg)}_{neck}_{how}_{data(cfg)}{tail}'
 
 
 # -- building ------------------------------------------------------------------------------------
@@ -210,7 +253,7 @@ def name_of(cfg: Config) -> str:
 
 def offline(cfg: Config) -> Config:
     """Takes the pretrained reference out: fetching it needs a network."""
-    cfg.model.backbone.init_cfg = None
+    original(cfg).init_cfg = None
     return cfg
 
 

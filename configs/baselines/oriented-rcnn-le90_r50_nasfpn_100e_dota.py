@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/datasets/dota.py',
+    '../_base_/models/oriented-rcnn-le90_r50_nasfpn.py',
+    '../_base_/schedules/schedule_100e.py',
+    '../_base_/methods/full.py',
+    '../_base_/runtime.py',
+]

@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/datasets/coco_instance_lsj1280_scp.py',
+    '../_base_/models/cascade-mask-rcnn_effb7_nasfpn_coco.py',
+    '../_base_/schedules/schedule_72e_coco.py',
+    '../_base_/methods/frozen.py',
+    '../_base_/runtime_coco.py',
+]

@@ -1,0 +1,18 @@
+_base_ = [
+    '../_base_/datasets/coco_lsj1280.py',
+    '../_base_/models/cascade-rcnn_r50_nasfpn_coco.py',
+    '../_base_/schedules/schedule_72e_coco.py',
+    '../_base_/methods/frozen.py',
+    '../_base_/runtime_coco.py',
+]
+
+# One adapter after each stage, its output for the next stage and the neck: h + conv1x1(h), at the
+# start the identity. Adapters train with the detector while the stages between them are frozen.
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='StageBlockBackbone',
+        backbone=_base_.model.backbone,
+        block=dict(type='ResidualAdapter'),
+    ),
+)
