@@ -10,6 +10,7 @@ from .version import __version__
 check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
+from . import models  # noqa: E402
 from .distortion import relative_gradient_norm  # noqa: E402
 from .freezing import (  # noqa: E402
     Freezer,
@@ -43,8 +44,16 @@ __all__ = [
     'Stage',
     'StageMap',
     'StepFreezing',
+    'WidthResNet',
     '__version__',
     'build_schedule',
     'relative_gradient_norm',
     'stage_rule',
 ]
+
+
+def __getattr__(name: str):
+    # Derived from a class of mmdet's, which importing this package neither needs nor imports.
+    if name == 'WidthResNet':
+        return models.WidthResNet
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

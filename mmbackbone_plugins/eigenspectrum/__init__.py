@@ -1,0 +1,1 @@
+"""What the features of a detector span: moments, spectra, and widths from them."""
