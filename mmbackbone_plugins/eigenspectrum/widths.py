@@ -3,9 +3,11 @@
 No model is known here: layers are names, and what a choice of widths costs is a function.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
+
+from .spectrum import Values, intrinsic_dimensionality
 
 Widths = dict[str, int]
 
@@ -18,12 +20,14 @@ class WidthPlan:
     """Widths that fit a budget.
 
     Attributes:
+        dimensionalities: Intrinsic dimensionality, by layer.
         widths: Number of channels, by layer.
         alpha: Channels for each dimension, the factor that all layers share.
         macs: What the widths cost.
         budget: What they may cost at most.
     """
 
+    dimensionalities: dict[str, int]
     widths: Widths
     alpha: float
     macs: int
@@ -111,7 +115,47 @@ def determine_widths(
         middle = (low + high) / 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     widths = widths_at(low, dimensionalities, multiple)
-    return WidthPlan(widths, low, cost(widths), budget)
+    return WidthPlan(dict(dimensionalities), widths, low, cost(widths), budget)
+
+
+def widths_by_threshold(
+    spectra: Mapping[str, Values],
+    thresholds: Iterable[float],
+    baseline_widths: Mapping[str, int],
+    macs: Callable[[Widths], int],
+    budget: Optional[int] = None,
+    multiple: int = 8,
+    relative: bool = False,
+) -> dict[float, WidthPlan]:
+    """How much the widths depend on where the line between signal and nothing is drawn.
+
+    Args:
+        spectra: Eigenvalues of each layer's second moment.
+        thresholds: What eigenvalues must exceed to count.
+        baseline_widths: See :func:`determine_widths`.
+        macs: See :func:`determine_widths`.
+        budget: See :func:`determine_widths`.
+        multiple: See :func:`determine_widths`.
+        relative: Whether thresholds are parts of each layer's largest eigenvalue.
+
+    Returns:
+        A plan by threshold. A threshold above all eigenvalues of all layers has none.
+
+    Raises:
+        ValueError: As :func:`determine_widths`, but for a threshold that leaves nothing; or if a
+            threshold is not positive (and below 1 if relative).
+    """
+    plans = {}
+    for threshold in thresholds:
+        dimensionalities = {
+            name: intrinsic_dimensionality(values, threshold, relative)
+            for name, values in spectra.items()
+        }
+        if any(dimensionalities.values()):
+            plans[threshold] = determine_widths(
+                dimensionalities, baseline_widths, macs, budget, multiple
+            )
+    return plans
 
 
 def _check(dimensionalities: Mapping[str, int], baseline: Mapping[str, int], multiple: Any) -> None:

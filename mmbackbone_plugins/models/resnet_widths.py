@@ -1,6 +1,6 @@
-"""Where a ResNet is free to have another width, and what it costs with other widths."""
+"""Where a ResNet is free to have another width, and what its feature maps are there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -67,6 +67,55 @@ def width_slots(backbone: nn.Module) -> list[WidthSlot]:
     return slots
 
 
+class SlotTaps(nn.Module):
+    """Shows the feature map of each slot as the output of a module of its own.
+
+    A block of mmdet's has one ReLU for all its convolutions, and what they see is the output of no
+    other module. Used as a context, which takes the hooks away again.
+
+    Args:
+        model: A detector with a backbone.
+        slots: Slots of that backbone.
+
+    Attributes:
+        layers: By name of the slot, the name of the module in here.
+    """
+
+    def __init__(self, model: nn.Module, slots: Sequence[WidthSlot]) -> None:
+        super().__init__()
+        self.model = model
+        # A name of a module has no dots; messages about the features name the slot with dashes.
+        keys = {slot.name: slot.name.replace('.', '-') for slot in slots}
+        self.slots = nn.ModuleDict({key: nn.Identity() for key in keys.values()})
+        self.layers = {name: f'slots.{key}' for name, key in keys.items()}
+        self._slots = list(slots)
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> 'SlotTaps':
+        for slot in self._slots:
+            module = self.model.backbone.get_submodule(slot.module)
+            tap = self._tap(slot)
+            add = module.register_forward_pre_hook if slot.before else module.register_forward_hook
+            self._handles.append(add(tap))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _tap(self, slot: WidthSlot) -> Callable[..., None]:
+        show = self.slots[slot.name.replace('.', '-')]
+
+        def tap(module: nn.Module, args: Any, output: Any = None) -> None:
+            show(args[0] if slot.before else output)
+
+        return tap
+
+    def forward(self, inputs: torch.Tensor) -> Any:
+        return self.model.backbone(inputs)
+
+
 def _convolutions(block: nn.Module) -> list[str]:
     return [f'conv{i}' for i in (1, 2, 3) if hasattr(block, f'conv{i}')]
 
@@ -93,51 +142,3 @@ def width_options(backbone: nn.Module, widths: Mapping[str, int]) -> dict[str, A
             ]
         )
     return options
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a network costs.
-
-    Attributes:
-        parameters: Number of parameters of the whole detector.
-        macs: Multiply-adds of backbone and neck for one image.
-    """
-
-    parameters: int
-    macs: int
-
-
-def count_cost(build: Callable[[], nn.Module], shape: tuple[int, int]) -> Cost:
-    """Counts parameters of a detector, and multiply-adds of its backbone and neck.
-
-    The detector is built and run on torch's ``meta`` device: no memory, no arithmetic, but every
-    operator is called with its real shapes and counted by torch's flop counter (convolutions and
-    matrix products; a multiply-add is two FLOPs). Heads see the neck's outputs, whose width stays:
-    their multiply-adds are the same whatever the widths of the backbone.
-
-    Args:
-        build: Makes the detector.
-        shape: Height and width of an image in pixels.
-
-    Raises:
-        ValueError: If an operator cannot be counted (deformable convolutions).
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device('meta'):
-        model = build()
-    model.eval()
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        try:
-            features = model.backbone(torch.empty(1, 3, *shape, device='meta'))
-            if getattr(model, 'neck', None) is not None:
-                model.neck(features)
-        except (NotImplementedError, RuntimeError) as error:
-            raise ValueError(
-                'backbone and neck cannot be counted: they have an operator that does not run on '
-                f"torch's meta device, such as a deformable convolution ({error})"
-            ) from error
-    parameters = sum(p.numel() for p in model.parameters())
-    return Cost(parameters, counter.get_total_flops() // 2)

@@ -10,6 +10,7 @@ from .curves import (
     trainable_by_epoch,
 )
 from .distortion import RunLog, plot_rgn_over_depth, plot_runs, read_run
+from .widths import plot_widths
 
 __all__ = [
     'RunLog',
@@ -21,6 +22,7 @@ __all__ = [
     'plot_rgn_over_depth',
     'plot_runs',
     'plot_training',
+    'plot_widths',
     'pyplot',
     'read_run',
     'read_scalars',

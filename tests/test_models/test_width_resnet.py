@@ -209,7 +209,7 @@ def test_bad_widths_are_named(options, message):
 
 
 def test_the_package_imports_no_detector():
-    """mmdet is imported by the first WidthResNet and not by the package; then the class is there."""
+    """mmdet comes with the first WidthResNet, not with the package; then the class is there."""
     code = """
 import sys
 import mmbackbone_plugins
