@@ -11,6 +11,12 @@ check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
 from .distortion import relative_gradient_norm  # noqa: E402
+from .eigenspectrum import (  # noqa: E402
+    SecondMoment,
+    collect_moments,
+    eigenspectrum,
+    intrinsic_dimensionality,
+)
 from .freezing import (  # noqa: E402
     Freezer,
     FreezeStatus,
@@ -40,11 +46,15 @@ __all__ = [
     'MilestoneFreezing',
     'ProbeThenFinetune',
     'RGNHook',
+    'SecondMoment',
     'Stage',
     'StageMap',
     'StepFreezing',
     '__version__',
     'build_schedule',
+    'collect_moments',
+    'eigenspectrum',
+    'intrinsic_dimensionality',
     'relative_gradient_norm',
     'stage_rule',
 ]
