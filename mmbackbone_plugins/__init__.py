@@ -12,6 +12,13 @@ check_versions()
 # Only now: these import mmengine, and the check above explains what is missing.
 from . import models  # noqa: E402
 from .distortion import relative_gradient_norm  # noqa: E402
+from .eigenspectrum import (  # noqa: E402
+    SecondMoment,
+    collect_moments,
+    determine_widths,
+    eigenspectrum,
+    intrinsic_dimensionality,
+)
 from .freezing import (  # noqa: E402
     Freezer,
     FreezeStatus,
@@ -41,12 +48,17 @@ __all__ = [
     'MilestoneFreezing',
     'ProbeThenFinetune',
     'RGNHook',
+    'SecondMoment',
     'Stage',
     'StageMap',
     'StepFreezing',
     'WidthResNet',
     '__version__',
     'build_schedule',
+    'collect_moments',
+    'determine_widths',
+    'eigenspectrum',
+    'intrinsic_dimensionality',
     'relative_gradient_norm',
     'stage_rule',
 ]
