@@ -3,9 +3,18 @@
 import math
 import random
 
+import numpy as np
 import pytest
+import torch
 
-from mmbackbone_plugins.eigenspectrum.widths import determine_widths, widths_at
+from mmbackbone_plugins.eigenspectrum import (
+    SecondMoment,
+    determine_widths,
+    merged,
+    resampled,
+    widths_at,
+    widths_by_threshold,
+)
 
 DIMENSIONS = dict(stem=60, stage1=50, stage2=20)
 BASELINE = dict(stem=64, stage1=128, stage2=256)
@@ -125,3 +134,52 @@ def test_bad_input_is_named(changes, message):
     arguments = dict(dimensionalities=DIMENSIONS, baseline_widths=BASELINE, macs=chain)
     with pytest.raises(ValueError, match=message):
         determine_widths(**{**arguments, **changes})
+
+
+def spectrum(dimension, width):
+    """Falls by half from one to the next; above 2 ** -dimension there are as many."""
+    return torch.tensor([2.0**-k for k in range(width)]) * (dimension > 0)
+
+
+def test_widths_by_threshold_are_those_of_the_dimensionalities_there():
+    spectra = dict(stem=4 * spectrum(1, 64), stage1=spectrum(1, 128), stage2=spectrum(0, 256))
+    plans = widths_by_threshold(spectra, [0.3, 1e-3, 5.0], BASELINE, chain)
+    assert list(plans) == [0.3, 1e-3]  # nothing is above five
+    assert plans[0.3].dimensionalities == dict(stem=4, stage1=2, stage2=0)
+    assert plans[1e-3].dimensionalities == dict(stem=12, stage1=10, stage2=0)
+    for plan in plans.values():
+        assert plan == determine_widths(plan.dimensionalities, BASELINE, chain)
+    relative = widths_by_threshold(spectra, [0.3], BASELINE, chain, relative=True)[0.3]
+    assert relative.dimensionalities == dict(stem=2, stage1=2, stage2=0)
+    with pytest.raises(ValueError, match='threshold must be positive and finite, got 0'):
+        widths_by_threshold(spectra, [0], BASELINE, chain)
+
+
+def groups_of(features):
+    """Each image is a group."""
+    found = []
+    for image in features:
+        moment = SecondMoment(features.shape[1])
+        moment.update(image[None])
+        found.append(dict(layer=moment))
+    return found
+
+
+def test_resamples_are_moments_of_images_drawn_with_replacement():
+    features = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)).double()
+    groups = groups_of(features)
+    before = [g['layer'].matrix() for g in groups]
+    flat = features.flatten(2)
+    each = flat @ flat.transpose(1, 2) / 25
+    assert torch.allclose(merged(groups)['layer'].matrix(), each.mean(0), rtol=1e-12)
+    draws = [m['layer'].matrix() for m in resampled(groups, 30, seed=1)]
+    again = [m['layer'].matrix() for m in resampled(groups, 30, seed=1)]
+    assert all(torch.equal(a, b) for a, b in zip(draws, again))
+    generator = np.random.default_rng(1)
+    for drawn in draws:
+        wanted = each[generator.integers(4, size=4)].mean(0)
+        assert torch.allclose(drawn, wanted, rtol=1e-12)
+    assert len({d[0, 0].item() for d in draws}) > 15
+    assert all(torch.equal(a, g['layer'].matrix()) for a, g in zip(before, groups))
+    with pytest.raises(ValueError, match='groups must be at least two to be resampled, got 1'):
+        next(resampled(groups[:1], 1))

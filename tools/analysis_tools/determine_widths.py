@@ -85,6 +85,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and not 0 < value < math.inf:
             parser.error(f'--{name.replace("_", "-")} must be positive, got {value}')
+    if args.relative and args.threshold >= 1:
+        parser.error(f'--threshold must be below 1 with --relative, got {args.threshold}')
     if args.bootstrap < 0:
         parser.error(f'--bootstrap must not be negative, got {args.bootstrap}')
     if args.shape and min(args.shape) < 1:
@@ -287,6 +289,8 @@ def run(args: argparse.Namespace) -> None:
     check_files(args)
     cfg = launch.load_config(args.config, args.cfg_options)
     target = launch.load_config(args.inherit)
+    if not cfg.get(f'{args.split}_dataloader', None):
+        raise ValueError(f'config {args.config!r} has no {args.split}_dataloader')
     launch.check_data(cfg, (f'{args.split}_dataloader',))
     args.shape = tuple(args.shape or input_shape(target))
     model = load_detector(args, cfg)
