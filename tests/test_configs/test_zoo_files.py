@@ -37,6 +37,8 @@ def test_the_zoo_is_complete():
             for method in ('', 'frozen-', 'dbf-rho5-', 'dbf-rho10-', 'dbf-rho20-'):
                 wanted.add(f'{detector}_r50_fpn_{method}100e_{data}')
             wanted.add(f'{detector}_r50_fpn_dbf-milestones-100e_{data}')
+        for detector, tail in (('oriented-rcnn-le90', data), ('faster-rcnn', f'{data}-hbb')):
+            wanted.add(f'{detector}_r50_fpn_scratch-gn-100e_{tail}')
     assert wanted == set(zoo.NAMES)
     assert len(zoo.NAMES) == len(set(zoo.NAMES))  # mim finds a bare name only if it is unique
 
@@ -45,7 +47,8 @@ def test_the_zoo_is_complete():
 def test_name_matches_content(name):
     assert zoo.name_of(zoo.load(name)) == name
     method = zoo.part(name, 'method') or 'baselines'
-    assert zoo.path_of(name).parent.name == method.split('-')[0]
+    word = method.split('-')[0]
+    assert zoo.path_of(name).parent.name == zoo.FOLDER_OF.get(word, word)
 
 
 @every
@@ -66,7 +69,7 @@ def test_imports_the_package(name):
     assert cfg.default_scope == 'mmrotate'
 
 
-@every
+@pytest.mark.parametrize('name', [n for n in zoo.NAMES if 'scratch' not in n])
 def test_methods_differ_in_the_hook_alone(name):
     """A comparison is one of methods only if all else is equal: data, rates, seed, checkpoints."""
     cfg = zoo.load(name).to_dict()
@@ -75,6 +78,25 @@ def test_methods_differ_in_the_hook_alone(name):
     assert 'custom_hooks' not in baseline
     cfg.pop('custom_hooks', None)
     assert cfg == baseline
+
+
+@pytest.mark.parametrize('data', ['dota', 'dior'])
+def test_scratch_differs_in_weights_norms_and_nothing_else(data):
+    name = f'oriented-rcnn-le90_r50_fpn_100e_{data}'
+    cfg, baseline = zoo.load(name.replace('100e', 'scratch-gn-100e')), zoo.load(name)
+    assert cfg.optim_wrapper.pop('paramwise_cfg') == dict(norm_decay_mult=0.0)
+    group_norm = dict(type='GN', num_groups=32, requires_grad=True)
+    assert cfg.model.neck.pop('norm_cfg') == group_norm
+    changed = dict(
+        frozen_stages=-1,
+        norm_eval=False,
+        zero_init_residual=False,
+        norm_cfg=group_norm,
+        init_cfg=None,
+    )
+    assert cfg.model.backbone.to_dict() == {**baseline.model.backbone.to_dict(), **changed}
+    cfg.model.backbone = baseline.model.backbone
+    assert cfg.to_dict() == baseline.to_dict()
 
 
 @every
@@ -124,6 +146,9 @@ def test_testing_without_labels_asks_for_none(name):
 @every
 def test_pretrained_weights_are_named(name):
     reference = zoo.load(name).model.backbone.init_cfg
+    if zoo.part(name, 'method') == 'scratch-gn':
+        assert reference is None
+        return
     assert reference.type == 'Pretrained'
     if zoo.part(name, 'backbone') == 'r50':
         assert reference.checkpoint == 'torchvision://resnet50'

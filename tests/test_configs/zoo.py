@@ -15,13 +15,14 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn')
+FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'eigenspectrum')
+FOLDER_OF = {'scratch': 'eigenspectrum'}  # of methods whose first word is not their folder
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 NAMES: list[str] = [p.stem for p in FILES]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|swin-s)_(?P<neck>fpn)'
-    r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?(?P<schedule>1x|\d+e)'
+    r'_((?P<method>rgn|scratch-gn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?(?P<schedule>1x|\d+e)'
     r'_(?P<data>dota|dior)(?P<hbb>-hbb)?'
 )
 
@@ -106,6 +107,9 @@ def freezing(cfg: Config) -> Any:
 
 def method(cfg: Config) -> str:
     """The method with a dash behind it, or nothing."""
+    if cfg.model.backbone.init_cfg is None:
+        assert cfg.model.backbone.norm_cfg.type == cfg.model.neck.norm_cfg.type == 'GN'
+        return 'scratch-gn-'
     kinds = [h.type for h in cfg.get('custom_hooks', [])]
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
     watched = 'rgn-' if 'RGNHook' in kinds else ''
