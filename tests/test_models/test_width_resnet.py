@@ -1,12 +1,15 @@
 """WidthResNet with mmdet's widths is mmdet's ResNet; with others it builds, trains and loads."""
 
 import copy
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import rig
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmbackbone_plugins import StageMap
@@ -168,6 +171,17 @@ def test_a_residual_stream_as_wide_as_its_input_needs_no_branch():
     tied = build('WidthResNet', depth=50, stem_channels=12, stage_widths=[12, 16, 24, 32])
     assert tied.layer1[0].downsample is None
     assert len(tied(torch.rand(1, 3, 64, 64))) == 4
+
+
+def test_the_lines_of_the_method_card_are_a_backbone(tmp_path):
+    text = (Path(__file__).parents[2] / 'docs' / 'widths.md').read_text()
+    (block,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    (tmp_path / 'card.py').write_text(block)
+    cfg = Config.fromfile(tmp_path / 'card.py').model
+    model = MODELS.build(cfg.backbone)
+    assert model.stage_widths == cfg.neck.in_channels
+    assert model.block_widths[1] == [[128, 128]] * 3 + [[96, 96]]
+    assert model.block_widths[2][0] == [256, 224]
 
 
 @pytest.mark.parametrize('kind', ['retinanet', 'rotated-retinanet', 'oriented-rcnn'])
