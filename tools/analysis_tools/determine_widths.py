@@ -13,7 +13,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
@@ -180,41 +180,6 @@ def spectra_of(moments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: eigenspectrum(moment.matrix()) for name, moment in moments.items()}
 
 
-def interval(values: Iterable[int]) -> str:
-    """From the fifth to the ninety-fifth percentile."""
-    import numpy as np
-
-    values = list(values)
-    if not values:
-        return '-'
-    low, high = np.percentile(values, [5, 95], method='nearest')
-    return f'{low:,}..{high:,}'
-
-
-def print_widths(baseline: Mapping[str, int], plan, resamples: Sequence[Any]) -> None:
-    label = max(len(name) for name in baseline)
-    print(f'\n{"layer":<{label}}{"width":>8}{"dimension":>11}', end='')
-    print(f'{"(5..95%)":>14}{"new width":>11}{"(5..95%)":>14}')
-    for name, width in baseline.items():
-        row = f'{name:<{label}}{width:>8,}{plan.dimensionalities[name]:>11,}'
-        row += f'{interval(r.dimensionalities[name] for r in resamples):>14}'
-        row += f'{plan.widths[name]:>11,}{interval(r.widths[name] for r in resamples):>14}'
-        print(row)
-
-
-def print_sensitivity(args, plans: Mapping[float, Any], costs) -> None:
-    kind = 'of the largest eigenvalue' if args.relative else 'absolute'
-    print(f'\nSensitivity to the threshold ({kind})')
-    print(f'{"threshold":>10}{"dimensions":>12}{"alpha":>9}{"parameters":>15}{"MACs":>18}')
-    for threshold in thresholds(args):
-        plan = plans.get(threshold)
-        if plan is None:
-            print(f'{threshold:>10.3g}{0:>12}   nothing is above it')
-            continue
-        row = f'{threshold:>10.3g}{sum(plan.dimensionalities.values()):>12,}{plan.alpha:>9.3f}'
-        print(f'{row}{costs(plan.widths).parameters:>15,}{plan.macs:>18,}')
-
-
 def thresholds(args) -> list[float]:
     wanted = [args.threshold if f == 1 else args.threshold * f for f in FACTORS]
     return [t for t in wanted if not args.relative or t < 1]
@@ -281,7 +246,12 @@ def check_files(args) -> None:
 def run(args: argparse.Namespace) -> None:
     from mmbackbone_plugins import launch
     from mmbackbone_plugins.cost.inputs import input_shape
-    from mmbackbone_plugins.eigenspectrum import determine_widths, merged, widths_by_threshold
+    from mmbackbone_plugins.eigenspectrum import (
+        determine_widths,
+        merged,
+        width_tables,
+        widths_by_threshold,
+    )
     from mmbackbone_plugins.models import resnet_widths, scratch
     from mmbackbone_plugins.models.width_costs import WidthCosts, build_detector, count_cost
 
@@ -338,8 +308,14 @@ def run(args: argparse.Namespace) -> None:
 
     resamples = bootstrap(make_plan, groups, args)
     after = costs(plan.widths)
-    print_widths(baseline, plan, resamples)
-    print_sensitivity(args, plans, costs)
+    print(f'\n{width_tables.width_table(baseline, plan, resamples)}')
+    kind = 'of the largest eigenvalue' if args.relative else 'absolute'
+    print(f'\nSensitivity to the threshold ({kind})')
+    print(
+        width_tables.sensitivity_table(
+            thresholds(args), plans, lambda widths: costs(widths).parameters
+        )
+    )
     print(f'\nalpha {plan.alpha:.6g}; widths are multiples of {multiple}')
     for label, a, b in (
         ('parameters of the detector', before.parameters, after.parameters),
@@ -347,7 +323,7 @@ def run(args: argparse.Namespace) -> None:
     ):
         print(f'{label}: {a:,} -> {b:,}, {b / a - 1:+.1%}')
     if resamples:
-        spread = interval(costs(r.widths).parameters for r in resamples)
+        spread = width_tables.interval(costs(r.widths).parameters for r in resamples)
         print(f'parameters over resamples of the images, 5..95%: {spread}')
     if plan.dimensionalities == baseline:
         print('Every feature map spans all its channels at this threshold: nothing is narrower.')
