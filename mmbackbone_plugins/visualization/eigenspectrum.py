@@ -212,7 +212,8 @@ def plot_spectrum_dynamics(
     for axis in axes[1:, 0]:
         axis.set_ylabel('eigenvalue')
     handles, labels = _all_handles(axes[0])
-    figure.legend(handles, labels, loc='outside right upper', fontsize='x-small')
+    beside = dict(loc='upper left', bbox_to_anchor=(1.0, 1.0))
+    axes[0][-1].legend(handles, labels, frameon=False, fontsize='x-small', **beside)
     scale = plt.cm.ScalarMappable(plt.Normalize(0, max(last, 1)), colormap)
     figure.colorbar(scale, ax=list(axes[1:].flat), label=_when(every[0])[1], aspect=40)
     figure.suptitle(title or _settings(every[0].info), fontsize='medium')
@@ -252,6 +253,7 @@ def _spectrum_axis(axis: Any, spectra: Sequence[np.ndarray], info: Mapping[str, 
     threshold = info.get('threshold')
     if threshold and not info.get('relative'):  # one line has a meaning for all runs
         axis.axhline(threshold, color='0.45', lw=0.9, ls=(0, (4, 3)))
+    axis.xaxis.get_major_locator().set_params(integer=True)
     _plain(axis)
 
 
