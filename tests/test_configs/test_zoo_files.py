@@ -1,7 +1,9 @@
 """Every config of the zoo is what its name says, and honest about its splits."""
 
 import keyword
+from pathlib import Path
 
+import mmdet
 import pytest
 import zoo
 from mmengine.config import Config
@@ -28,6 +30,8 @@ def test_the_zoo_is_complete():
             tail = f'{data}-hbb' if detector in HORIZONTAL else data
             for method in ('', 'frozen-', 'dbf-rho10-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
+            if detector in (*LONG, 'faster-rcnn'):
+                wanted.add(f'{detector}_r50_fpn_eigen-1x_{tail}')
         for detector in LONG:
             wanted.add(f'{detector}_r50_fpn_dbf-rho5-1x_{data}')
             for method in ('rgn-', 'rgn-frozen-', 'rgn-dbf-rho10-'):
@@ -44,8 +48,9 @@ def test_the_zoo_is_complete():
 @every
 def test_name_matches_content(name):
     assert zoo.name_of(zoo.load(name)) == name
-    method = zoo.part(name, 'method') or 'baselines'
-    assert zoo.path_of(name).parent.name == method.split('-')[0]
+    method = zoo.part(name, 'method')
+    folder = zoo.FOLDER_OF.get(method) or method.split('-')[0]
+    assert zoo.path_of(name).parent.name == folder
 
 
 @every
@@ -75,6 +80,18 @@ def test_methods_differ_in_the_hook_alone(name):
     assert 'custom_hooks' not in baseline
     cfg.pop('custom_hooks', None)
     assert cfg == baseline
+
+
+@pytest.mark.parametrize('path', zoo.COCO_FILES, ids=lambda p: p.stem)
+def test_coco_configs_are_mmdetections_with_the_hook(path):
+    cfg = Config.fromfile(path).to_dict()
+    algorithm = path.stem.split('_')[0]
+    home = Path(mmdet.__file__).parent / '.mim' / 'configs' / algorithm.replace('-', '_')
+    theirs = Config.fromfile(home / f'{algorithm}_r50_fpn_1x_coco.py').to_dict()
+    assert path.stem == f'{algorithm}_r50_fpn_eigen-1x_coco'
+    assert [h['type'] for h in cfg.pop('custom_hooks')] == ['EigenspectrumHook']
+    assert cfg.pop('custom_imports')['imports'] == ['mmbackbone_plugins']
+    assert cfg == theirs
 
 
 @every
