@@ -10,13 +10,12 @@ from .version import __version__
 check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
-from . import models  # noqa: E402
+from . import eigenspectrum, models  # noqa: E402
 from .distortion import relative_gradient_norm  # noqa: E402
 from .eigenspectrum import (  # noqa: E402
     SecondMoment,
     collect_moments,
     determine_widths,
-    eigenspectrum,
     intrinsic_dimensionality,
 )
 from .freezing import (  # noqa: E402
@@ -31,12 +30,13 @@ from .freezing import (  # noqa: E402
     StepFreezing,
     build_schedule,
 )
-from .hooks import DriftHook, FreezingSchedulerHook, RGNHook  # noqa: E402
+from .hooks import DriftHook, EigenspectrumHook, FreezingSchedulerHook, RGNHook  # noqa: E402
 from .registry import FREEZING_SCHEDULES  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
 __all__ = [
     'DriftHook',
+    'EigenspectrumHook',
     'FREEZING_SCHEDULES',
     'FreezeStatus',
     'Freezer',

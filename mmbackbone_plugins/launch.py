@@ -96,12 +96,12 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
     """Loads a checkpoint of the whole detector; half of one would make a wrong number.
 
     Args:
-        model: The detector, without a distributed wrapper.
-        path: The checkpoint, a file or a URL.
+        model: The detector.
+        path: File or address of the checkpoint.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a key is missing, unknown or of another shape; the message names some.
+        ValueError: If a key is missing, unknown or of another shape; the message names the first.
     """
     if '://' not in path and not Path(path).is_file():
         raise FileNotFoundError(f'checkpoint {path!r} does not exist')

@@ -57,7 +57,7 @@ def intrinsic_dimensionality(
     Source:
         arXiv 1909.04021 (slides of the authors).
     """
-    _check_threshold(threshold, relative)
+    check_threshold(threshold, relative)
     values = _array(eigenvalues)
     limit = threshold * values.max(initial=0.0) if relative else threshold
     return int((values > limit).sum())
@@ -168,7 +168,7 @@ def summarize(
         ValueError: As :func:`eigenspectrum` and :func:`intrinsic_dimensionality`, or if no image
             has counted.
     """
-    _check_threshold(threshold, relative)
+    check_threshold(threshold, relative)
     images = samples = 0
     scale = None
     matrix = moment
@@ -234,7 +234,12 @@ def _clamped(values: torch.Tensor, tolerance: float) -> torch.Tensor:
     return values.clamp(min=0)
 
 
-def _check_threshold(threshold: float, relative: bool) -> None:
+def check_threshold(threshold: float, relative: bool = False) -> None:
+    """Refuses what is no threshold.
+
+    Raises:
+        ValueError: If it is not a positive number (below 1 if relative).
+    """
     number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
     if not number or not 0 < threshold < (1 if relative else math.inf):
         allowed = 'between 0 and 1 (relative)' if relative else 'positive and finite'

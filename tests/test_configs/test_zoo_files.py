@@ -1,7 +1,9 @@
 """Every config of the zoo is what its name says, and honest about its splits."""
 
 import keyword
+from pathlib import Path
 
+import mmdet
 import pytest
 import zoo
 from mmengine.config import Config
@@ -28,6 +30,8 @@ def test_the_zoo_is_complete():
             tail = f'{data}-hbb' if detector in HORIZONTAL else data
             for method in ('', 'frozen-', 'dbf-rho10-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
+            if detector in (*LONG, 'faster-rcnn'):
+                wanted.add(f'{detector}_r50_fpn_eigen-1x_{tail}')
         for detector in LONG:
             wanted.add(f'{detector}_r50_fpn_dbf-rho5-1x_{data}')
             for method in ('rgn-', 'rgn-frozen-', 'rgn-dbf-rho10-'):
@@ -46,9 +50,9 @@ def test_the_zoo_is_complete():
 @every
 def test_name_matches_content(name):
     assert zoo.name_of(zoo.load(name)) == name
-    method = zoo.part(name, 'method') or 'baselines'
-    word = method.split('-')[0]
-    assert zoo.path_of(name).parent.name == zoo.FOLDER_OF.get(word, word)
+    method = zoo.part(name, 'method')
+    folder = zoo.FOLDER_OF.get(method) or method.split('-')[0]
+    assert zoo.path_of(name).parent.name == folder
 
 
 @every
@@ -97,6 +101,18 @@ def test_scratch_differs_in_weights_norms_and_nothing_else(data):
     assert cfg.model.backbone.to_dict() == {**baseline.model.backbone.to_dict(), **changed}
     cfg.model.backbone = baseline.model.backbone
     assert cfg.to_dict() == baseline.to_dict()
+
+
+@pytest.mark.parametrize('path', zoo.COCO_FILES, ids=lambda p: p.stem)
+def test_coco_configs_are_mmdetections_with_the_hook(path):
+    cfg = Config.fromfile(path).to_dict()
+    algorithm = path.stem.split('_')[0]
+    home = Path(mmdet.__file__).parent / '.mim' / 'configs' / algorithm.replace('-', '_')
+    theirs = Config.fromfile(home / f'{algorithm}_r50_fpn_1x_coco.py').to_dict()
+    assert path.stem == f'{algorithm}_r50_fpn_eigen-1x_coco'
+    assert [h['type'] for h in cfg.pop('custom_hooks')] == ['EigenspectrumHook']
+    assert cfg.pop('custom_imports')['imports'] == ['mmbackbone_plugins']
+    assert cfg == theirs
 
 
 @every

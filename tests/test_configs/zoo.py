@@ -16,13 +16,18 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 FOLDERS = ('baselines', 'frozen', 'dbf', 'rgn', 'eigenspectrum')
-FOLDER_OF = {'scratch': 'eigenspectrum'}  # of methods whose first word is not their folder
-FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
+# By method; else its first word.
+FOLDER_OF = {None: 'baselines', 'eigen': 'eigenspectrum', 'scratch-gn': 'eigenspectrum'}
+EVERY_FILE: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
+# Those on COCO are MMDetection's but for the hook: the rules of the zoo are not theirs.
+COCO_FILES: list[Path] = [p for p in EVERY_FILE if p.stem.endswith('_coco')]
+FILES: list[Path] = [p for p in EVERY_FILE if p not in COCO_FILES]
 NAMES: list[str] = [p.stem for p in FILES]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|swin-s)_(?P<neck>fpn)'
-    r'_((?P<method>rgn|scratch-gn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?(?P<schedule>1x|\d+e)'
+    r'_((?P<method>rgn|eigen|scratch-gn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones))-)?'
+    r'(?P<schedule>1x|\d+e)'
     r'_(?P<data>dota|dior)(?P<hbb>-hbb)?'
 )
 
@@ -113,6 +118,7 @@ def method(cfg: Config) -> str:
     kinds = [h.type for h in cfg.get('custom_hooks', [])]
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
     watched = 'rgn-' if 'RGNHook' in kinds else ''
+    watched += 'eigen-' if 'EigenspectrumHook' in kinds else ''
     schedule = freezing(cfg)
     if schedule is None:
         return watched

@@ -249,7 +249,7 @@ def test_inputs_that_do_not_fit_are_named(tool, tmp_path, capsys):
     swin = tiny(tmp_path, 'swin', model=rig.detector(backbone=rig.swin()))
     assert 'the backbone is a SwinTransformer; widths can be set for' in error_of(swin)
     empty = tiny(tmp_path, 'empty', length=0)
-    assert 'there are no images in the train split' in error_of(empty)
+    assert 'the data set (DrawnScenes) has no images: check ann_file' in error_of(empty)
     other = tiny(tmp_path, 'other', model=bottleneck())
     assert 'does not fit the config' in error_of([good[0], other[1]])
     state = torch.load(good[1])

@@ -118,28 +118,22 @@ def measure(model: Any, cfg, slots: Sequence[Any], args) -> list[dict[str, Any]]
     from mmengine import ProgressBar
     from mmengine.runner import Runner
 
-    from mmbackbone_plugins.distortion import seed_everything
     from mmbackbone_plugins.eigenspectrum import collect_moments
     from mmbackbone_plugins.models.resnet_widths import SlotTaps
+    from mmbackbone_plugins.sampling import SeededBatches
 
-    seed_everything(args.seed)  # the order of images, and what their pipeline draws
+    # The loader is built for its data set: images are chosen by the seed alone.
     loader = Runner.build_dataloader(cfg[f'{args.split}_dataloader'], seed=args.seed)
-    images = min(args.images, len(loader.dataset))
-    if images == 0 or len(loader) == 0:
-        raise ValueError(
-            f'there are no images in the {args.split} split of {args.config!r}: check ann_file and '
-            'filter_cfg'
-        )
-    args.images = images
+    batches = SeededBatches(loader, model, num_images=args.images, seed=args.seed)
+    args.images = images = batches.num_images
     print(f'{images} images of the {args.split} split, {len(slots)} feature maps')
     bar = ProgressBar(images, file=sys.stderr)
     groups = min(GROUPS, images)
     with SlotTaps(model, slots) as taps:
         moments = collect_moments(
             taps,
-            (model.data_preprocessor(batch, False) for batch in loader),
+            batches,
             list(taps.layers.values()),
-            num_images=images,
             groups=groups,
             forward=lambda batch: taps(batch['inputs']),
             progress=lambda done: bar.update(done - bar.completed),
