@@ -24,7 +24,7 @@ from .spectrum import (
     participation_ratio,
     summarize,
 )
-from .widths import WidthPlan, determine_widths, widths_at, widths_by_threshold
+from .widths import WidthPlan, check_budget, determine_widths, widths_at, widths_by_threshold
 
 __all__ = [
     'ImageGeometry',
@@ -34,6 +34,7 @@ __all__ = [
     'Spectrum',
     'SpectrumSummary',
     'WidthPlan',
+    'check_budget',
     'check_threshold',
     'collect_moments',
     'convolution_layers',

@@ -98,13 +98,8 @@ def determine_widths(
     def fits(alpha: float) -> bool:
         return cost(widths_at(alpha, dimensionalities, multiple)) <= budget
 
+    check_budget(dimensionalities, cost, budget, multiple)
     low, high = 0.0, 1.0
-    if not fits(low):
-        least = cost(widths_at(low, dimensionalities, multiple))
-        raise ValueError(
-            f'budget of {budget:,} MACs is impossible: with every width at its smallest, '
-            f'{multiple}, the network still needs {least:,} MACs'
-        )
     for _ in range(_DOUBLINGS):
         if not fits(high):
             break
@@ -116,6 +111,22 @@ def determine_widths(
         low, high = (middle, high) if fits(middle) else (low, middle)
     widths = widths_at(low, dimensionalities, multiple)
     return WidthPlan(dict(dimensionalities), widths, low, cost(widths), budget)
+
+
+def check_budget(
+    layers: Iterable[str], macs: Callable[[Widths], int], budget: int, multiple: int = 8
+) -> None:
+    """Refuses a budget that no widths fit, which takes one count.
+
+    Raises:
+        ValueError: If the smallest widths cost more; the message says how much.
+    """
+    least = macs(dict.fromkeys(layers, multiple))
+    if least > budget:
+        raise ValueError(
+            f'budget of {budget:,} MACs is impossible: with every width at its smallest, '
+            f'{multiple}, the network still needs {least:,} MACs'
+        )
 
 
 def widths_by_threshold(

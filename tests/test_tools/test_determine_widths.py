@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmbackbone_plugins import launch
+from mmbackbone_plugins.models.scratch import scratch_norm, smallest_multiple
 from mmbackbone_plugins.models.width_costs import build_detector, count_cost
 from mmbackbone_plugins.toy import make_toy_dataset
 
@@ -198,9 +199,33 @@ def test_what_holds_on_to_pretrained_weights_is_left_behind(tool, tmp_path, caps
     built = rig.build(cfg.model.to_dict())
     norms = [m for m in built.backbone.modules() if isinstance(m, torch.nn.GroupNorm)]
     assert len(norms) == 53 and all(p.requires_grad for p in built.backbone.parameters())
-    assert tool.main([*inputs, '-o', str(tmp_path / 'bn.py'), '--norm', 'bn', *shape]) == 0
-    net = launch.load_config(str(tmp_path / 'bn.py')).model.backbone
-    assert net.norm_cfg == dict(type='BN', requires_grad=True) and net.norm_eval is False
+
+
+FROZEN = dict(norm_cfg=dict(type='BN', requires_grad=True), norm_eval=True)
+AFFINE_FROZEN = dict(norm_cfg=dict(type='SyncBN', requires_grad=False), norm_eval=False)
+TRAINED = dict(norm_cfg=dict(type='SyncBN', requires_grad=True), norm_eval=False)
+GROUPS = dict(norm_cfg=dict(type='GN', num_groups=8, requires_grad=True), norm_eval=True)
+GN = dict(type='GN', num_groups=16, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'kind', 'wanted', 'multiple'),
+    [
+        (FROZEN, 'auto', GN, 16),
+        ({}, 'auto', GN, 16),  # mmdet's default: frozen batch norm
+        (AFFINE_FROZEN, 'auto', GN, 16),
+        (TRAINED, 'auto', TRAINED['norm_cfg'], 8),
+        (GROUPS, 'auto', GROUPS['norm_cfg'], 8),
+        (TRAINED, 'gn', GN, 16),
+        (GROUPS, 'gn', GROUPS['norm_cfg'], 8),
+        (GROUPS, 'bn', dict(type='BN', requires_grad=True), 8),
+        (AFFINE_FROZEN, 'bn', TRAINED['norm_cfg'], 8),
+    ],
+)
+def test_the_norm_of_a_run_from_scratch_trains(backbone, kind, wanted, multiple):
+    norm = scratch_norm(backbone, kind, 16)
+    assert norm == wanted and smallest_multiple(norm) == multiple
+    assert smallest_multiple(norm, deep_stem=True) == max(2 * (norm.get('num_groups') or 1), 8)
 
 
 def test_another_config_may_be_inherited(tool, tmp_path, capsys):

@@ -241,7 +241,7 @@ def run(args: argparse.Namespace) -> None:
     from mmbackbone_plugins import launch
     from mmbackbone_plugins.cost.inputs import input_shape
     from mmbackbone_plugins.eigenspectrum import (
-        determine_widths,
+        check_budget,
         merged,
         width_tables,
         widths_by_threshold,
@@ -282,7 +282,7 @@ def run(args: argparse.Namespace) -> None:
         budget=int(before.macs * args.budget),
         multiple=multiple,
     )
-    determine_widths(baseline, **fixed)  # a budget that is impossible is so before any image
+    check_budget(baseline, fixed['macs'], fixed['budget'], multiple)  # before any image is read
 
     groups = measure(model, cfg, slots, args)
     spectra = spectra_of(merged(groups))
