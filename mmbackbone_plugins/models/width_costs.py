@@ -41,8 +41,9 @@ def count_cost(build: Callable[[], nn.Module], shape: tuple[int, int]) -> Cost:
 
     Raises:
         ValueError: If an operator cannot be counted (deformable convolutions).
+        ImportError: If torch has no flop counter (2.0).
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode  # not in torch 2.0
 
     with torch.device('meta'):
         model = build()

@@ -338,7 +338,7 @@ def main(argv=None) -> int:
     args.argv = sys.argv[1:] if argv is None else [str(part) for part in argv]
     try:
         run(args)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
