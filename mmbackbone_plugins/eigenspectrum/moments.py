@@ -72,8 +72,8 @@ class SecondMoment:
 
         Raises:
             ValueError: If the shapes do not fit.
-            NonFiniteFeature: If a position that counts is NaN or Inf. Images before it may have been
-                added: the moment is of no use then.
+            NonFiniteFeature: If a position that counts is NaN or Inf. The images before it may have
+                been added: the moment is of no use then.
         """
         flat = self._flat(feature)
         if mask is not None:
