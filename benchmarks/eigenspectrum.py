@@ -77,6 +77,7 @@ def accumulation(shape: tuple[int, int], args) -> dict[str, float]:
         'product': lambda: ready @ ready.T,
         'convert and product': lambda: _convert_and_multiply(feature),
         'numpy.cov': lambda: np.cov(gathered, bias=True, dtype=np.float64),
+        'gather and numpy.cov': lambda: _gather_and_cov(feature),
     }
     variants.update(delve_variant(feature))
     seconds = alternate(variants, args.rounds, args.device)
@@ -91,6 +92,11 @@ def accumulation(shape: tuple[int, int], args) -> dict[str, float]:
 def _convert_and_multiply(feature: torch.Tensor) -> torch.Tensor:
     columns = feature.double().transpose(0, 1).flatten(1)
     return columns @ columns.T
+
+
+def _gather_and_cov(feature: torch.Tensor) -> np.ndarray:
+    columns = feature.transpose(0, 1).flatten(1).cpu().numpy()
+    return np.cov(columns, bias=True, dtype=np.float64)
 
 
 def delve_variant(feature: torch.Tensor) -> dict:

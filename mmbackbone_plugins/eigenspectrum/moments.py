@@ -55,7 +55,7 @@ class SecondMoment:
         self.num_channels = num_channels
         self.images = 0
         self.samples = 0
-        self._second: Optional[torch.Tensor] = None  # its upper blocks only, see _add_product
+        self._second: Optional[torch.Tensor] = None  # its upper triangle counts
         self._means: Optional[torch.Tensor] = None
 
     def __repr__(self) -> str:
@@ -72,17 +72,22 @@ class SecondMoment:
 
         Raises:
             ValueError: If the shapes do not fit.
-            NonFiniteFeature: If a position that counts is NaN or Inf; the moment is as before.
+            NonFiniteFeature: If a position that counts is NaN or Inf. The images before it may have
+                been added: the moment is of no use then.
         """
         flat = self._flat(feature)
         if mask is not None:
             mask = self._flat_mask(mask, feature).to(flat.device)
-        _refuse_non_finite(flat, mask)
         self._allocate(flat.device)
         pieces = self._whole(flat) if mask is None else self._masked(flat, mask)
-        for columns, weight, mean in pieces:
-            self._add_product(columns, weight)
-            self._means += mean
+        add_product = PRODUCTS.get(flat.device.type, PRODUCTS['other'])
+        for columns, weight, first in pieces:
+            sums = columns.sum(2)
+            finite = torch.isfinite(sums).all(0)
+            if not finite.all():
+                raise NonFiniteFeature(first + int((~finite).nonzero()[0]))
+            self._means.add_(sums.sum(1), alpha=weight)
+            add_product(self._second, columns.flatten(1), weight)
 
     def merge(self, other: 'SecondMoment') -> 'SecondMoment':
         """Adds the images of another moment to this one, and returns this one.
@@ -181,9 +186,14 @@ class SecondMoment:
         chunk = CHUNK.get(device.type, CHUNK['other'])
         return max(chunk // self.num_channels, LEAST_COLUMNS)
 
-    def _whole(self, flat: torch.Tensor) -> Iterator[tuple[torch.Tensor, float, torch.Tensor]]:
-        """Batches without a mask, some images or some positions of an image at a time."""
-        number, channels, positions = flat.shape
+    def _whole(self, flat: torch.Tensor) -> Iterator[tuple[torch.Tensor, float, int]]:
+        """Batches without a mask, some images or some positions of an image at a time.
+
+        Yields:
+            Features ``(C, images, positions)`` in float64, the weight of a position, and the number
+            of the first image.
+        """
+        number, _, positions = flat.shape
         if not positions:
             return
         self.images += number
@@ -195,43 +205,45 @@ class SecondMoment:
             for start in range(0, positions, most):
                 part = images[:, :, start : start + most].transpose(0, 1)
                 columns = torch.empty(part.shape, dtype=torch.float64, device=flat.device)
-                columns = columns.copy_(part).flatten(1)
-                yield columns, 1 / positions, columns.sum(1) / positions
+                yield columns.copy_(part), 1 / positions, first
 
     def _masked(
         self, flat: torch.Tensor, mask: torch.Tensor
-    ) -> Iterator[tuple[torch.Tensor, float, torch.Tensor]]:
+    ) -> Iterator[tuple[torch.Tensor, float, int]]:
+        """The same of what a mask leaves, image by image."""
         most = self._columns(flat.device)
-        for image, keep in zip(flat, mask):
+        for number, (image, keep) in enumerate(zip(flat, mask)):
             kept = keep.nonzero().flatten()
             if not len(kept):
                 continue
             self.images += 1
             self.samples += len(kept)
             for part in kept.split(most):
-                columns = image.index_select(1, part).double()
-                yield columns, 1 / len(kept), columns.sum(1) / len(kept)
-
-    def _add_product(self, columns: torch.Tensor, weight: float) -> None:
-        """Adds ``weight * columns @ columns.T``: only blocks on and above the diagonal.
-
-        The other half is the same numbers. Blocks that are too small lose more than they save.
-        """
-        block = max(self.num_channels // 8, 64)
-        for start in range(0, self.num_channels, block):
-            rows = slice(start, start + block)
-            self._second[rows, start:].addmm_(columns[rows], columns[start:].T, alpha=weight)
+                yield image.index_select(1, part).double()[:, None], 1 / len(kept), number
 
 
-def _refuse_non_finite(flat: torch.Tensor, mask: Optional[torch.Tensor]) -> None:
-    # One pass that reads: a sum is finite if all are, and where it is not (they may also be too
-    # large to be added in their own type) a closer look decides.
-    if torch.isfinite(flat.sum()):
-        return
-    for number, image in enumerate(flat):
-        kept = image if mask is None else image[:, mask[number]]
-        if not torch.isfinite(kept).all():
-            raise NonFiniteFeature(number)
+def add_with_numpy(total: torch.Tensor, columns: torch.Tensor, weight: float) -> None:
+    """Adds ``weight * columns @ columns.T`` on a CPU.
+
+    numpy hands a product of an array with itself to the symmetric routine of its BLAS, which does
+    half of the work; torch has no such product.
+    """
+    array = columns.numpy()
+    total.add_(torch.from_numpy(array @ array.T), alpha=weight)
+
+
+def add_in_blocks(total: torch.Tensor, columns: torch.Tensor, weight: float) -> None:
+    """Adds ``weight * columns @ columns.T``, the blocks on and above the diagonal only.
+
+    The rest is the same numbers. Blocks that are too small lose more than they save.
+    """
+    block = max(len(columns) // 8, 64)
+    for start in range(0, len(columns), block):
+        rows = slice(start, start + block)
+        total[rows, start:].addmm_(columns[rows], columns[start:].T, alpha=weight)
+
+
+PRODUCTS = {'cpu': add_with_numpy, 'other': add_in_blocks}
 
 
 def _sum(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -221,7 +221,7 @@ def _tolerance(tensor: torch.Tensor, scale: Optional[float]) -> float:
 
 
 def _raw(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.eigvalsh(tensor.double()).flip(0)
+    return torch.from_numpy(np.linalg.eigvalsh(tensor.double().numpy())[::-1].copy())
 
 
 def _clamped(values: torch.Tensor, tolerance: float) -> torch.Tensor:

@@ -263,7 +263,7 @@ def test_nan_names_layer_and_image():
     ],
 )
 def test_bad_input(layers, options, message):
-    model = detector('faster-rcnn')
+    model, options = detector('faster-rcnn'), dict(options)
     inputs = options.pop('batches', None)
     inputs = batches(model) if inputs is None else inputs
     with pytest.raises(ValueError, match=message):
@@ -297,7 +297,9 @@ def test_images_are_a_function_of_the_seed_and_shared_by_ranks():
             for batch in SeededBatches(loader, model, **options)
         ]
 
+    numbers = random.getstate(), torch.get_rng_state()
     whole = ids(num_batches=4)
+    assert numbers[0] == random.getstate() and torch.equal(numbers[1], torch.get_rng_state())
     assert [len(b) for b in whole] == [2, 2, 2, 2] and whole == ids(num_batches=4)
     assert len({i for b in whole for i in b}) == 8  # without replacement
     assert whole != ids(num_batches=4, seed=1)
