@@ -10,10 +10,17 @@ from .version import __version__
 check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
+from . import eigenspectrum, models  # noqa: E402
 from .distortion import (  # noqa: E402
     add_penalty_gradient,
     estimate_importance,
     relative_gradient_norm,
+)
+from .eigenspectrum import (  # noqa: E402
+    SecondMoment,
+    collect_moments,
+    determine_widths,
+    intrinsic_dimensionality,
 )
 from .freezing import (  # noqa: E402
     Freezer,
@@ -30,6 +37,7 @@ from .freezing import (  # noqa: E402
 from .hooks import (  # noqa: E402
     DistortionRegularizerHook,
     DriftHook,
+    EigenspectrumHook,
     FreezingSchedulerHook,
     RGNHook,
 )
@@ -46,6 +54,7 @@ from .stages import Stage, StageMap, stage_rule  # noqa: E402
 __all__ = [
     'DistortionRegularizerHook',
     'DriftHook',
+    'EigenspectrumHook',
     'FREEZING_SCHEDULES',
     'FreezeStatus',
     'Freezer',
@@ -59,16 +68,29 @@ __all__ = [
     'RGNHook',
     'ResidualAdapter',
     'SEBlock',
+    'SecondMoment',
     'Stage',
     'StageBlockBackbone',
     'StageMap',
     'StageOutput',
     'StepFreezing',
+    'WidthResNet',
     '__version__',
     'add_penalty_gradient',
     'build_schedule',
+    'collect_moments',
+    'determine_widths',
+    'eigenspectrum',
     'estimate_importance',
+    'intrinsic_dimensionality',
     'relative_gradient_norm',
     'stage_output_rule',
     'stage_rule',
 ]
+
+
+def __getattr__(name: str):
+    # Derived from a class of mmdet's, which importing this package neither needs nor imports.
+    if name == 'WidthResNet':
+        return models.WidthResNet
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -8,7 +8,7 @@ from typing import Any, Optional
 import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 
 def load_config(
@@ -90,6 +90,40 @@ def start_processes(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Builds the runner that a config asks for."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def load_weights(model: torch.nn.Module, path: str) -> None:
+    """Loads a checkpoint of the whole detector; half of one would make a wrong number.
+
+    Args:
+        model: The detector.
+        path: File or address of the checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a key is missing, unknown or of another shape; the message names the first.
+    """
+    if '://' not in path and not Path(path).is_file():
+        raise FileNotFoundError(f'checkpoint {path!r} does not exist')
+    loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    state = loaded.get('state_dict', loaded)
+    state = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
+    own = model.state_dict()
+    wrong = [f'{n} (missing)' for n in own if n not in state]
+    wrong += [f'{n} (not in the model)' for n in state if n not in own]
+    wrong += [
+        f'{n} (shape {tuple(state[n].shape)}, the model has {tuple(own[n].shape)})'
+        for n in own
+        if n in state and state[n].shape != own[n].shape
+    ]
+    if wrong:
+        more = f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''
+        raise ValueError(
+            f'checkpoint {path!r} does not fit the config, {len(wrong)} keys differ: '
+            f'{", ".join(wrong[:4])}{more}. It must be of the whole detector, with the same '
+            'classes; weights of a backbone alone belong into model.backbone.init_cfg'
+        )
+    model.load_state_dict(state)
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...] = ('train_dataloader', 'val_dataloader')):

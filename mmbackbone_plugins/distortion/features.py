@@ -62,7 +62,8 @@ def output_names(count: int, stages: Iterable[str], out_indices: Iterable[int] =
         stages: Names of the backbone's stages.
         out_indices: ``out_indices`` of an MMDetection backbone.
     """
-    stages = [s for s in stages if s.startswith('stage')]
+    # A block put after a stage is no output of its own.
+    stages = [s for s in stages if s.startswith('stage') and not s.endswith('.block')]
     named = [f'stage{i + 1}' for i in out_indices]
     if len(named) == count and set(named) <= set(stages):
         return named

@@ -2,7 +2,14 @@
 
 from .distortion_regularizer_hook import DistortionRegularizerHook
 from .drift_hook import DriftHook
+from .eigenspectrum_hook import EigenspectrumHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .rgn_hook import RGNHook
 
-__all__ = ['DistortionRegularizerHook', 'DriftHook', 'FreezingSchedulerHook', 'RGNHook']
+__all__ = [
+    'DistortionRegularizerHook',
+    'DriftHook',
+    'EigenspectrumHook',
+    'FreezingSchedulerHook',
+    'RGNHook',
+]

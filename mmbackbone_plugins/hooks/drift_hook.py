@@ -8,15 +8,15 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop
 
 from ..distortion.anchor import Anchor, named_tensors
 from ..distortion.drift import norm_buffers, statistics_drift, weight_drift
 from ..distortion.features import feature_similarity, output_names
-from ..distortion.untouched import seed_everything, untouched_random_numbers
 from ..freezing.ddp import unwrap
+from ..sampling import SeededBatches, inputs_of
 from ..stages import StageMap, find_module
 from .checks import check_count, check_target
+from .epochs import epoch_that_ends
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
 from .scalars import Scalars
@@ -124,7 +124,7 @@ class DriftHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Measures at the end of every ``interval``-th epoch."""
-        epoch = self._epoch_that_ends(runner, batch_idx)
+        epoch = epoch_that_ends(runner, batch_idx, self.interval)
         if epoch is not None and is_main_process():
             self._record(runner, epoch)
 
@@ -172,20 +172,11 @@ class DriftHook(Hook):
         indices = getattr(self._backbone, 'out_indices', ())
         return dict(zip(output_names(len(values), self.stage_map.names, indices), values))
 
-    @torch.no_grad()
     def _images(self, runner, model) -> Iterator[torch.Tensor]:
         """The same images each time, one by one: sizes may differ, and little memory is held."""
-        dataset, collate = runner.train_dataloader.dataset, runner.train_dataloader.collate_fn
-        generator = torch.Generator().manual_seed(self.seed)
-        chosen = torch.randperm(len(dataset), generator=generator)[: self.num_images].tolist()
-        for number, index in enumerate(chosen):
-            # Inside, for the caller has random numbers of its own between two images.
-            with untouched_random_numbers():
-                seed_everything(self.seed + number)
-                batch = collate([dataset[index]])
-                data = model.data_preprocessor(batch, False)
-            inputs = data['inputs'] if isinstance(data, dict) else data[0]
-            yield inputs if inputs.dim() == 4 else inputs[None]
+        loader = runner.train_dataloader
+        chosen = SeededBatches(loader, model, 1, num_images=self.num_images, seed=self.seed)
+        return map(inputs_of, chosen)
 
     def _names(self, model) -> list[str]:
         targets = [self.target] if isinstance(self.target, str) else self.target
@@ -205,16 +196,3 @@ class DriftHook(Hook):
             logger='current',
         )
         return None
-
-    def _epoch_that_ends(self, runner, batch_idx: int) -> Optional[int]:
-        """Number, from 1, of the epoch that ends now and is to be measured; else None."""
-        length = len(runner.train_dataloader)
-        if not isinstance(runner.train_loop, IterBasedTrainLoop):
-            epoch = runner.epoch + 1
-            ends = batch_idx + 1 == length
-            last = epoch == runner.max_epochs
-        else:
-            epoch, rest = divmod(runner.iter + 1, length)
-            last = runner.iter + 1 == runner.max_iters
-            ends = rest == 0 or last
-        return epoch if ends and (epoch % self.interval == 0 or last) else None

@@ -24,10 +24,15 @@ class JsonLines:
         runner: The runner, in ``before_train``: its iteration is known by then.
         name: File name, e.g. ``'rgn.jsonl'``.
         key: Key of the line that counts iterations; lines are kept up to ``runner.iter`` of it.
+
+    Attributes:
+        path: The file; None on other ranks than 0.
+        superseded: Lines that a resumed run does again.
     """
 
     def __init__(self, runner, name: str, key: str = 'iter') -> None:
         self.path: Optional[Path] = None
+        self.superseded: list[dict[str, Any]] = []
         if not is_main_process():
             return
         hub, info = runner.message_hub, f'mmbackbone/{name}'
@@ -35,7 +40,7 @@ class JsonLines:
         known = hub.get_info(info) if runner._resume else None
         if known and (work_dir / known).is_file():
             self.path = work_dir / known
-            _cut(self.path, key, runner.iter)
+            self.superseded = _cut(self.path, key, runner.iter)
             print_log(f'{name}: goes on in {self.path}', logger='current')
         else:
             self.path = Path(runner.log_dir) / name
@@ -66,7 +71,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _cut(path: Path, key: str, iteration: int) -> None:
+def _cut(path: Path, key: str, iteration: int) -> list[dict[str, Any]]:
     lines = read_lines(path)
     keep = [line for line in lines if line[key] <= iteration]
     again = [line for line in lines if line[key] > iteration]
@@ -76,3 +81,4 @@ def _cut(path: Path, key: str, iteration: int) -> None:
     new = path.with_name(f'{path.name}.new')
     new.write_text(''.join(json.dumps(line) + '\n' for line in keep), encoding='utf-8')
     new.replace(path)  # at one go: a kill in between leaves the old file
+    return again

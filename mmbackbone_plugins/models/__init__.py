@@ -1,4 +1,11 @@
-"""Modules that configs name: blocks for a frozen backbone, and the backbone that holds them."""
+"""Modules that configs name: blocks, the backbone that holds them, a ResNet of other widths.
+
+Nothing of MMDetection is imported before its use.
+"""
+
+from typing import Any
+
+from mmengine.registry import MODELS
 
 from .families import StageOutput, on_map, on_tokens, stage_output_rule, stage_outputs
 from .residual_adapter import ResidualAdapter
@@ -10,8 +17,25 @@ __all__ = [
     'SEBlock',
     'StageBlockBackbone',
     'StageOutput',
+    'WidthResNet',
     'on_map',
     'on_tokens',
     'stage_output_rule',
     'stage_outputs',
 ]
+
+
+@MODELS.register_module(name='WidthResNet', force=True)
+def _width_resnet(*args: Any, **options: Any) -> Any:
+    """Stands in the registry for the class until mmdet, which it derives from, is needed."""
+    from .width_resnet import WidthResNet  # from now on the registry holds the class
+
+    return WidthResNet(*args, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'WidthResNet':
+        from .width_resnet import WidthResNet
+
+        return WidthResNet
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -10,6 +10,13 @@ from .curves import (
     trainable_by_epoch,
 )
 from .distortion import RunLog, plot_rgn_over_depth, plot_runs, read_run
+from .eigenspectrum import (
+    plot_dimension_over_depth,
+    plot_spectra,
+    plot_spectrum_dynamics,
+    read_dynamics,
+)
+from .widths import plot_widths
 
 __all__ = [
     'RunLog',
@@ -18,10 +25,15 @@ __all__ = [
     'compare_boxes',
     'draw_boxes',
     'frozen_spans',
+    'plot_dimension_over_depth',
     'plot_rgn_over_depth',
     'plot_runs',
+    'plot_spectra',
+    'plot_spectrum_dynamics',
     'plot_training',
+    'plot_widths',
     'pyplot',
+    'read_dynamics',
     'read_run',
     'read_scalars',
     'shade_frozen',

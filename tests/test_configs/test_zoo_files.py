@@ -37,6 +37,8 @@ def test_the_zoo_is_complete():
             if detector in (*LONG, *HORIZONTAL):
                 for method in ('l2sp-', 'rgn-reg-', 'ewc-', 'dp-ft-', 'dp-ft-rgn-reg-'):
                     wanted.add(f'{detector}_r50_fpn_{method}1x_{tail}')
+            if detector in (*LONG, 'faster-rcnn'):
+                wanted.add(f'{detector}_r50_fpn_eigen-1x_{tail}')
         for detector in LONG:
             wanted.add(f'{detector}_r50_fpn_dbf-rho5-1x_{data}')
             wanted.add(f'{detector}_r50_fpn_ft-from-dp-rgn-reg-1x_{data}')
@@ -49,6 +51,8 @@ def test_the_zoo_is_complete():
             wanted.add(f'{detector}_r50_fpn_dbf-milestones-100e_{data}')
             for method in ('se-', 'se-dp-ft-', 'adapter-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
+        for detector, tail in (('oriented-rcnn-le90', data), ('faster-rcnn', f'{data}-hbb')):
+            wanted.add(f'{detector}_r50_fpn_scratch-gn-100e_{tail}')
         for detector in STRONG:
             tail = f'{data}-hbb' if detector == 'cascade-rcnn' else data
             for method in ('', 'frozen-', 'dp-ft-', 'dp-ft-rgn-reg-'):
@@ -86,7 +90,7 @@ def test_imports_the_package(name):
     assert cfg.default_scope == 'mmrotate'
 
 
-@every
+@pytest.mark.parametrize('name', [n for n in zoo.NAMES if 'scratch' not in n])
 def test_methods_differ_in_hook_and_blocks_alone(name):
     """A comparison is one of methods only if all else is equal: data, rates, seed, checkpoints."""
     cfg = zoo.load(name)
@@ -102,6 +106,37 @@ def test_methods_differ_in_hook_and_blocks_alone(name):
         assert cfg['load_from'] == f'work_dirs/{probed}/epoch_{cfg["train_cfg"]["max_epochs"]}.pth'
         cfg['load_from'] = None
     assert cfg == baseline
+
+
+@pytest.mark.parametrize('data', ['dota', 'dior'])
+def test_scratch_differs_in_weights_norms_and_nothing_else(data):
+    name = f'oriented-rcnn-le90_r50_fpn_100e_{data}'
+    cfg, baseline = zoo.load(name.replace('100e', 'scratch-gn-100e')), zoo.load(name)
+    assert cfg.optim_wrapper.pop('paramwise_cfg') == dict(norm_decay_mult=0.0)
+    group_norm = dict(type='GN', num_groups=32, requires_grad=True)
+    assert cfg.model.neck.pop('norm_cfg') == group_norm
+    changed = dict(
+        frozen_stages=-1,
+        norm_eval=False,
+        zero_init_residual=False,
+        norm_cfg=group_norm,
+        init_cfg=None,
+    )
+    assert cfg.model.backbone.to_dict() == {**baseline.model.backbone.to_dict(), **changed}
+    cfg.model.backbone = baseline.model.backbone
+    assert cfg.to_dict() == baseline.to_dict()
+
+
+@pytest.mark.parametrize('name', zoo.MMDETECTIONS)
+def test_coco_configs_are_mmdetections_with_the_hook(name, tmp_path):
+    cfg = zoo.load(name).to_dict()
+    algorithm = name.split('_')[0]
+    assert name == f'{algorithm}_r50_fpn_eigen-1x_coco'
+    reference = f'mmdet::{algorithm.replace("-", "_")}/{algorithm}_r50_fpn_1x_coco.py'
+    (tmp_path / 'theirs.py').write_text(f'_base_ = {reference!r}\n')
+    assert [h['type'] for h in cfg.pop('custom_hooks')] == ['EigenspectrumHook']
+    assert cfg.pop('custom_imports')['imports'] == ['mmbackbone_plugins']
+    assert cfg == Config.fromfile(tmp_path / 'theirs.py').to_dict()
 
 
 @every
@@ -151,6 +186,9 @@ def test_testing_without_labels_asks_for_none(name):
 @every
 def test_pretrained_weights_are_named(name):
     reference = zoo.original(zoo.load(name)).init_cfg
+    if zoo.part(name, 'method') == 'scratch-gn':
+        assert reference is None
+        return
     assert reference.type == 'Pretrained'
     if zoo.part(name, 'backbone') == 'r50':
         assert reference.checkpoint == 'torchvision://resnet50'

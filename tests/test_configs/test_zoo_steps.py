@@ -41,6 +41,14 @@ def test_one_trained_and_one_frozen_epoch(name, toy_root, tmp_path):
         assert not any(k.startswith(('backbone.conv1', 'backbone.layer1.')) for k in trained)
 
 
+def test_from_scratch_everything_trains(toy_root, tmp_path):
+    name = 'oriented-rcnn-le90_r50_fpn_scratch-gn-100e_dota'
+    watch = stepping.train(stepping.shrink(zoo.load(name), toy_root['dota'], tmp_path), epochs=1)
+    assert all(math.isfinite(v) for v in watch.losses[0].values())
+    backbone = {k for k in watch.weights[0] if k.startswith('backbone.')}
+    assert backbone <= set(watch.moved(0))
+
+
 @pytest.mark.parametrize('method', ['', 'frozen-'])
 def test_full_and_frozen(method, toy_root, tmp_path):
     name = f'rotated-retinanet-rbox-le90_r50_fpn_{method}1x_dota'

@@ -17,17 +17,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 FOLDERS = (
     *('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter'),
-    'domain_shift',
+    *('domain_shift', 'eigenspectrum'),
 )
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 AERIAL = ('dota', 'dior', 'dota-hbb', 'dior-hbb')
 # The zoo proper is about aerial pictures; the recipes of two of the papers about everyday ones.
 NAMES: list[str] = [p.stem for p in FILES if p.stem.split('_')[-1] in AERIAL]
-RECIPES: list[str] = [p.stem for p in FILES if p.stem not in NAMES]
+# MMDetection's own on COCO but for a hook: the rules of the zoo are not theirs.
+MMDETECTIONS: list[str] = [p.stem for p in FILES if p.stem.endswith('_eigen-1x_coco')]
+RECIPES: list[str] = [p.stem for p in FILES if p.stem not in (*NAMES, *MMDETECTIONS)]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|r101|swin-s|effb7)_(?P<neck>fpn|nasfpn)'
-    r'_((?P<method>rgn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
+    r'_((?P<method>rgn|eigen|scratch-gn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
     r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter|classifier)-)?'
     r'(?P<copy_paste>scp-)?(?P<schedule>1x|\d+e|\d+k)'
     r'_(?P<data>dota|dior|coco|lvis|voc-shift|cityscapes-foggy)(?P<hbb>-hbb)?'
@@ -48,6 +50,8 @@ def part(name: str, key: str) -> Any:
 
 # Folders that are not the first word of the methods in them.
 FOLDER_OF = {
+    'eigen': 'eigenspectrum',
+    'scratch-gn': 'eigenspectrum',
     'rgn-reg': 'rgn_reg',
     'dp-ft': 'dp_ft',
     'dp-ft-rgn-reg': 'dp_ft',
@@ -157,9 +161,12 @@ def regulariser(cfg: Config) -> Any:
 
 def method(cfg: Config) -> str:
     """The method with a dash behind it, or nothing."""
+    if original(cfg).init_cfg is None:
+        assert cfg.model.backbone.norm_cfg.type == cfg.model.neck.norm_cfg.type == 'GN'
+        return 'scratch-gn-'
     kinds = [h.type for h in cfg.get('custom_hooks', [])]
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
-    watched = 'rgn-' if 'RGNHook' in kinds else ''
+    watched = 'rgn-' if 'RGNHook' in kinds else 'eigen-' if 'EigenspectrumHook' in kinds else ''
     schedule, held = freezing(cfg), regulariser(cfg)
     if held is not None:
         word = dict(uniform='l2sp', rgn='rgn-reg', ewc='ewc')[held.importance]

@@ -10,6 +10,7 @@ from mmbackbone_plugins.visualization import (
     compare_boxes,
     frozen_spans,
     plot_training,
+    plot_widths,
     read_scalars,
     trainable_by_epoch,
 )
@@ -105,6 +106,22 @@ def test_boxes_are_drawn_where_they_are(tmp_path, monkeypatch):
     assert above.patches[0].get_edgecolor() != below.patches[0].get_edgecolor()
     with pytest.raises(ValueError, match='at least one picture'):
         compare_boxes(tmp_path / 'none.png', [], [])
+
+
+def test_widths_before_and_after_are_bars(tmp_path, monkeypatch):
+    plt = pytest.importorskip('matplotlib.pyplot')
+    figures = []
+    monkeypatch.setattr(plt, 'close', figures.append)
+    before, after = dict(stage1=64, stage2=128), dict(stage1=80, stage2=40)
+    plot_widths(tmp_path / 'widths.png', before, after, dict(stage1=60, stage2=0), 'small')
+    assert (tmp_path / 'widths.png').stat().st_size > 3000
+    (axis,) = figures[0].axes
+    assert [bar.get_height() for bar in axis.patches] == [64, 128, 80, 40]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ['stage1', 'stage2']
+    spanned = axis.lines[0].get_ydata()
+    assert spanned[0] == 60 and np.isnan(spanned[1])  # a logarithm has no zero
+    with pytest.raises(ValueError, match='at least one layer, got none'):
+        plot_widths(tmp_path / 'none.png', {}, {}, {})
 
 
 def test_missing_matplotlib_says_what_to_install(tmp_path, monkeypatch):

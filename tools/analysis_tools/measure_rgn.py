@@ -55,33 +55,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     return args
 
 
-def load_weights(model, path: str) -> None:
-    """Loads a checkpoint of the whole detector; half of one would make a wrong number."""
-    from mmengine.runner import CheckpointLoader
-
-    if '://' not in path and not Path(path).is_file():
-        raise FileNotFoundError(f'checkpoint {path!r} does not exist')
-    loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    state = loaded.get('state_dict', loaded)
-    state = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
-    own = model.state_dict()
-    wrong = [f'{n} (missing)' for n in own if n not in state]
-    wrong += [f'{n} (not in the model)' for n in state if n not in own]
-    wrong += [
-        f'{n} (shape {tuple(state[n].shape)}, the model has {tuple(own[n].shape)})'
-        for n in own
-        if n in state and state[n].shape != own[n].shape
-    ]
-    if wrong:
-        more = f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''
-        raise ValueError(
-            f'checkpoint {path!r} does not fit the config, {len(wrong)} keys differ: '
-            f'{", ".join(wrong[:4])}{more}. It must be of the whole detector, with the same '
-            'classes; weights of a backbone alone belong into model.backbone.init_cfg'
-        )
-    model.load_state_dict(state)
-
-
 def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
     """Builds a detector and its training loader, and measures."""
     import torch
@@ -102,7 +75,7 @@ def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
     model = MODELS.build(cfg.model)
     model.init_weights()
     if checkpoint:
-        load_weights(model, checkpoint)
+        launch.load_weights(model, checkpoint)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model.to(device)
     # A loader made for this: that of a run, with its sampler, is not touched.

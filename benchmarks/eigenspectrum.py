@@ -1,0 +1,199 @@
+"""What second moments and their eigenvalues cost, against what one would write by hand.
+
+    python benchmarks/eigenspectrum.py
+    python benchmarks/eigenspectrum.py --device cuda --out figures.json
+
+Accumulating against the plain float64 product of the same shapes, against numpy.cov on gathered
+features and against the package delve where it is installed; memory over the number of images; the
+eigenvalues of all layers of an R50-FPN. All variants of a comparison alternate in one process; a
+ratio is the median over rounds of neighbouring runs.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+# Channels and side of the maps of a 512 px image: R50's stages and FPN's finest level.
+SHAPES = {'C2': (256, 128), 'C3': (512, 64), 'C4': (1024, 32), 'C5': (2048, 16), 'P3': (256, 64)}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=11, help='timed rounds of each variant')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    parser.add_argument('--peak', type=int, help=argparse.SUPPRESS)  # images; used by itself
+    return parser.parse_args()
+
+
+def clock(device: str) -> float:
+    if device != 'cpu':
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def alternate(variants: dict, rounds: int, device: str) -> dict[str, list[float]]:
+    """Seconds of every variant, in turn, the order reversed every other round."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for name in variants:
+        variants[name]()
+    for number in range(rounds):
+        for name in list(variants)[:: 1 if number % 2 else -1]:
+            start = clock(device)
+            variants[name]()
+            seconds[name].append(clock(device) - start)
+    return seconds
+
+
+def ratio(seconds: dict, name: str, of: str) -> float:
+    return statistics.median(a / b for a, b in zip(seconds[name], seconds[of]))
+
+
+def accumulation(shape: tuple[int, int], args) -> dict[str, float]:
+    """One batch of one layer, in all the ways."""
+    from mmbackbone_plugins.eigenspectrum import SecondMoment
+
+    channels, side = shape
+    torch.manual_seed(0)
+    feature = torch.randn(args.batch, channels, side, side, device=args.device)
+    ready = feature.double().transpose(0, 1).flatten(1).contiguous()
+    gathered = feature.transpose(0, 1).flatten(1).cpu().numpy()
+    moment = SecondMoment(channels)
+    mask = torch.ones(args.batch, side, side, dtype=torch.bool, device=args.device)
+    variants = {
+        'update': lambda: moment.update(feature),
+        'update, masked': lambda: moment.update(feature, mask),
+        'product': lambda: ready @ ready.T,
+        'convert and product': lambda: _convert_and_multiply(feature),
+        'numpy.cov': lambda: np.cov(gathered, bias=True, dtype=np.float64),
+        'gather and numpy.cov': lambda: _gather_and_cov(feature),
+    }
+    variants.update(delve_variant(feature))
+    seconds = alternate(variants, args.rounds, args.device)
+    found = {'milliseconds of update': 1e3 * statistics.median(seconds['update'])}
+    for name in variants:
+        if name not in ('update', 'update, masked'):
+            found[f'update over {name}'] = ratio(seconds, 'update', name)
+    found['masked over product'] = ratio(seconds, 'update, masked', 'product')
+    return found
+
+
+def _convert_and_multiply(feature: torch.Tensor) -> torch.Tensor:
+    columns = feature.double().transpose(0, 1).flatten(1)
+    return columns @ columns.T
+
+
+def _gather_and_cov(feature: torch.Tensor) -> np.ndarray:
+    columns = feature.transpose(0, 1).flatten(1).cpu().numpy()
+    return np.cov(columns, bias=True, dtype=np.float64)
+
+
+def delve_variant(feature: torch.Tensor) -> dict:
+    """delve's streaming covariance of the same features: positions as samples, float64 too."""
+    try:
+        from delve.torch_utils import TorchCovarianceMatrix
+    except ImportError:
+        return {}
+    theirs = TorchCovarianceMatrix(device=feature.device)
+
+    def update() -> None:
+        flat = feature.permute(0, 2, 3, 1).flatten(0, 2)
+        theirs.update(flat, vae=False)
+
+    return {'delve': update}
+
+
+def peak(images: int) -> int:
+    """Peak memory of this process, kB, after so many images."""
+    from mmbackbone_plugins.eigenspectrum import SecondMoment
+
+    moment = SecondMoment(512)
+    feature = torch.randn(1, 512, 64, 64)
+    for _ in range(images):
+        moment.update(feature)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peaks(counts=(2, 200)) -> dict[str, int]:
+    """Each in a process of its own, for a process never gives its peak back."""
+    found = {}
+    for count in counts:
+        command = [sys.executable, __file__, '--peak', str(count)]
+        found[f'{count} images, kB'] = int(subprocess.check_output(command).split()[-1])
+    return found
+
+
+def decomposition(args) -> dict[str, float]:
+    """Seconds for the spectra of a real R50-FPN; the weights are random, the sizes matter."""
+    import mmdet
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmbackbone_plugins import eigenspectrum, launch
+
+    launch.register_modules()
+    init_default_scope('mmdet')
+    home = Path(mmdet.__file__).parent / '.mim' / 'configs'
+    cfg = Config.fromfile(str(home / '_base_' / 'models' / 'faster-rcnn_r50_fpn.py'))
+    cfg.model.backbone.update(init_cfg=None)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).to(args.device)
+    batch = torch.randn(1, 3, 512, 512, device=args.device)
+    roots = eigenspectrum.default_layers(model)
+    found = {}
+    for name, layers in (
+        ('outputs of stages and neck', roots),
+        ('every convolution, norm and ReLU', eigenspectrum.convolution_layers(model, roots)),
+    ):
+        start = clock(args.device)
+        moments = eigenspectrum.collect_moments(
+            model, [batch], layers, forward=lambda b: model.extract_feat(b)
+        )
+        middle = clock(args.device)
+        for moment in moments.values():
+            eigenspectrum.summarize(moment)
+        end = clock(args.device)
+        found[f'{name}: layers'] = len(moments)
+        found[f'{name}: seconds to collect one image'] = middle - start
+        found[f'{name}: seconds of eigenvalues'] = end - middle
+        found[f'{name}: MB of moments'] = sum(8 * m.num_channels**2 for m in moments.values()) / 1e6
+    return found
+
+
+def main() -> int:
+    args = parse_args()
+    if args.peak:
+        print(peak(args.peak))
+        return 0
+    figures = dict(
+        device=args.device,
+        machine=platform.processor() or platform.machine(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        batch=args.batch,
+        accumulation={name: accumulation(shape, args) for name, shape in SHAPES.items()},
+        peak_memory=peaks(),
+        decomposition=decomposition(args),
+    )
+    if not any('update over delve' in found for found in figures['accumulation'].values()):
+        figures['delve'] = 'not installed'
+    print(json.dumps(figures, indent=2))
+    if args.out:
+        args.out.write_text(json.dumps(figures, indent=2))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

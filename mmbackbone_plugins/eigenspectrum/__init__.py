@@ -1,0 +1,71 @@
+"""What the features of a detector span: second moments and their eigenvalues. Plain PyTorch.
+
+The package has the name of its main function. ``mmbackbone_plugins.eigenspectrum`` is both: a
+module that can be called as the function, for one of the two would hide the other.
+"""
+
+import sys
+from types import ModuleType
+
+from .collect import collect_moments, forward_features, forward_tensors, needed_forward
+from .files import Spectra, load_spectra, save_spectra
+from .layers import convolution_layers, default_layers, resolve_layers
+from .masks import ImageGeometry, geometry_of, inside_boxes, position_mask
+from .moments import NonFiniteFeature, SecondMoment
+from .resampling import merged, resampled
+from .spectrum import (
+    Spectrum,
+    SpectrumSummary,
+    check_threshold,
+    decay_exponent,
+    effective_rank,
+    eigenspectrum,
+    intrinsic_dimensionality,
+    participation_ratio,
+    summarize,
+)
+from .widths import WidthPlan, check_budget, determine_widths, widths_at, widths_by_threshold
+
+__all__ = [
+    'ImageGeometry',
+    'NonFiniteFeature',
+    'SecondMoment',
+    'Spectra',
+    'Spectrum',
+    'SpectrumSummary',
+    'WidthPlan',
+    'check_budget',
+    'check_threshold',
+    'collect_moments',
+    'convolution_layers',
+    'decay_exponent',
+    'default_layers',
+    'determine_widths',
+    'effective_rank',
+    'eigenspectrum',
+    'forward_features',
+    'forward_tensors',
+    'geometry_of',
+    'inside_boxes',
+    'intrinsic_dimensionality',
+    'load_spectra',
+    'merged',
+    'needed_forward',
+    'participation_ratio',
+    'position_mask',
+    'resampled',
+    'resolve_layers',
+    'save_spectra',
+    'summarize',
+    'widths_at',
+    'widths_by_threshold',
+]
+
+
+class _CallableModule(ModuleType):
+    def __call__(self, matrix, scale=None):
+        return eigenspectrum(matrix, scale)
+
+
+_CallableModule.__call__.__doc__ = eigenspectrum.__doc__
+sys.modules[__name__].__class__ = _CallableModule

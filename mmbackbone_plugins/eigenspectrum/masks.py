@@ -1,0 +1,203 @@
+"""Which positions of a feature map are image, object or background."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import torch
+
+REGIONS = ('foreground', 'background')
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """Where the picture and its objects are in an input.
+
+    Attributes:
+        input_shape: Height and width of the network's input, pixels.
+        image_shape: Height and width of the picture in it, from the upper left corner; what is
+            beyond is padding.
+        boxes: Ground truth in pixels of the input, ``(n, 4)`` corners, ``(n, 5)`` rotated boxes
+            (centre, width, height, angle in radians, from x towards y) or ``(n, 8)`` the corners
+            of convex quadrilaterals in order.
+        ignored: Boxes in the same format that are neither foreground nor background.
+        name: What messages call the image.
+    """
+
+    input_shape: tuple[int, int]
+    image_shape: tuple[int, int]
+    boxes: Optional[torch.Tensor] = None
+    ignored: Optional[torch.Tensor] = field(default=None)
+    name: str = ''
+
+    @property
+    def padded(self) -> bool:
+        return tuple(self.image_shape) != tuple(self.input_shape)
+
+
+def centers(
+    grid: tuple[int, int], input_shape: tuple[int, int], device: Any = None
+) -> torch.Tensor:
+    """Centres of the positions of a feature map in pixels of the input, by the ratio of sizes.
+
+    Returns:
+        Shape ``(rows, columns, 2)``, x then y, float64.
+    """
+    (rows, columns), (height, width) = grid, input_shape
+    y = (torch.arange(rows, dtype=torch.float64, device=device) + 0.5) * (height / rows)
+    x = (torch.arange(columns, dtype=torch.float64, device=device) + 0.5) * (width / columns)
+    return torch.stack(torch.meshgrid(x, y, indexing='xy'), dim=-1)
+
+
+def inside_boxes(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Whether points lie in any of the boxes, borders included.
+
+    Args:
+        points: ``(..., 2)``, x then y.
+        boxes: See :class:`ImageGeometry`.
+
+    Returns:
+        bool, ``(...)``.
+
+    Raises:
+        ValueError: If boxes are of another format.
+    """
+    if boxes.dim() != 2 or boxes.shape[1] not in (4, 5, 8):
+        raise ValueError(
+            'boxes must be (n, 4) corners, (n, 5) rotated or (n, 8) quadrilaterals, got '
+            f'{tuple(boxes.shape)}'
+        )
+    found = torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
+    inside = {4: _in_upright, 5: _in_rotated, 8: _in_quadrilateral}[boxes.shape[1]]
+    for box in boxes.to(points):  # one by one: a thousand boxes times a large map is memory
+        found |= inside(points, box)
+    return found
+
+
+def _in_upright(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+    return ((points >= box[:2]) & (points <= box[2:])).all(-1)
+
+
+def _in_rotated(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+    offset = points - box[:2]
+    cos, sin = box[4].cos(), box[4].sin()
+    along = offset[..., 0] * cos + offset[..., 1] * sin
+    across = offset[..., 1] * cos - offset[..., 0] * sin
+    return (along.abs() <= box[2] / 2) & (across.abs() <= box[3] / 2)
+
+
+def _in_quadrilateral(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+    corners = box.view(4, 2)
+    edges = corners.roll(-1, 0) - corners
+    offset = points[..., None, :] - corners
+    side = edges[:, 0] * offset[..., 1] - edges[:, 1] * offset[..., 0]
+    return (side >= 0).all(-1) | (side <= 0).all(-1)  # either sense of going round
+
+
+def position_mask(
+    geometry: Sequence[ImageGeometry],
+    grid: tuple[int, int],
+    region: Optional[str] = None,
+    device: Any = None,
+) -> Optional[torch.Tensor]:
+    """Positions of a feature map that count, for the images of a batch.
+
+    A position belongs to where its centre lies, mapped to the input by the ratio of sizes. The
+    background is what is image and in no box, ignored ones included.
+
+    Args:
+        geometry: Of each image.
+        grid: Rows and columns of the feature map.
+        region: ``'foreground'``, ``'background'`` or None for both.
+        device: Where the mask is wanted.
+
+    Returns:
+        bool, ``(N, rows, columns)``; None if all positions count.
+
+    Raises:
+        ValueError: If a region is wanted and an image has no ground truth, or is unknown.
+    """
+    check_region(region)
+    if region is None and not any(image.padded for image in geometry):
+        return None
+    return torch.stack([_mask_of_image(g, grid, region, device) for g in geometry])
+
+
+def check_region(region: Optional[str]) -> None:
+    """Refuses what is no region.
+
+    Raises:
+        ValueError: If it is none of ``'foreground'``, ``'background'`` and None.
+    """
+    if region is not None and region not in REGIONS:
+        raise ValueError(f'foreground must be None or one of {REGIONS}, got {region!r}')
+
+
+def _mask_of_image(
+    image: ImageGeometry, grid: tuple[int, int], region: Optional[str], device: Any
+) -> torch.Tensor:
+    points = centers(grid, image.input_shape, device)
+    height, width = image.image_shape
+    mask = (points[..., 0] < width) & (points[..., 1] < height)
+    if region is None:
+        return mask
+    if image.boxes is None:
+        raise ValueError(
+            f'{image.name or "an image"} has no ground-truth boxes, which {region!r} needs: take '
+            'images that are annotated, with LoadAnnotations in their pipeline'
+        )
+    objects = inside_boxes(points, image.boxes)
+    if region == 'foreground':
+        return mask & objects
+    if image.ignored is not None:
+        objects |= inside_boxes(points, image.ignored)
+    return mask & ~objects
+
+
+def token_grid(length: int, input_shape: tuple[int, int]) -> Optional[tuple[int, int]]:
+    """Rows and columns of a map whose positions come as a row of tokens.
+
+    That of the stride, a power of two, that gives as many positions as there are tokens; None if
+    there is none (a class token among them, for instance).
+    """
+    height, width = input_shape
+    stride = 1
+    while stride <= max(height, width):
+        grid = (-(-height // stride), -(-width // stride))
+        if grid[0] * grid[1] == length:
+            return grid
+        stride *= 2
+    return None
+
+
+def geometry_of(batch: Any) -> Optional[list[ImageGeometry]]:
+    """Geometry of a preprocessed batch of MMDetection's kind, else None.
+
+    Args:
+        batch: A dict with ``inputs`` and ``data_samples``; a sample has ``metainfo`` with
+            ``img_shape`` and, where there is ground truth, ``gt_instances.bboxes``.
+    """
+    samples = batch.get('data_samples') if isinstance(batch, dict) else None
+    inputs = batch.get('inputs') if isinstance(batch, dict) else None
+    if not samples or not isinstance(inputs, torch.Tensor):
+        return None
+    shape = tuple(inputs.shape[-2:])
+    found = []
+    for sample in samples:
+        info = getattr(sample, 'metainfo', {})
+        name = info.get('img_path') or info.get('img_id')
+        found.append(
+            ImageGeometry(
+                input_shape=shape,
+                image_shape=tuple(info.get('img_shape', shape))[:2],
+                boxes=_boxes(getattr(sample, 'gt_instances', None)),
+                ignored=_boxes(getattr(sample, 'ignored_instances', None)),
+                name='' if name is None else str(name),
+            )
+        )
+    return found
+
+
+def _boxes(instances: Any) -> Optional[torch.Tensor]:
+    boxes = getattr(instances, 'bboxes', None)
+    return getattr(boxes, 'tensor', boxes)

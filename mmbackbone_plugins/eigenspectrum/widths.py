@@ -1,0 +1,191 @@
+"""Widths of a network from the intrinsic dimensionalities of its feature maps, under a budget.
+
+No model is known here: layers are names, and what a choice of widths costs is a function.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from .spectrum import Values, intrinsic_dimensionality
+
+Widths = dict[str, int]
+
+_DOUBLINGS = 64
+_HALVINGS = 60  # the interval then is below the resolution of a float
+
+
+@dataclass(frozen=True)
+class WidthPlan:
+    """Widths that fit a budget.
+
+    Attributes:
+        dimensionalities: Intrinsic dimensionality, by layer.
+        widths: Number of channels, by layer.
+        alpha: Channels for each dimension, the factor that all layers share.
+        macs: What the widths cost.
+        budget: What they may cost at most.
+    """
+
+    dimensionalities: dict[str, int]
+    widths: Widths
+    alpha: float
+    macs: int
+    budget: int
+
+
+def widths_at(alpha: float, dimensionalities: Mapping[str, int], multiple: int = 8) -> Widths:
+    """Widths proportional to dimensionalities, rounded to the nearest multiple, at least one.
+
+    Args:
+        alpha: Channels for each dimension.
+        dimensionalities: Intrinsic dimensionality, by layer.
+        multiple: What every width is a multiple of; halves round up.
+
+    Returns:
+        Number of channels, by layer.
+    """
+    return {
+        name: multiple * max(1, int(alpha * dimension / multiple + 0.5))
+        for name, dimension in dimensionalities.items()
+    }
+
+
+def determine_widths(
+    dimensionalities: Mapping[str, int],
+    baseline_widths: Mapping[str, int],
+    macs: Callable[[Widths], int],
+    budget: Optional[int] = None,
+    multiple: int = 8,
+) -> WidthPlan:
+    """Widths ``round_to_multiple(alpha * dimensionality)`` with the largest alpha in a budget.
+
+    A layer whose features span few of its channels becomes narrower, one that uses all of them
+    wider, and the whole costs no more than before. Pure and deterministic: a larger budget never
+    makes any layer narrower.
+
+    Args:
+        dimensionalities: Intrinsic dimensionality of each layer's feature map.
+        baseline_widths: Number of channels of the same layers now.
+        macs: Multiply-adds of the network with given widths; must not fall when a width grows.
+        budget: Multiply-adds that are allowed; by default those of the baseline.
+        multiple: What every width is a multiple of, and the smallest width.
+
+    Returns:
+        The plan; ``plan.macs <= plan.budget``.
+
+    Raises:
+        ValueError: If the layers differ, a dimensionality is negative or above its layer's width,
+            all of them are zero, ``multiple`` is not a positive integer, the budget is below the
+            cost of the smallest widths (which the message names), or ``macs`` does not grow.
+
+    Source:
+        Our reading of arXiv 1909.04021, whose rule we could not find: its abstract says that widths
+        follow from the eigenspectrum, with fewer parameters and no more multiply-adds.
+    """
+    _check(dimensionalities, baseline_widths, multiple)
+    known: dict[tuple[int, ...], int] = {}
+
+    def cost(widths: Widths) -> int:
+        key = tuple(widths.values())
+        if key not in known:
+            known[key] = macs(dict(widths))
+        return known[key]
+
+    if budget is None:
+        budget = macs(dict(baseline_widths))
+
+    def fits(alpha: float) -> bool:
+        return cost(widths_at(alpha, dimensionalities, multiple)) <= budget
+
+    check_budget(dimensionalities, cost, budget, multiple)
+    low, high = 0.0, 1.0
+    for _ in range(_DOUBLINGS):
+        if not fits(high):
+            break
+        low, high = high, 2 * high
+    else:
+        raise ValueError('macs must grow with the widths; it stayed in the budget for any width')
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    widths = widths_at(low, dimensionalities, multiple)
+    return WidthPlan(dict(dimensionalities), widths, low, cost(widths), budget)
+
+
+def check_budget(
+    layers: Iterable[str], macs: Callable[[Widths], int], budget: int, multiple: int = 8
+) -> None:
+    """Refuses a budget that no widths fit, which takes one count.
+
+    Raises:
+        ValueError: If the smallest widths cost more; the message says how much.
+    """
+    least = macs(dict.fromkeys(layers, multiple))
+    if least > budget:
+        raise ValueError(
+            f'budget of {budget:,} MACs is impossible: with every width at its smallest, '
+            f'{multiple}, the network still needs {least:,} MACs'
+        )
+
+
+def widths_by_threshold(
+    spectra: Mapping[str, Values],
+    thresholds: Iterable[float],
+    baseline_widths: Mapping[str, int],
+    macs: Callable[[Widths], int],
+    budget: Optional[int] = None,
+    multiple: int = 8,
+    relative: bool = False,
+) -> dict[float, WidthPlan]:
+    """How much the widths depend on where the line between signal and nothing is drawn.
+
+    Args:
+        spectra: Eigenvalues of each layer's second moment.
+        thresholds: What eigenvalues must exceed to count.
+        baseline_widths: See :func:`determine_widths`.
+        macs: See :func:`determine_widths`.
+        budget: See :func:`determine_widths`.
+        multiple: See :func:`determine_widths`.
+        relative: Whether thresholds are parts of each layer's largest eigenvalue.
+
+    Returns:
+        A plan by threshold. A threshold above all eigenvalues of all layers has none.
+
+    Raises:
+        ValueError: As :func:`determine_widths`, but for a threshold that leaves nothing; or if a
+            threshold is not positive (and below 1 if relative).
+    """
+    plans = {}
+    for threshold in thresholds:
+        dimensionalities = {
+            name: intrinsic_dimensionality(values, threshold, relative)
+            for name, values in spectra.items()
+        }
+        if any(dimensionalities.values()):
+            plans[threshold] = determine_widths(
+                dimensionalities, baseline_widths, macs, budget, multiple
+            )
+    return plans
+
+
+def _check(dimensionalities: Mapping[str, int], baseline: Mapping[str, int], multiple: Any) -> None:
+    if not isinstance(multiple, int) or isinstance(multiple, bool) or multiple < 1:
+        raise ValueError(f'multiple must be a positive integer, got {multiple!r}')
+    differ = sorted(set(dimensionalities) ^ set(baseline))
+    if differ or not dimensionalities:
+        raise ValueError(
+            'dimensionalities and baseline_widths must have the same layers, at least one; '
+            f'only one of them has {differ}'
+        )
+    for name, dimension in dimensionalities.items():
+        if not 0 <= dimension <= baseline[name]:
+            raise ValueError(
+                f'dimensionality of {name!r} must be from 0 to its width {baseline[name]}, '
+                f'got {dimension}'
+            )
+    if not any(dimensionalities.values()):
+        raise ValueError(
+            'every dimensionality is 0, so there is nothing to derive widths from: the threshold '
+            'is above all eigenvalues'
+        )

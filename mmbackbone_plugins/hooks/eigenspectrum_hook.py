@@ -1,0 +1,269 @@
+"""The hook that follows what the features span, epoch by epoch."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
+
+from ..eigenspectrum.collect import collect_moments
+from ..eigenspectrum.files import Spectra, save_spectra
+from ..eigenspectrum.layers import convolution_layers, default_layers, resolve_layers
+from ..eigenspectrum.masks import check_region
+from ..eigenspectrum.moments import SecondMoment
+from ..eigenspectrum.spectrum import check_threshold, summarize
+from ..freezing.ddp import unwrap
+from ..sampling import SeededBatches
+from .checks import check_count
+from .epochs import epoch_that_ends
+from .gradient_tap import refuse_sharded
+from .jsonl import JsonLines
+from .scalars import Scalars
+
+FOLDER = 'eigenspectrum'  # beside eigen.jsonl
+
+
+@HOOKS.register_module()
+class EigenspectrumHook(Hook):
+    """Measures the eigenvalues of the features' second moments: before training and after epochs.
+
+    Scalars ``eigen/<layer>/dim`` are intrinsic dimensionalities (eigenvalues above ``threshold``).
+    ``eigen.jsonl``, in the log folder of the run's first start, has a line per measurement with the
+    summary of every layer, and ``eigenspectrum/epoch_<n>.npz`` beside it the spectra
+    (``iter_<n>.npz`` in an iteration loop); epoch 0 is before the first step of a fresh run. A
+    resumed run goes on in that folder.
+
+    Training is not changed by a bit: modes, statistics and random numbers are put back, the data
+    loaders are not touched, and the forward hooks are there only while measuring. Ranks share the
+    images, and the result is that of one process (norm layers with statistics of their own on each
+    rank make ranks differ: see SyncBuffersHook).
+
+    Args:
+        layers: Names of modules, or patterns with ``*``; default is the outputs of the backbone's
+            stages and of the neck (``backbone.stage1``, ..., ``neck.out0``, ...).
+        interval: Epochs from one measurement to the next; the last epoch is always measured. In an
+            iteration loop an epoch is as many iterations as the training loader is long.
+        num_batches: Batches of images, all ranks together; fewer if the data set is smaller.
+        threshold: Of the eigenvalues that count.
+        relative: Whether ``threshold`` is a part of the largest eigenvalue.
+        center: Whether the mean is subtracted. The paper does not.
+        convolutions: Also measure every convolution, norm layer and activation of the backbone and
+            the neck; these are in the files, not among the scalars.
+        foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; None for both.
+        stride: Take only every ``stride``-th row and column of a feature map.
+        split: ``'val'`` or ``'train'``: whose images. Training images are augmented, the same way
+            each time.
+        seed: Chooses the images and their augmentation.
+
+    Raises:
+        ValueError: If an argument is not one of the above; in ``before_train``, if a layer does not
+            exist, there is no validation data, or parameters are sharded (FSDP, DeepSpeed); while
+            measuring, if a layer yields no features or NaN.
+
+    Source:
+        arXiv 1909.04021. Which layers, how many images and how often: our reading.
+
+    Example:
+        >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
+        >>> custom_hooks = [dict(type='EigenspectrumHook', interval=1)]
+    """
+
+    priority = 'NORMAL'  # before LoggerHook, so that the epoch's last line has the scalars
+
+    def __init__(
+        self,
+        layers: Union[str, Sequence[str], None] = None,
+        interval: int = 1,
+        num_batches: int = 50,
+        threshold: float = 1e-3,
+        relative: bool = False,
+        center: bool = False,
+        convolutions: bool = False,
+        foreground: Optional[str] = None,
+        stride: int = 1,
+        split: str = 'val',
+        seed: int = 0,
+    ) -> None:
+        check_threshold(threshold, relative)
+        check_region(foreground)
+        if split not in ('val', 'train'):
+            raise ValueError(f"split must be 'val' or 'train', got {split!r}")
+        self.layers = layers
+        self.interval = check_count('interval', interval)
+        self.num_batches = check_count('num_batches', num_batches)
+        self.threshold, self.relative, self.center = threshold, relative, center
+        self.convolutions, self.foreground = convolutions, foreground
+        self.stride = check_count('stride', stride)
+        self.split = split
+        self.seed = check_count('seed', seed, least=0)
+        self._resumed = False
+        self._warned = False
+
+    # -- when ------------------------------------------------------------------------------------
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Remembers that the run is resumed: its start has been measured, or was long ago."""
+        self._resumed = bool(runner._resume)
+
+    def before_train(self, runner) -> None:
+        """Finds the layers and the images, and measures the start of a fresh run."""
+        refuse_sharded(runner, 'EigenspectrumHook')
+        model = unwrap(runner.model)
+        self._shown = resolve_layers(model, self.layers or default_layers(model))
+        self._layers = list(self._shown)
+        if self.convolutions:
+            inside = convolution_layers(model, default_layers(model))
+            self._layers += [name for name in inside if name not in self._layers]
+        self._loader = self._find_loader(runner)
+        SeededBatches(self._loader, model)  # refuses what cannot be sampled, now
+        self._scalars = Scalars(runner, 'eigen')
+        self._file = JsonLines(runner, 'eigen.jsonl')
+        self._set_aside()
+        if not self._resumed:
+            self._record(runner, 0, runner.iter)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Measures at the end of every ``interval``-th epoch."""
+        epoch = epoch_that_ends(runner, batch_idx, self.interval)
+        if epoch is not None:
+            self._record(runner, epoch, runner.iter + 1)
+
+    # -- what ------------------------------------------------------------------------------------
+
+    def measure(self, runner) -> dict[str, SecondMoment]:
+        """Second moments by layer, of the images of all ranks; every rank has to call it."""
+        model = unwrap(runner.model)
+        batches = SeededBatches(
+            self._loader,
+            model,
+            num_batches=self.num_batches,
+            seed=self.seed,
+            rank=get_rank(),
+            world_size=get_world_size(),
+        )
+        found: dict[str, SecondMoment] = {}
+        error: Optional[ValueError] = None
+        if len(batches):
+            try:
+                found = collect_moments(
+                    model, batches, self._layers, foreground=self.foreground, stride=self.stride
+                )
+            except ValueError as caught:
+                error = caught
+        return _of_all_ranks(found, error)
+
+    def _record(self, runner, epoch: int, iteration: int) -> None:
+        start = time.perf_counter()
+        moments = self.measure(runner)
+        if not is_main_process():
+            return
+        info = dict(
+            epoch=epoch,
+            iter=iteration,
+            images=max(m.images for m in moments.values()),
+            threshold=self.threshold,
+            relative=self.relative,
+            center=self.center,
+            foreground=self.foreground,
+            stride=self.stride,
+            split=self.split,
+            seed=self.seed,
+        )
+        spectra = Spectra(
+            {
+                name: summarize(moment, self.threshold, self.relative, self.center)
+                for name, moment in moments.items()
+                if moment.images
+            },
+            info,
+        )
+        self._warn(spectra, [name for name, moment in moments.items() if not moment.images])
+        # The last epoch of an iteration loop may be cut, and then has the number of the one before.
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        file = f'{FOLDER}/{f"iter_{iteration}" if by_iter else f"epoch_{epoch}"}.npz'
+        path = self._file.path.parent / file
+        path.parent.mkdir(exist_ok=True)
+        save_spectra(path, spectra)
+        summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
+        self._file.write(dict(info, file=file, layers=summaries))
+        shown = {n: s.summary.dim for n, s in spectra.layers.items() if self._is_shown(n)}
+        self._scalars.update({f'{name}/dim': dim for name, dim in shown.items()})
+        print_log(
+            f'EigenspectrumHook: {len(spectra.layers)} layers over {info["images"]} images '
+            f'({self.split}) in {time.perf_counter() - start:.1f} s: {path}',
+            logger='current',
+        )
+
+    def _is_shown(self, name: str) -> bool:
+        """Whether an output is of a layer that was asked for, and not of ``convolutions``."""
+        layer = name.partition('#')[0]
+        # A name that is no module's is one of several outputs, which no convolution has.
+        return layer in self._shown or layer not in self._layers
+
+    def _warn(self, spectra: Spectra, empty: list[str]) -> None:
+        """Says once what the numbers are limited by."""
+        limited = spectra.rank_limited
+        if limited and not self._warned:
+            print_log(
+                'EigenspectrumHook: fewer positions than channels: the number of images limits the '
+                f'dimension, not the network, in {_some(limited)}; raise num_batches',
+                logger='current',
+                level=logging.WARNING,
+            )
+        if empty and not self._warned:
+            print_log(
+                f'EigenspectrumHook: left out, for no position counts: {_some(empty)}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self._warned = True
+
+    def _find_loader(self, runner) -> Any:
+        if self.split == 'train':
+            return runner.train_dataloader
+        if runner.val_loop is None:
+            raise ValueError(
+                "EigenspectrumHook: split='val', but the run has no validation data "
+                "(val_dataloader, val_cfg and val_evaluator); give them or set split='train'"
+            )
+        return runner.val_dataloader
+
+    def _set_aside(self) -> None:
+        """Files of epochs that a resumed run does again are kept, under another name."""
+        for line in self._file.superseded:
+            path = self._file.path.parent / line['file']
+            if path.is_file():
+                path.replace(path.with_name(f'{path.name}.superseded'))
+
+
+def _some(names: list[str]) -> str:
+    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
+
+
+def _of_all_ranks(
+    found: dict[str, SecondMoment], error: Optional[ValueError]
+) -> dict[str, SecondMoment]:
+    """Adds up over ranks; an error on one of them is raised on all, for the others would wait."""
+    if get_world_size() == 1:
+        if error is not None:
+            raise error
+        return found
+    errors = all_gather_object(None if error is None else str(error))
+    for rank, text in enumerate(errors):
+        if text is not None:
+            raise ValueError(f'rank {rank}: {text}') from error
+    widths: dict[str, int] = {}
+    for part in all_gather_object({name: m.num_channels for name, m in found.items()}):
+        widths.update(part)  # a rank without images knows no layers
+    for name, width in widths.items():
+        moment = found.get(name) or SecondMoment(width)
+        state = moment.state_dict()
+        for tensor in state.values():
+            all_reduce(tensor)
+        found[name] = moment.load_state_dict(state)
+    return {name: found[name] for name in widths}

@@ -1,0 +1,98 @@
+"""What a detector costs with other widths of its backbone."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from .resnet_widths import width_options
+from .scratch import scratch_overrides
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        parameters: Number of parameters of the whole detector.
+        macs: Multiply-adds of backbone and neck for one image.
+    """
+
+    parameters: int
+    macs: int
+
+
+def count_cost(build: Callable[[], nn.Module], shape: tuple[int, int]) -> Cost:
+    """Counts parameters of a detector, and multiply-adds of its backbone and neck.
+
+    The detector is built and run on torch's ``meta`` device: no memory, no arithmetic, but every
+    operator is called with its real shapes and counted by torch's flop counter (convolutions and
+    matrix products; a multiply-add is two FLOPs). Heads see the neck's outputs, whose width stays:
+    their multiply-adds are the same whatever the widths of the backbone.
+
+    Args:
+        build: Makes the detector.
+        shape: Height and width of an image in pixels.
+
+    Raises:
+        ValueError: If an operator cannot be counted (deformable convolutions).
+        ImportError: If torch has no flop counter (2.0).
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # not in torch 2.0
+
+    with torch.device('meta'):
+        model = build()
+    model.eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        try:
+            features = model.backbone(torch.empty(1, 3, *shape, device='meta'))
+            if getattr(model, 'neck', None) is not None:
+                model.neck(features)
+        except (NotImplementedError, RuntimeError) as error:
+            raise ValueError(
+                'backbone and neck cannot be counted: they have an operator that does not run on '
+                f"torch's meta device, such as a deformable convolution ({error})"
+            ) from error
+    parameters = sum(p.numel() for p in model.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2)
+
+
+def build_detector(cfg: Config) -> nn.Module:
+    """Builds a config's detector under its own default scope."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    return MODELS.build(cfg.model)
+
+
+class WidthCosts:
+    """Cost of a config's detector by the widths of its backbone; each choice is counted once.
+
+    Args:
+        cfg: The config.
+        backbone: A backbone with the same slots, see :func:`width_slots`.
+        norm: The ``norm_cfg`` of the detectors to count.
+        shape: Height and width of an image in pixels.
+    """
+
+    def __init__(
+        self, cfg: Config, backbone: nn.Module, norm: Mapping[str, Any], shape: tuple[int, int]
+    ) -> None:
+        self._cfg, self._backbone, self._norm, self._shape = cfg, backbone, norm, shape
+        self._known: dict[tuple[tuple[str, int], ...], Cost] = {}
+
+    def overrides(self, widths: Mapping[str, int]) -> dict[str, Any]:
+        """What a config sets on top of this one, see :func:`scratch_overrides`."""
+        return scratch_overrides(self._cfg, width_options(self._backbone, widths), self._norm)
+
+    def __call__(self, widths: Mapping[str, int]) -> Cost:
+        key = tuple(sorted(widths.items()))
+        if key not in self._known:
+            cfg = copy.deepcopy(self._cfg)
+            cfg.merge_from_dict(dict(model=self.overrides(widths)['model']))
+            self._known[key] = count_cost(lambda: build_detector(cfg), self._shape)
+        return self._known[key]
