@@ -10,6 +10,7 @@ from .version import __version__
 check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
+from .cost import training_flops  # noqa: E402
 from .distortion import relative_gradient_norm  # noqa: E402
 from .freezing import (  # noqa: E402
     Freezer,
@@ -23,7 +24,12 @@ from .freezing import (  # noqa: E402
     StepFreezing,
     build_schedule,
 )
-from .hooks import DriftHook, FreezingSchedulerHook, RGNHook  # noqa: E402
+from .hooks import (  # noqa: E402
+    DriftHook,
+    FreezingSchedulerHook,
+    RGNHook,
+    TrainingCostHook,
+)
 from .registry import FREEZING_SCHEDULES  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
@@ -43,8 +49,10 @@ __all__ = [
     'Stage',
     'StageMap',
     'StepFreezing',
+    'TrainingCostHook',
     '__version__',
     'build_schedule',
     'relative_gradient_norm',
     'stage_rule',
+    'training_flops',
 ]

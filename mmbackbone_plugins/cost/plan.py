@@ -97,7 +97,7 @@ def plan_run(
             # Sets that differ only in what the model keeps frozen by itself are one step.
             key = frozenset(id(p) for p in model.parameters() if p.requires_grad)
             if key not in counted:
-                counted[key] = _per_image(training_flops(model, inputs, data_samples), len(inputs))
+                counted[key] = training_flops(model, inputs, data_samples).per_image(len(inputs))
             flops[stages] = counted[key]
             if report:
                 report(number + 1, len(distinct))
@@ -106,7 +106,3 @@ def plan_run(
     parameters = sum(p.numel() for p in model.parameters())
     return RunPlan(repr(schedule), schedule.unit, spans, parameters, trainable, flops, full)
 
-
-def _per_image(step: StepFlops, images: int) -> StepFlops:
-    operators = {name: count // images for name, count in step.by_operator.items()}
-    return StepFlops(step.forward // images, step.backward // images, operators)

@@ -3,5 +3,6 @@
 from .drift_hook import DriftHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .rgn_hook import RGNHook
+from .training_cost_hook import TrainingCostHook
 
-__all__ = ['DriftHook', 'FreezingSchedulerHook', 'RGNHook']
+__all__ = ['DriftHook', 'FreezingSchedulerHook', 'RGNHook', 'TrainingCostHook']
