@@ -4,8 +4,8 @@ from .counting import OperatorCounter, flop_counter
 from .flops import StepFlops, training_flops
 from .ledger import Counted, Ledger, Lost, PhaseCost
 from .naming import first_training, phase_name
-from .plan import RunPlan, plan_run
-from .report import bill, side_by_side
+from .plan import RunPlan, plan_run, plan_runs
+from .report import bill, flops_text, operators_text, side_by_side, table
 
 __all__ = [
     'Counted',
@@ -18,8 +18,12 @@ __all__ = [
     'bill',
     'first_training',
     'flop_counter',
+    'flops_text',
+    'operators_text',
     'phase_name',
     'plan_run',
+    'plan_runs',
     'side_by_side',
+    'table',
     'training_flops',
 ]

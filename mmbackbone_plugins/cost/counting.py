@@ -25,7 +25,17 @@ _MOVES = (
     *('index', 'slice', 'select', 'gather', 'scatter', 'nonzero', 'masked', 'unique', '_unique'),
     *('embedding', 'flip', 'roll', 'split', '_local_scalar_dense', '_unsafe_view', 'bernoulli'),
     *('any', 'all', 'max.', 'min.', 'amax', 'amin', 'aminmax', 'argmax', 'argmin', 'sort', 'topk'),
-    *('isnan', 'equal', '_foreach', '_fused', '_amp', 'normal', 'uniform', 'constant_pad', 'bincount'),
+    *(
+        'isnan',
+        'equal',
+        '_foreach',
+        '_fused',
+        '_amp',
+        'normal',
+        'uniform',
+        'constant_pad',
+        'bincount',
+    ),
 )
 
 

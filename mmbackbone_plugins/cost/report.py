@@ -23,11 +23,11 @@ def operators_text(calls: Mapping[str, int]) -> str:
     """Names of operators with their calls, custom ones first."""
     custom = [f'{name} x {n}' for name, n in calls.items() if not name.startswith('aten.')]
     own = [name.partition('.')[2] for name in calls if name.startswith('aten.')]
-    words = custom or ['no custom operators']
+    words = [', '.join(custom) or 'no custom operators']
     if own:
         more = f' and {len(own) - _SHOWN} more' if len(own) > _SHOWN else ''
         words.append(f"torch's own: {', '.join(own[:_SHOWN])}{more}")
-    return '; '.join([', '.join(custom), *words[-1:]] if custom and own else words)
+    return '; '.join(words)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -46,7 +46,14 @@ def bill(ledger: Ledger) -> str:
     full, totals = ledger.full_training_flops, ledger.totals()
     full_step = full / ledger.steps if full and ledger.steps else None
     rows = [('phase', 'steps', 'FLOPs/step', 'forward', 'of full')]
-    rows[0] += ('FLOPs', 's/step', 'data s/step', 'peak MB', 'MB sent/step', 'parameters that train')
+    rows[0] += (
+        'FLOPs',
+        's/step',
+        'data s/step',
+        'peak MB',
+        'MB sent/step',
+        'parameters that train',
+    )
     for phase in ledger.phases.values():
         steps = max(phase.steps, 1)
         forward = None if phase.forward_flops is None else phase.forward_flops / steps

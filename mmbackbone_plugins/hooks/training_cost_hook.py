@@ -43,8 +43,8 @@ class TrainingCostHook(Hook):
     ``cost.json`` in the work dir has it all; a resumed run goes on in it. Totals are those of an
     uninterrupted run; what restarts have lost stands apart under ``lost``. A file that cannot be
     read is kept aside. Scalars: ``cost/training_pflops``, ``cost/saving`` (share of full
-    fine-tuning, from 0 to 1), ``cost/step_tflops``, ``cost/hours``, ``cost/data_hours``,
-    ``cost/peak_memory_mb``, ``cost/communicated_gb``. A table ends the log.
+    fine-tuning, from 0 to 1), ``cost/step_tflops``, ``cost/peak_memory_mb``,
+    ``cost/communicated_gb`` (with several ranks). A table ends the log.
 
     Without torch's flop counter (2.0) or with ``compile``, all but the FLOPs is kept.
 
@@ -257,10 +257,8 @@ class TrainingCostHook(Hook):
             training_pflops=_scaled(totals['training_flops'], 1e15),
             saving=totals['saving'],
             step_tflops=_scaled(phase.step_flops, 1e12),
-            hours=totals['step_seconds'] / 3600,
-            data_hours=totals['data_seconds'] / 3600,
             peak_memory_mb=_scaled(phase.peak_memory, 2**20),
-            communicated_gb=totals['communicated_bytes'] / 1e9,
+            communicated_gb=_scaled(totals['communicated_bytes'] or None, 1e9),
         )
         self._scalars.update({k: v for k, v in values.items() if v is not None})
         try:
