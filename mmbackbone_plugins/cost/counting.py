@@ -40,7 +40,7 @@ _MOVES = (
 
 
 def flop_counter() -> Optional[type]:
-    """torch's flop counter; None in torch 2.0, which has none. The only place that knows."""
+    """The flop counter of torch; None in torch 2.0, which has none. The only place that knows."""
     try:
         from torch.utils.flop_counter import FlopCounterMode
     except ImportError:

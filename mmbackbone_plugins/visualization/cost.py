@@ -46,9 +46,8 @@ def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]
                 axis.annotate(
                     f'{value:.1f} %',
                     (places[bill['rho']], value),
-                    xytext=(0, 8),
+                    xytext=(5, 6),
                     textcoords='offset points',
-                    ha='center',
                 )
     axis.axhline(100, color='0.5', lw=0.8, ls=(0, (4, 3)), zorder=1)
     axis.set_xticks(range(len(order)), ['∞' if rho == 'inf' else str(rho) for rho in order])
