@@ -155,7 +155,7 @@ def look_ahead(
 
 
 class Progress:
-    """Says on a terminal how many steps are counted and how long the rest may take.
+    """Says on stderr how many steps are counted and how long the rest may take.
 
     Args:
         label: What comes first in the line.
@@ -166,12 +166,13 @@ class Progress:
         self._start = time.perf_counter()
 
     def __call__(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
         spent = time.perf_counter() - self._start
         left = f', about {spent / done * (total - done):.0f} s left' if done < total else ''
-        text = f'\r{self._label}counting FLOPs: step {done} of {total}, {spent:.0f} s{left}'
-        print(f'{text:<79}', end='' if done < total else '\n', file=sys.stderr, flush=True)
+        text = f'{self._label}counting FLOPs: step {done} of {total}, {spent:.0f} s{left}'
+        if sys.stderr.isatty():
+            print(f'\r{text:<79}', end='' if done < total else '\n', file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
 
 def _hook(cfg: Config) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class TrainingCostHook(Hook):
         self.reset_peak_memory = reset_peak_memory
         self.ledger: Optional[Ledger] = None
         self._saved: Any = None
-        self._resumed = False
+        self._resumed = self._running = False
         self._traffic = GradientTraffic()
 
     # -- when ------------------------------------------------------------------------------------
@@ -122,6 +122,7 @@ class TrainingCostHook(Hook):
         self._wrapped: Any = None
         self._shape, self._in_step, self._first = 'unknown', False, True
         self._mark = time.perf_counter()
+        self._running = self._main
         self._handle = None
         if self._counting and self._main and hasattr(model, 'data_preprocessor'):
             self._handle = self._watch_inputs(model.data_preprocessor)
@@ -177,13 +178,13 @@ class TrainingCostHook(Hook):
             self._publish()
 
     def before_val(self, runner) -> None:
-        if self.ledger is not None and self._main:
+        if self._running:  # not in a validation by itself
             self._close_memory()
             self._validation = time.perf_counter()
 
     def after_val(self, runner) -> None:
         """Validation costs time as well, but belongs to no phase."""
-        if self.ledger is not None and self._main:
+        if self._running:
             self._mark = time.perf_counter()
             self.ledger.validation_seconds += self._mark - self._validation
             self._fresh_memory = True
@@ -193,8 +194,9 @@ class TrainingCostHook(Hook):
         self._unwrap_step()
         if self._handle is not None:
             self._handle.remove()
-        if not self._main:
+        if not self._running:
             return
+        self._running = False
         self._close_memory()
         self._publish()
         print_log(f'TrainingCostHook: {self._path}\n{bill(self.ledger)}', logger='current')

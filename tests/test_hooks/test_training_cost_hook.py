@@ -216,7 +216,11 @@ def test_memory_and_time_are_there(tmp_path):
 
 
 def test_scalars_and_the_table_at_the_end(tmp_path, capsys):
-    runner = rig.runner(tmp_path, hooks=[rig.dbf(2), COST], epochs=2, log_level='INFO')
+    # As a default hook, which is how the command line adds it to any config.
+    default = dict(logger=dict(type='LoggerHook', interval=1), cost=COST)
+    runner = rig.runner(
+        tmp_path, hooks=[rig.dbf(2)], epochs=2, log_level='INFO', default_hooks=default
+    )
     runner.train()
     (path,) = tmp_path.rglob('vis_data/scalars.json')
     rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -135,6 +135,11 @@ def test_bad_configs(options, words, tool, tmp_path, capsys):
     assert said.startswith(f'error: {config}: ') and words in said
 
 
+def test_no_such_config(tool, capsys):
+    assert tool.main(['nowhere.py']) == 2
+    assert "config 'nowhere.py' does not exist" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'arguments, words',
     [
