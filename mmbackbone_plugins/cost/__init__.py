@@ -2,10 +2,11 @@
 
 from .counting import OperatorCounter, flop_counter
 from .flops import StepFlops, training_flops
-from .ledger import Counted, Ledger, Lost, PhaseCost
+from .ledger import Ledger, Lost, PhaseCost
 from .naming import first_training, phase_name
 from .plan import RunPlan, plan_run, plan_runs
 from .report import bill, flops_text, operators_text, side_by_side, table
+from .weighing import Counted, weigh
 
 __all__ = [
     'Counted',
@@ -26,4 +27,5 @@ __all__ = [
     'side_by_side',
     'table',
     'training_flops',
+    'weigh',
 ]

@@ -7,24 +7,25 @@ from typing import Any, Optional
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
-from ..cost.counting import OperatorCounter, flop_counter
-from ..cost.flops import StepFlops
-from ..cost.ledger import FILE_NAME, Counted, Ledger
+from ..cost.counting import flop_counter
+from ..cost.ledger import FILE_NAME, Ledger
 from ..cost.memory import PeakMemory
 from ..cost.naming import FULL, first_training, phase_name
 from ..cost.report import bill
 from ..cost.traffic import GradientTraffic
+from ..cost.weighing import Counted
 from ..freezing.ddp import unwrap
 from ..freezing.phases import phases
 from ..stages import StageMap
 from .checks import check_count
+from .cost_file import open_ledger, say
 from .freezing_scheduler_hook import FreezingSchedulerHook
-from .full_reference import batch_shape, count_full_step
+from .full_reference import count_full_step
 from .gradient_tap import refuse_sharded
 from .scalars import Scalars
+from .step_watch import StepWatch
 
 KEY = 'mmbackbone_cost'  # of the checkpoint: the ledger as it was then
 
@@ -79,6 +80,7 @@ class TrainingCostHook(Hook):
             raise ValueError(f'reset_peak_memory must be True or False, got {reset_peak_memory!r}')
         self.reset_peak_memory = reset_peak_memory
         self.ledger: Optional[Ledger] = None
+        self.watch: Optional[StepWatch] = None
         self._saved: Any = None
         self._resumed = self._running = False
         self._traffic = GradientTraffic()
@@ -118,14 +120,11 @@ class TrainingCostHook(Hook):
         self._open(runner, device)
         self._signature: Optional[tuple] = None
         self._fresh_memory = True
-        self._counter: Optional[OperatorCounter] = None
-        self._wrapped: Any = None
-        self._shape, self._in_step, self._first = 'unknown', False, True
+        self._first = True
         self._mark = time.perf_counter()
         self._running = self._main
-        self._handle = None
         if self._counting and self._main and hasattr(model, 'data_preprocessor'):
-            self._handle = self._watch_inputs(model.data_preprocessor)
+            self.watch = StepWatch(model.data_preprocessor)
 
     def before_train_epoch(self, runner) -> None:
         """What lies between two epochs (checkpoints, validation) is no time of training."""
@@ -146,9 +145,9 @@ class TrainingCostHook(Hook):
             self._memory.reset()
             self._fresh_memory = False
         self._traffic.look(runner.model)
-        if self._handle is not None and self._wrapped is not runner.model:
-            self._wrap_step(runner.model)
-        self._shape, self._in_step = 'unknown', True
+        if self.watch is not None:
+            counted = self._phase.counted
+            self.watch.before_step(runner.model, counted, len(counted) < self.max_shapes)
         self._mark = time.perf_counter()
         self._phase.data_seconds += waited
 
@@ -157,9 +156,12 @@ class TrainingCostHook(Hook):
         if not self._main:
             return
         phase, ledger = self._phase, self.ledger
-        self._in_step = False
+        shape, step = ('unknown', None) if self.watch is None else self.watch.after_step()
+        if step is not None:
+            phase.counted[shape] = Counted(step.forward, step.backward)
+            ledger.saw_operators(step)
         phase.steps += 1
-        phase.batches[self._shape] = phase.batches.get(self._shape, 0) + self._world
+        phase.batches[shape] = phase.batches.get(shape, 0) + self._world
         phase.communicated_bytes += self._traffic.last_step()
         ledger.iteration = runner.iter + 1
         due = (runner.iter + 1) % self.interval == 0
@@ -191,65 +193,26 @@ class TrainingCostHook(Hook):
 
     def after_train(self, runner) -> None:
         """Writes the bill, and leaves the model as it was found."""
-        self._unwrap_step()
-        if self._handle is not None:
-            self._handle.remove()
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
         if not self._running:
             return
         self._running = False
         self._close_memory()
         self._publish()
-        print_log(f'TrainingCostHook: {self._path}\n{bill(self.ledger)}', logger='current')
+        say(f'{self._path}\n{bill(self.ledger)}', level=20)
 
     # -- the ledger ------------------------------------------------------------------------------
 
     def _open(self, runner, device: torch.device) -> None:
-        done = runner.iter
-        self.ledger = Ledger(iteration=done, unrecorded_steps=done)
-        if self._saved is not None:
-            try:
-                self.ledger = Ledger.from_dict(self._saved)
-            except ValueError as error:
-                self._warn(f'the cost record of the checkpoint is left out: {error}')
-        elif self._resumed:
-            self._warn(
-                f'the run that is resumed has no cost record of its first {done} iterations: it '
-                'was trained without this hook'
-            )
+        self.ledger = open_ledger(runner, self._path, self._saved, self._resumed)
         self._saved = None
-        ledger = self.ledger
-        if self._main and self._path.exists():
-            # Asked to resume, but killed before its first checkpoint: the same run all the same.
-            self._meet_file(ledger, adopt=runner._resume and not self._resumed)
-        ledger.parameters = sum(p.numel() for _, p in self._named)
+        self.ledger.parameters = sum(p.numel() for _, p in self._named)
         name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'
-        ledger.parts.append(
-            dict(iteration=done, ranks=self._world, device=name, torch=torch.__version__)
+        self.ledger.parts.append(
+            dict(iteration=runner.iter, ranks=self._world, device=name, torch=torch.__version__)
         )
-
-    def _meet_file(self, ledger: Ledger, adopt: bool) -> None:
-        """Books what the file knows of steps that will be done again, or keeps it aside."""
-        try:
-            file = Ledger.read(self._path)
-        except ValueError as error:
-            aside = self._set_aside('corrupt')
-            self._warn(f'{error}. It is kept as {aside.name}; training goes on without it')
-            return
-        if adopt or file.run == ledger.run:
-            ledger.run = file.run
-            ledger.lose(file)
-            return
-        aside = self._set_aside('earlier')
-        self._warn(f'{self._path} is of another run; it is kept as {aside.name}', level=20)
-
-    def _set_aside(self, why: str) -> Path:
-        stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(self._path.stat().st_mtime))
-        aside = self._path.with_name(f'cost.{why}-{stamp}.json')
-        number = 1
-        while aside.exists():
-            number += 1
-            aside = self._path.with_name(f'cost.{why}-{stamp}-{number}.json')
-        return self._path.rename(aside)
 
     def _publish(self) -> None:
         ledger, phase = self.ledger, self._phase
@@ -266,7 +229,7 @@ class TrainingCostHook(Hook):
         try:
             ledger.write(self._path)
         except OSError as error:
-            self._warn(f'{self._path} cannot be written ({error}); training goes on')
+            say(f'{self._path} cannot be written ({error}); training goes on')
 
     def _close_memory(self) -> None:
         if self._signature is not None:
@@ -316,64 +279,18 @@ class TrainingCostHook(Hook):
 
     def _may_count(self, runner) -> bool:
         if flop_counter() is None:
-            self._warn(
+            say(
                 f'torch {torch.__version__} has no flop counter (2.1 or newer has); everything but '
                 'FLOPs is recorded'
             )
         elif runner.cfg.get('compile', None) not in (None, False):
-            self._warn(
+            say(
                 'compile is set, and a compiled step hides its operators; everything but FLOPs is '
                 'recorded'
             )
         else:
             return True
         return False
-
-    def _watch_inputs(self, preprocessor) -> Any:
-        # A plain function: a copy of the model must not drag this hook and the runner along.
-        seen = self._saw_inputs
-        return preprocessor.register_forward_hook(lambda module, args, data: seen(data))
-
-    def _saw_inputs(self, data: Any) -> None:
-        """The batch is there, as the model will get it: its shape, and whether to count."""
-        if not self._in_step:
-            return
-        self._in_step = False  # the first of this step only
-        self._shape = batch_shape(data)
-        counted = self._phase.counted
-        if self._shape not in counted and len(counted) < self.max_shapes:
-            self._counter = OperatorCounter().start()
-
-    def _wrap_step(self, model) -> None:
-        """Makes sure that a count ends with its step, even with one that fails."""
-        self._unwrap_step()
-        original, self._before = model.train_step, model.__dict__.get('train_step')
-
-        def train_step(*args, **kwargs):
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self._end_count()
-
-        model.train_step = self._step = train_step
-        self._wrapped = model
-
-    def _unwrap_step(self) -> None:
-        model, self._wrapped = self._wrapped, None
-        if model is None or model.__dict__.get('train_step') is not self._step:
-            return  # somebody has wrapped it again: ours is harmless inside
-        if self._before is None:
-            del model.train_step
-        else:
-            model.train_step = self._before
-
-    def _end_count(self) -> None:
-        counter, self._counter = self._counter, None
-        if counter is not None:
-            counter.stop()
-            step = StepFlops.of(counter)
-            self._phase.counted[self._shape] = Counted(step.forward, step.backward)
-            self.ledger.saw_operators(step)
 
     def _count_full(self, runner, data_batch: Any) -> None:
         """On every rank: losses may average over ranks."""
@@ -388,13 +305,9 @@ class TrainingCostHook(Hook):
             ledger.full[shape] = Counted(step.forward, step.backward)
         except Exception as error:  # training is worth more than its bill
             text = f'full fine-tuning was not counted: {type(error).__name__}: {error}'
-            self._warn(f'{text}; there is no saving to report')
+            say(f'{text}; there is no saving to report')
             ledger.notes.append(text.splitlines()[0])
         ledger.counting_seconds += time.perf_counter() - start
-
-    def _warn(self, text: str, level: int = 30) -> None:
-        if is_main_process():
-            print_log(f'TrainingCostHook: {text}', logger='current', level=level)
 
 
 def _scaled(value: Optional[float], unit: float) -> Optional[float]:

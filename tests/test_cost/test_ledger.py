@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from mmbackbone_plugins.cost import Counted, Ledger, Lost, StepFlops, bill, side_by_side
-from mmbackbone_plugins.cost.ledger import weigh
+from mmbackbone_plugins.cost import Counted, Ledger, Lost, StepFlops, bill, side_by_side, weigh
 
 FULL, FROZEN = Counted(100, 200), Counted(100, 60)
 
