@@ -38,6 +38,25 @@ def test_custom_operators_are_listed_with_their_calls():
     assert counter.forward == counter.backward == 0
 
 
+def test_what_a_custom_operator_does_inside_is_its_own():
+    """On a CPU this one writes its matrix through torch, entry by entry."""
+    boxes = torch.tensor([[10.0, 10.0, 8.0, 4.0, 0.3], [12.0, 10.0, 8.0, 4.0, 0.1]])
+    watched = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            watched.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Watch(), OperatorCounter() as counter:
+        overlaps = mmcv.ops.box_iou_rotated(boxes, boxes)
+        assert _get_current_dispatch_mode() is not None
+        overlaps.sum()
+    assert counter.uncounted == {'mmcv.box_iou_rotated': 1, 'aten.sum': 1}
+    assert not [name for name in watched if 'fill_' in name]
+    assert torch.equal(overlaps, mmcv.ops.box_iou_rotated(boxes, boxes))
+
+
 def test_a_dispatched_operator_of_a_library_is_listed_too():
     torchvision = pytest.importorskip('torchvision')
     with OperatorCounter() as counter:
