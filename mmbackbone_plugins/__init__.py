@@ -11,6 +11,7 @@ check_versions()
 
 # Only now: these import mmengine, and the check above explains what is missing.
 from . import eigenspectrum, models  # noqa: E402
+from .cost import training_flops  # noqa: E402
 from .distortion import (  # noqa: E402
     add_penalty_gradient,
     estimate_importance,
@@ -40,6 +41,7 @@ from .hooks import (  # noqa: E402
     EigenspectrumHook,
     FreezingSchedulerHook,
     RGNHook,
+    TrainingCostHook,
 )
 from .models import (  # noqa: E402
     ResidualAdapter,
@@ -75,6 +77,7 @@ __all__ = [
     'StageOutput',
     'StepFreezing',
     'WidthResNet',
+    'TrainingCostHook',
     '__version__',
     'add_penalty_gradient',
     'build_schedule',
@@ -86,6 +89,7 @@ __all__ = [
     'relative_gradient_norm',
     'stage_output_rule',
     'stage_rule',
+    'training_flops',
 ]
 
 

@@ -138,7 +138,8 @@ def test_launcher_outside_torchrun_is_one_clear_error(monkeypatch):
 
 def test_help_answers_without_the_stack():
     """mim calls it; it must not import torch or open data."""
-    for tool in ('train.py', 'test.py', 'analysis_tools/print_freezing_schedule.py'):
+    planners = ('analysis_tools/print_freezing_schedule.py', 'analysis_tools/plan_cost.py')
+    for tool in ('train.py', 'test.py', *planners):
         done = run_tool('-X', 'importtime', ROOT / 'tools' / tool, '--help')
         assert done.returncode == 0 and 'usage' in done.stdout
         assert '| mmdet' not in done.stderr and '| mmrotate' not in done.stderr

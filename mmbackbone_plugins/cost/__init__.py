@@ -1,6 +1,31 @@
 """What a run costs."""
 
+from .counting import OperatorCounter, flop_counter
 from .flops import StepFlops, training_flops
-from .plan import RunPlan, plan_run
+from .ledger import Ledger, Lost, PhaseCost
+from .naming import first_training, phase_name
+from .plan import RunPlan, plan_run, plan_runs
+from .report import bill, flops_text, operators_text, side_by_side, table
+from .weighing import Counted, weigh
 
-__all__ = ['RunPlan', 'StepFlops', 'plan_run', 'training_flops']
+__all__ = [
+    'Counted',
+    'Ledger',
+    'Lost',
+    'OperatorCounter',
+    'PhaseCost',
+    'RunPlan',
+    'StepFlops',
+    'bill',
+    'first_training',
+    'flop_counter',
+    'flops_text',
+    'operators_text',
+    'phase_name',
+    'plan_run',
+    'plan_runs',
+    'side_by_side',
+    'table',
+    'training_flops',
+    'weigh',
+]

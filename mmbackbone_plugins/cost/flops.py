@@ -5,11 +5,14 @@ backward disappears as a whole, that of the first layer behind it halves. So a s
 torch's flop counter, with the losses, assigners and samplers of the model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
+
+from ..distortion.untouched import untouched
+from .counting import OperatorCounter
 
 
 @dataclass(frozen=True)
@@ -20,22 +23,41 @@ class StepFlops:
         forward: FLOPs of the forward pass, losses included.
         backward: FLOPs of the backward pass.
         by_operator: FLOPs by operator name. Convolutions, matrix products and attention are
-            counted; element-wise operators, norms and custom operators (RoIAlign, NMS) are not.
+            counted.
+        uncounted: Calls by operator name of what does arithmetic but has no formula: custom
+            operators (RoIAlign, NMS, ...), norms, pooling, interpolation, reductions. Element-wise
+            operators are neither counted nor listed.
     """
 
     forward: int
     backward: int
-    by_operator: dict[str, int]
+    by_operator: dict[str, int] = field(default_factory=dict)
+    uncounted: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, counter: OperatorCounter) -> 'StepFlops':
+        """What a counter has counted."""
+        return cls(counter.forward, counter.backward, counter.by_operator, counter.uncounted)
 
     @property
     def total(self) -> int:
         return self.forward + self.backward
+
+    def per_image(self, images: int) -> 'StepFlops':
+        """FLOPs divided by the number of images; calls stay those of the batch."""
+        operators = {name: count // images for name, count in self.by_operator.items()}
+        forward, backward = self.forward // images, self.backward // images
+        return StepFlops(forward, backward, operators, self.uncounted)
 
 
 def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[Any]) -> StepFlops:
     """Counts the FLOPs of one training step with what trains now, in the modes it is in now.
 
     Nothing of the step is left: gradients, buffers and random state are put back.
+
+    Work that depends on the data is that of this batch: in a two-stage detector the second stage
+    works on as many regions as its sampler draws (512 an image in most configs, fewer when there
+    are fewer proposals), a mask head on the positive ones alone.
 
     Args:
         model: A detector whose ``loss(inputs, data_samples)`` returns a dict of losses.
@@ -49,29 +71,11 @@ def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[An
         ValueError: If nothing in the model requires a gradient.
         ImportError: If torch has no flop counter (2.0).
     """
-    from torch.utils.flop_counter import FlopCounterMode  # not in torch 2.0
-
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError('model has no parameter that requires a gradient; there is no step')
-    gradients = [(p, p.grad) for p in model.parameters()]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    for parameter, _ in gradients:
-        parameter.grad = None
-    devices = [inputs.device] if inputs.is_cuda else []
-    try:
-        with torch.random.fork_rng(devices), FlopCounterMode(display=False) as counter:
-            loss = _total(model.loss(inputs, data_samples))
-            forward = counter.get_total_flops()
-            loss.backward()
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-    counts = counter.get_flop_counts().get('Global', {})
-    operators = {str(getattr(op, '__name__', op)): int(n) for op, n in counts.items()}
-    return StepFlops(int(forward), int(counter.get_total_flops() - forward), operators)
+    with untouched(model), OperatorCounter() as counter:
+        _total(model.loss(inputs, data_samples)).backward()
+    return StepFlops.of(counter)
 
 
 def _total(losses: dict[str, Any]) -> torch.Tensor:

@@ -5,6 +5,7 @@ from .drift_hook import DriftHook
 from .eigenspectrum_hook import EigenspectrumHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .rgn_hook import RGNHook
+from .training_cost_hook import TrainingCostHook
 
 __all__ = [
     'DistortionRegularizerHook',
@@ -12,4 +13,5 @@ __all__ = [
     'EigenspectrumHook',
     'FreezingSchedulerHook',
     'RGNHook',
+    'TrainingCostHook',
 ]

@@ -2,6 +2,7 @@
 
 from .backend import pyplot
 from .boxes import Boxes, Sample, compare_boxes, draw_boxes
+from .cost import plot_cost_over_rho
 from .curves import (
     frozen_spans,
     plot_training,
@@ -26,6 +27,7 @@ __all__ = [
     'draw_boxes',
     'frozen_spans',
     'plot_dimension_over_depth',
+    'plot_cost_over_rho',
     'plot_rgn_over_depth',
     'plot_runs',
     'plot_spectra',

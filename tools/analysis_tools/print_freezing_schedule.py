@@ -6,6 +6,7 @@ One image of the config's input size goes forward and backward once per distinct
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -46,44 +47,6 @@ def parse_args() -> argparse.Namespace:
     if args.images is not None and args.images < 1:
         parser.error(f'--images must be a positive integer, got {args.images}')
     return args
-
-
-def find_hook(cfg) -> dict[str, Any]:
-    """Arguments of the config's freezing hook; full training where it has none."""
-    for hook in cfg.get('custom_hooks', None) or []:
-        if str(hook.get('type')).endswith('FreezingSchedulerHook'):
-            return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
-    print('This config has no FreezingSchedulerHook: everything trains, always.\n')
-    return dict(schedule=dict(type='FullTraining'))
-
-
-def run_length(cfg, by_epoch: bool) -> int:
-    train_cfg = cfg.get('train_cfg', None) or {}
-    key = 'max_epochs' if by_epoch else 'max_iters'
-    if key not in train_cfg:
-        raise ValueError(
-            f'train_cfg has no {key}, which a schedule by {"epoch" if by_epoch else "iteration"} '
-            f'needs; it has {dict(train_cfg)}'
-        )
-    return train_cfg[key]
-
-
-def images_in_unit(cfg, args: argparse.Namespace, by_epoch: bool) -> Optional[int]:
-    """Images in an epoch (or iteration); None where the data are not here."""
-    if not by_epoch:
-        return cfg.train_dataloader.batch_size
-    if args.images:
-        return args.images
-    from mmengine.registry import DATASETS, init_default_scope
-
-    from mmbackbone_plugins import launch
-
-    try:
-        launch.check_data(cfg, ('train_dataloader',))
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
-        return len(DATASETS.build(cfg.train_dataloader.dataset))
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def draw_schedule(freezer, plan_phases, length: int, unit: str) -> str:
@@ -168,57 +131,50 @@ def print_costs(plan, images: Optional[int], names: list[str]) -> None:
 def main() -> int:
     args = parse_args()
     # Imported here, so that --help answers at once.
-    from mmengine.registry import MODELS, init_default_scope
-
-    from mmbackbone_plugins import Freezer, StageMap, build_schedule, launch
-    from mmbackbone_plugins.cost import inputs, plan_run
+    from mmbackbone_plugins import planning
     from mmbackbone_plugins.freezing import phases
 
     try:
-        cfg = launch.load_config(args.config, args.cfg_options)
-        hook = find_hook(cfg)
-        schedule = build_schedule(hook['schedule'])
-        length = run_length(cfg, schedule.by_epoch)
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
-        model = MODELS.build(cfg.model)
-        model.train()  # backbones that freeze their own stages in train() do so now
-        stage_map = StageMap.of(model, hook.get('target', 'backbone'))
-        freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
-        shape = None
-        if not args.no_flops:
-            shape = tuple(args.shape) if args.shape else inputs.input_shape(cfg)
+        ahead = planning.look_ahead(
+            args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
+        )
     except (FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    names = list(stage_map.names)
-    print(f'{args.config}\n{schedule!r} on {hook.get("target", "backbone")!r}\n')
-    print(draw_schedule(freezer, list(phases(schedule, names, length)), length, schedule.unit))
+    if not ahead.has_hook:
+        print('This config has no FreezingSchedulerHook: everything trains, always.\n')
+    names, schedule = list(ahead.freezer.stage_map.names), ahead.schedule
+    print(f'{args.config}\n{schedule!r} on {ahead.target!r}\n')
+    free = frozenset(names) - frozenset(ahead.ruled)
+    spans = [
+        dataclasses.replace(p, trainable=p.trainable | free)
+        for p in phases(schedule, ahead.ruled, ahead.length)
+    ]
+    print(draw_schedule(ahead.freezer, spans, ahead.length, ahead.unit))
     print()
     if args.no_flops:
         return 0
-
-    def report(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            end = '\n' if done == total else ''
-            print(f'\rcounting FLOPs: step {done} of {total}', end=end, file=sys.stderr, flush=True)
-
-    images = images_in_unit(cfg, args, schedule.by_epoch)
-    batch = inputs.draw_batch(cfg, model, shape)
-    plan = plan_run(model, *batch, freezer, schedule, length, report)
-    print(f'One image of {shape[0]} x {shape[1]} px, forward and backward, counted by')
+    try:
+        (plan,) = ahead.plan(report=planning.Progress())
+    except (ImportError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    images = ahead.images
+    print(f'One image of {ahead.shape[0]} x {ahead.shape[1]} px, forward and backward, counted by')
     print('torch.utils.flop_counter (convolutions and matrix products).\n')
     print_costs(plan, images, names)
     if args.out:
         figures = dict(
             config=os.fspath(args.config),
             schedule=plan.schedule,
-            shape=shape,
+            shape=ahead.shape,
             images=images,
             parameters=plan.parameters,
             phases=rows(plan, images),
             training_flops=plan.training_flops * (images or 1),
             full_training_flops=plan.full_training_flops * (images or 1),
             saving=plan.saving,
+            uncounted_ops=plan.uncounted_ops,
         )
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(figures, indent=2))

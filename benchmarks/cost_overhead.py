@@ -1,0 +1,193 @@
+"""What keeping the bill costs: TrainingCostHook against a training step.
+
+    python benchmarks/cost_overhead.py                  # R50-FPN RetinaNet, 384 px, batch 2
+    python benchmarks/cost_overhead.py --detector faster-rcnn
+    python benchmarks/cost_overhead.py --device cuda --size 1024
+
+The hook's own methods are timed, those that run at every step and what it puts around a step,
+with its files and scalars. The step that is counted alternates with the same step uncounted.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+BASES = {
+    'retinanet': '_base_/models/retinanet_r50_fpn.py',
+    'faster-rcnn': '_base_/models/faster-rcnn_r50_fpn.py',
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--detector', choices=BASES, default='retinanet')
+    parser.add_argument('--size', type=int, default=384, help='side of the images in pixels')
+    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=9, help='timed rounds of each variant')
+    parser.add_argument('--calls', type=int, default=400, help='steps over which the hook is timed')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    return parser.parse_args()
+
+
+def build(args: argparse.Namespace):
+    import mmdet
+    from mmengine.config import Config
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmbackbone_plugins import launch
+
+    launch.register_modules()
+    init_default_scope('mmdet')
+    home = Path(mmdet.__file__).parent / '.mim' / 'configs'
+    cfg = Config.fromfile(str(home / BASES[args.detector]))
+    cfg.model.backbone.update(init_cfg=None)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).to(args.device)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    return cfg, model, OptimWrapper(optimizer)
+
+
+def draw(size: int, batch: int):
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    inputs, samples = [], []
+    for _ in range(batch):
+        corner = torch.rand(6, 2) * size / 2
+        boxes = torch.cat([corner, corner + 16 + torch.rand(6, 2) * size / 3], dim=1)
+        shape = (size, size)
+        sample = DetDataSample(
+            metainfo=dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape)
+        )
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.randint(0, 80, (6,)))
+        inputs.append(torch.randint(0, 255, (3, size, size), dtype=torch.uint8))
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def clock(device: str) -> float:
+    if device != 'cpu':
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def alternate(variants: dict, rounds: int, device: str) -> dict[str, list[float]]:
+    """Seconds of every variant, in turn, the order reversed every other round."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for name in variants:
+        variants[name]()
+    for number in range(rounds):
+        for name in list(variants)[:: 1 if number % 2 else -1]:
+            start = clock(device)
+            variants[name]()
+            seconds[name].append(clock(device) - start)
+    return seconds
+
+
+def running_hook(cfg, model, wrapper, work_dir: str):
+    """The hook in the middle of a run, and the runner it sees."""
+    from mmengine.logging import MessageHub
+
+    from mmbackbone_plugins import TrainingCostHook
+
+    hook = TrainingCostHook()
+    runner = SimpleNamespace(
+        model=model,
+        optim_wrapper=wrapper,
+        cfg=cfg,
+        hooks=[hook],
+        iter=0,
+        epoch=0,
+        work_dir=work_dir,
+        message_hub=MessageHub.get_instance('cost_overhead'),
+        _resume=False,
+    )
+    hook.before_run(runner)
+    hook.before_train(runner)
+    hook.before_train_epoch(runner)
+    return hook, runner
+
+
+def seconds_per_step(hook, runner, data, calls: int) -> float:
+    """Seconds of the hook alone, a step: all it does but the step itself."""
+    shape = dict(inputs=torch.empty(len(data['inputs']), 3, *data['inputs'][0].shape[-2:]))
+    watch, total = hook.watch, 0.0
+    for _ in range(calls):
+        start = time.perf_counter()
+        hook.before_train_iter(runner, 0, data)
+        watch.saw_inputs(shape)
+        watch.end_count()
+        hook.after_train_iter(runner, 0, data)
+        total += time.perf_counter() - start
+        runner.iter += 1
+    return total / calls
+
+
+def main() -> int:
+    args = parse_args()
+    from mmbackbone_plugins.cost import OperatorCounter
+    from mmbackbone_plugins.hooks.full_reference import count_full_step
+
+    cfg, model, wrapper = build(args)
+    data = draw(args.size, args.batch)
+
+    def step():
+        model.train_step(data, wrapper)
+
+    def counted():
+        with OperatorCounter():
+            step()
+
+    step()  # pages of the allocator, and plans of cuDNN
+    seconds = alternate(dict(step=step, counted=counted), args.rounds, args.device)
+    plain = statistics.median(seconds['step'])
+    with tempfile.TemporaryDirectory() as folder:
+        hook, runner = running_hook(cfg, model, wrapper, folder)
+        hook.before_train_iter(runner, 0, data)
+        runner.model.train_step(data, wrapper)  # the step that is counted
+        hook.after_train_iter(runner, 0, data)
+        runner.iter += 1
+        own = statistics.median(seconds_per_step(hook, runner, data, args.calls) for _ in range(5))
+        allowed = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
+        start = clock(args.device)
+        count_full_step(runner, model, data, allowed)
+        whole = clock(args.device) - start
+        hook.after_train(runner)
+    figures = dict(
+        detector=args.detector,
+        device=args.device,
+        machine=platform.processor() or platform.machine(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        size=args.size,
+        batch=args.batch,
+        parameters=sum(1 for _ in model.parameters()),
+        step_ms=1e3 * plain,
+        hook_us=1e6 * own,
+        hook_of_a_step=own / plain,
+        counted_step_of_a_step=statistics.median(
+            a / b for a, b in zip(seconds['counted'], seconds['step'])
+        ),
+        second_model_of_a_step=whole / plain,
+    )
+    print(json.dumps(figures, indent=2))
+    if args.out:
+        args.out.write_text(json.dumps(figures, indent=2))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Watches the operators of a piece of work: FLOPs of those with a formula, names of the others.
+
+torch's flop counter adds up; a second dispatch mode above it sees every operator, tells forward
+from backward, and notes what the counter has no formula for. Operators of mmcv are functions of a
+compiled module which torch's dispatcher never sees, so that module's functions are replaced by ones
+that count their calls, for the time of the count. Watching changes no number that is computed.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Optional
+
+import torch
+
+# Python modules with compiled operators that torch's dispatcher does not see.
+EXTENSIONS = ('mmcv._ext',)
+# Parts of torch that do no arithmetic on data: bookkeeping, and the communication of gradients.
+_SILENT_SPACES = ('prim', 'prims', 'profiler', 'c10d', '_c10d_functional', 'debugprims')
+# Operators that make, move, choose or compare; beginnings of names in aten.
+_MOVES = (
+    *('empty', 'zeros', 'ones', 'full', 'new_', 'rand', 'arange', 'scalar_tensor', 'lift', 'set_'),
+    *('fill', 'zero', 'copy', 'clone', '_to_copy', 'cat', 'stack', 'repeat', 'resize', 'record_'),
+    *('index', 'slice', 'select', 'gather', 'scatter', 'nonzero', 'masked', 'unique', '_unique'),
+    *('embedding', 'flip', 'roll', 'split', '_local_scalar_dense', '_unsafe_view', 'bernoulli'),
+    *('any', 'all', 'max.', 'min.', 'amax', 'amin', 'aminmax', 'argmax', 'argmin', 'sort', 'topk'),
+    *(
+        'isnan',
+        'equal',
+        '_foreach',
+        '_fused',
+        '_amp',
+        'normal',
+        'uniform',
+        'constant_pad',
+        'bincount',
+    ),
+)
+
+
+def flop_counter() -> Optional[type]:
+    """The flop counter of torch; None in torch 2.0, which has none. The only place that knows."""
+    try:
+        from torch.utils.flop_counter import FlopCounterMode
+    except ImportError:
+        return None
+    return FlopCounterMode
+
+
+class OperatorCounter:
+    """Counts operators between ``start`` and ``stop``, or within ``with``; works once.
+
+    Attributes:
+        forward: FLOPs outside of backward passes.
+        backward: FLOPs in backward passes; what gradient checkpointing does again is among them.
+        by_operator: FLOPs by operator.
+        uncounted: Calls by operator, of what does arithmetic without a formula: custom operators,
+            norms, pooling, interpolation, reductions. Element-wise operators and those that only
+            move, choose or compare are not listed. What follows a backward pass (the optimizer) is
+            not either.
+
+    Raises:
+        ImportError: If torch has no flop counter (2.0).
+    """
+
+    def __init__(self) -> None:
+        counter = flop_counter()
+        if counter is None:
+            raise ImportError(
+                f'counting FLOPs needs torch 2.1 or newer, {torch.__version__} has no flop counter'
+            )
+        self._flops = counter(display=False)
+        self._stack = ExitStack()
+        self._watch = _watcher(self._flops)
+
+    def start(self) -> 'OperatorCounter':
+        self._stack.enter_context(_counted_extensions(self._watch.uncounted))
+        self._stack.enter_context(self._flops)
+        self._stack.enter_context(self._watch)
+        return self
+
+    def stop(self) -> None:
+        self._stack.close()
+
+    __enter__ = start
+
+    def __exit__(self, *error: Any) -> None:
+        self.stop()
+
+    @property
+    def forward(self) -> int:
+        return int(self._flops.get_total_flops()) - self._watch.backward
+
+    @property
+    def backward(self) -> int:
+        return int(self._watch.backward)
+
+    @property
+    def by_operator(self) -> dict[str, int]:
+        counts = self._flops.get_flop_counts().get('Global', {})
+        return {str(getattr(op, '__name__', op)): int(n) for op, n in counts.items()}
+
+    @property
+    def uncounted(self) -> dict[str, int]:
+        """Custom operators first, then those of torch, each by name."""
+        found = self._watch.uncounted
+        return {name: found[name] for name in sorted(found, key=lambda n: (n[:5] == 'aten.', n))}
+
+
+def _watcher(flops: Any) -> Any:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watcher(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backward = 0
+            self.uncounted: Counter[str] = Counter()
+            self._silent: dict[Any, bool] = {}
+            self._stepped = False
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            before = flops.get_total_flops()
+            result = func(*args, **(kwargs or {}))
+            added = flops.get_total_flops() - before
+            # Of the thread that works: a backward pass on a GPU has a thread of its own.
+            going_back = torch._C._current_graph_task_id() != -1
+            if going_back:
+                self._stepped = True
+                self.backward += added
+            if not added and (going_back or not self._stepped):
+                if func not in self._silent:
+                    self._silent[func] = _is_silent(func)
+                if not self._silent[func]:
+                    self.uncounted[_name(func)] += 1
+            return result
+
+    return Watcher()
+
+
+def _name(func: Any) -> str:
+    return str(getattr(func, '_overloadpacket', func))
+
+
+def _is_silent(func: Any) -> bool:
+    """Whether an operator does no arithmetic, or one operation an element."""
+    space, _, name = _name(func).partition('.')
+    if space in _SILENT_SPACES or not isinstance(func, torch._ops.OpOverload):
+        return True
+    if space != 'aten':
+        return False  # a custom operator
+    tag = getattr(torch.Tag, 'pointwise', None)
+    if (tag is not None and tag in func.tags) or getattr(func, 'is_view', False):
+        return True
+    return f'{name}.'.startswith(_MOVES)
+
+
+@contextmanager
+def _counted_extensions(calls: 'Counter[str]') -> Iterator[None]:
+    """Counts the calls of compiled functions that the dispatcher does not see.
+
+    What they call in turn is theirs, and is not watched: on a CPU, mmcv's rotated overlaps write
+    their matrix entry by entry, three million operators at 1024 px.
+    """
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    replaced = []
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            with _disable_current_modes():
+                return function(*args, **kwargs)
+
+        return call
+
+    try:
+        for path in EXTENSIONS:
+            module = sys.modules.get(path)
+            for name, function in list(vars(module).items()) if module is not None else ():
+                if callable(function) and not isinstance(function, type) and name[:1] != '_':
+                    replaced.append((module, name, function))
+                    setattr(module, name, counted(f'{path.split(".")[0]}.{name}', function))
+        yield
+    finally:
+        for module, name, function in replaced:
+            setattr(module, name, function)

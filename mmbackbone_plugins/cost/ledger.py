@@ -1,0 +1,267 @@
+"""The bill of a run: what each phase has cost, in one object that survives restarts.
+
+A ledger keeps what was measured: steps, batches by shape, FLOPs of the shapes that were counted,
+seconds, memory, bytes. Totals are worked out when they are asked for. It is written to a JSON file
+at one go, and what a restart has to do again is listed apart from what the run needed.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Optional
+
+from .flops import StepFlops
+from .naming import FULL
+from .weighing import Counted, weigh
+
+VERSION = 1
+FILE_NAME = 'cost.json'
+
+
+@dataclass
+class PhaseCost:
+    """What one phase has cost so far: all steps in which the same parameters trained.
+
+    Attributes:
+        name: What trains, see :func:`~mmbackbone_plugins.cost.naming.phase_name`.
+        stages: Stages of the target that train.
+        trainable_parameters: Number of parameters that train.
+        steps: Iterations of the training loop.
+        batches: Batches by shape, over all ranks (counted on the first).
+        counted: FLOPs of the batches that were counted, by shape.
+        step_seconds: Wall-clock seconds of the iterations, from the batch being there to their end.
+        data_seconds: Seconds of waiting for batches, and of what other hooks do in between.
+        peak_memory: Largest memory in bytes; None where it cannot be measured.
+        communicated_bytes: Bytes of gradients that one rank has handed to the all-reduce.
+    """
+
+    name: str
+    stages: list[str] = field(default_factory=list)
+    trainable_parameters: int = 0
+    steps: int = 0
+    batches: dict[str, int] = field(default_factory=dict)
+    counted: dict[str, Counted] = field(default_factory=dict)
+    step_seconds: float = 0.0
+    data_seconds: float = 0.0
+    peak_memory: Optional[int] = None
+    communicated_bytes: int = 0
+
+    @property
+    def flops(self) -> Optional[int]:
+        """FLOPs of all steps and ranks; None where nothing was counted."""
+        return weigh(self.batches, self.counted)
+
+    @property
+    def forward_flops(self) -> Optional[int]:
+        """The part of the forward passes."""
+        return weigh(self.batches, self.counted, 'forward')
+
+    @property
+    def step_flops(self) -> Optional[int]:
+        """FLOPs of a step, all ranks together, on average."""
+        return None if self.flops is None or not self.steps else round(self.flops / self.steps)
+
+    def saw_memory(self, peak: Optional[int]) -> None:
+        if peak is not None:
+            self.peak_memory = max(peak, self.peak_memory or 0)
+
+
+@dataclass
+class Lost:
+    """What was paid for steps that a restart did again."""
+
+    steps: int = 0
+    flops: int = 0
+    seconds: float = 0.0
+    communicated_bytes: int = 0
+
+
+@dataclass
+class Ledger:
+    """What a run has cost so far.
+
+    Attributes:
+        run: Identity of the run, the same in all its parts.
+        parameters: Number of parameters of the model.
+        phases: By name.
+        full: FLOPs by shape of full fine-tuning where no phase of the run is that.
+        iteration: Iterations that the run has done, those before the first record included.
+        unrecorded_steps: Iterations before the first record: the hook joined a run underway.
+        uncounted_ops: Calls in one counted step of operators that have no formula.
+        lost: What restarts have lost. Not in the totals.
+        validation_seconds: Seconds of validation.
+        counting_seconds: Seconds of counting a step of full fine-tuning apart from training.
+        parts: One entry per start: its first iteration, number of ranks, device, torch.
+        memory_kind: What ``peak_memory`` is of.
+        notes: What a reader must know.
+    """
+
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    parameters: int = 0
+    phases: dict[str, PhaseCost] = field(default_factory=dict)
+    full: dict[str, Counted] = field(default_factory=dict)
+    iteration: int = 0
+    unrecorded_steps: int = 0
+    uncounted_ops: dict[str, int] = field(default_factory=dict)
+    lost: Lost = field(default_factory=Lost)
+    validation_seconds: float = 0.0
+    counting_seconds: float = 0.0
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    memory_kind: Optional[str] = None
+    notes: list[str] = field(default_factory=list)
+
+    # -- adding up -------------------------------------------------------------------------------
+
+    def phase(self, name: str, stages: list[str], trainable_parameters: int) -> PhaseCost:
+        """The phase of that name, made if need be.
+
+        Two sets of parameters that are named alike become two phases, ``name`` and ``name (2)``.
+        """
+        number, key = 1, name
+        while key in self.phases and self.phases[key].trainable_parameters != trainable_parameters:
+            number += 1
+            key = f'{name} ({number})'
+        return self.phases.setdefault(key, PhaseCost(key, list(stages), trainable_parameters))
+
+    def saw_operators(self, step: StepFlops) -> None:
+        """Notes operators without a formula: the most calls that any counted step had."""
+        for name, calls in step.uncounted.items():
+            self.uncounted_ops[name] = max(calls, self.uncounted_ops.get(name, 0))
+
+    def lose(self, later: 'Ledger') -> None:
+        """Books what a later state of this run had more than this one, which the run resumes."""
+        self.lost = later.lost
+        self.validation_seconds = max(self.validation_seconds, later.validation_seconds)
+        self.counting_seconds = max(self.counting_seconds, later.counting_seconds)
+        if later.iteration <= self.iteration:
+            return
+        ours, theirs = self.totals(), later.totals()
+        self.lost.steps += theirs['steps'] - ours['steps']
+        self.lost.flops += max(0, (theirs['training_flops'] or 0) - (ours['training_flops'] or 0))
+        for key in ('step_seconds', 'data_seconds'):
+            self.lost.seconds += max(0.0, theirs[key] - ours[key])
+        self.lost.communicated_bytes += max(
+            0, theirs['communicated_bytes'] - ours['communicated_bytes']
+        )
+
+    # -- what it comes to ------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        return sum(phase.steps for phase in self.phases.values())
+
+    @property
+    def training_flops(self) -> Optional[int]:
+        """FLOPs of all phases and ranks; None where one of them was not counted."""
+        return _sum(phase.flops for phase in self.phases.values())
+
+    @property
+    def full_training_flops(self) -> Optional[int]:
+        """FLOPs of full fine-tuning on the same batches; None where it was not counted."""
+        counted = dict(self.full)
+        if FULL in self.phases:
+            counted.update(self.phases[FULL].counted)
+        return _sum(weigh(phase.batches, counted) for phase in self.phases.values())
+
+    @property
+    def saving(self) -> Optional[float]:
+        """Share of the FLOPs of full fine-tuning that was saved, from 0 to 1."""
+        ours, full = self.training_flops, self.full_training_flops
+        return None if ours is None or not full else 1 - ours / full
+
+    def totals(self) -> dict[str, Any]:
+        """Sums over the phases; the peak of memory over all of them."""
+        phases = list(self.phases.values())
+        peaks = [p.peak_memory for p in phases if p.peak_memory is not None]
+        return dict(
+            steps=self.steps,
+            training_flops=self.training_flops,
+            full_training_flops=self.full_training_flops,
+            saving=self.saving,
+            step_seconds=sum(p.step_seconds for p in phases),
+            data_seconds=sum(p.data_seconds for p in phases),
+            peak_memory=max(peaks, default=None),
+            communicated_bytes=sum(p.communicated_bytes for p in phases),
+        )
+
+    # -- JSON ------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and dicts; phases and totals with what follows from them."""
+        found = asdict(self)
+        for name, phase in self.phases.items():
+            found['phases'][name].update(
+                flops=phase.flops, forward_flops=phase.forward_flops, step_flops=phase.step_flops
+            )
+        return dict(version=VERSION, totals=self.totals(), **found)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> 'Ledger':
+        """Reads what :meth:`to_dict` has made.
+
+        Raises:
+            ValueError: If it is something else, or of a version that is not known.
+        """
+        if not isinstance(data, Mapping) or data.get('version') != VERSION:
+            version = data.get('version') if isinstance(data, Mapping) else None
+            raise ValueError(f'not a cost record of version {VERSION} (its version is {version!r})')
+        try:
+            known = _known(cls, data)
+            known['phases'] = {
+                name: PhaseCost(**dict(_known(PhaseCost, p), counted=_counted(p['counted'])))
+                for name, p in data['phases'].items()
+            }
+            known['full'] = _counted(data['full'])
+            known['lost'] = Lost(**data['lost'])
+            ledger = cls(**known)
+            ledger.totals()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'not a cost record: {type(error).__name__}: {error}') from None
+        return ledger
+
+    def write(self, path: Path) -> None:
+        """Writes the file at one go: a kill in between leaves the old one."""
+        new = path.with_name(f'{path.name}.new')
+        new.write_text(json.dumps(self.to_dict(), indent=1), encoding='utf-8')
+        os.replace(new, path)
+
+    @classmethod
+    def read(cls, path: Path) -> 'Ledger':
+        """Reads a file.
+
+        Args:
+            path: The file, or the work dir that holds it.
+
+        Raises:
+            FileNotFoundError: If there is none; the message says how to get one.
+            ValueError: If it is not a cost record.
+        """
+        path = Path(path)
+        file = path / FILE_NAME if path.is_dir() else path
+        if not file.is_file():
+            where = 'has no cost record' if path.is_dir() else 'does not exist'
+            raise FileNotFoundError(
+                f"{str(path)!r} {where} ({FILE_NAME}); train with dict(type='TrainingCostHook') in "
+                'custom_hooks to get one'
+            )
+        try:
+            return cls.from_dict(json.loads(file.read_text(encoding='utf-8')))
+        except ValueError as error:
+            raise ValueError(f'{str(file)!r} cannot be read: {error}') from None
+
+
+def _sum(values) -> Optional[int]:
+    values = list(values)
+    return None if any(v is None for v in values) else sum(values)
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a class that are in a record; derived and newer ones are left out."""
+    return {f.name: data[f.name] for f in fields(kind) if f.name in data}
+
+
+def _counted(data: Mapping[str, Any]) -> dict[str, Counted]:
+    return {shape: Counted(**value) for shape, value in data.items()}

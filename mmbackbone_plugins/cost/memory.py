@@ -1,0 +1,66 @@
+"""Peak memory of a span of work: of torch's allocator on a GPU, of the process elsewhere."""
+
+import sys
+from pathlib import Path
+from typing import Optional
+
+import torch
+
+DEVICE = 'device memory allocated by torch'
+PROCESS = 'resident memory of the process'
+PROCESS_SO_FAR = 'resident memory of the process since its start'
+_STATUS, _CLEAR = Path('/proc/self/status'), Path('/proc/self/clear_refs')
+
+
+class PeakMemory:
+    """Reads, and sets back, the highest amount of memory in use.
+
+    On CUDA that is ``torch.cuda.max_memory_allocated``: weights, optimizer state, gradients and
+    activations, whatever its reserve. mmengine sets the same counter back at every line of its log,
+    so it is to be read at every step. On a CPU it is the resident set of the whole process with
+    all its libraries; Linux lets a process set its high-water mark back, elsewhere the number is
+    the highest since the process began. The C library may keep what has been freed, so that a phase
+    after one with more memory looks as large.
+
+    Args:
+        device: Where the model is.
+        reset: Whether :meth:`reset` may set the counter back.
+    """
+
+    def __init__(self, device: torch.device, reset: bool = True) -> None:
+        self._device = device
+        self._cuda = device.type == 'cuda'
+        self._reset = reset
+        self.kind: Optional[str] = DEVICE if self._cuda else None
+        self.every_step = self._cuda  # others set the counter back
+        if not self._cuda and self.read() is not None:
+            self.kind = PROCESS if reset and _STATUS.exists() else PROCESS_SO_FAR
+
+    def reset(self) -> None:
+        """Begins anew, where that is possible and allowed."""
+        if not self._reset:
+            return
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats(self._device)
+            return
+        try:
+            _CLEAR.write_text('5')  # the high-water mark of the resident set; see man 5 proc
+        except OSError:
+            self.kind = PROCESS_SO_FAR if self.kind else None
+
+    def read(self) -> Optional[int]:
+        """The peak in bytes; None where there is no way to know."""
+        if self._cuda:
+            return torch.cuda.max_memory_allocated(self._device)
+        try:
+            for line in _STATUS.read_text().splitlines():
+                if line.startswith('VmHWM:'):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass
+        try:
+            import resource
+        except ImportError:  # Windows
+            return None
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == 'darwin' else peak * 1024

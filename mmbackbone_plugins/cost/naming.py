@@ -1,0 +1,48 @@
+"""Names of phases, by what trains in them: what a reader of a bill looks for."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Optional
+
+from ..freezing.phases import Phase
+
+FULL, FROZEN, PROBING, BLOCKS = 'full', 'frozen', 'probing', 'blocks'
+
+
+def phase_name(
+    training: Collection[str],
+    trainable: Sequence[str],
+    rest: bool = True,
+    probing: bool = False,
+) -> str:
+    """Names a phase.
+
+    Args:
+        training: Stages of the target of which something trains.
+        trainable: All stages of which something may train, ordered from input to output. Those
+            that the model keeps frozen by itself are not among them.
+        rest: Whether all else that may train does.
+        probing: Whether nothing of the target has trained yet and something will.
+
+    Returns:
+        ``'full'``: everything that may train does. ``'frozen'``: nothing of the target trains;
+        ``'probing'``: so far (as in DP-FT, arXiv 2303.14744); ``'blocks'``: nothing of it but
+        added blocks. Else the stages that train, joined by ``+``; ``', part of the rest'`` is added
+        where something outside the target is frozen too.
+    """
+    on = [name for name in trainable if name in training]
+    stages = [name for name in on if not name.endswith('.block')]
+    if len(on) == len(trainable) and rest and trainable:
+        return FULL
+    if stages:
+        name = '+'.join(stages)
+    elif on:
+        name = BLOCKS
+    else:
+        name = PROBING if probing else FROZEN
+    return name if rest else f'{name}, part of the rest'
+
+
+def first_training(plan: Iterable[Phase], ruled: Collection[str]) -> Optional[int]:
+    """The first epoch (or iteration) in which a ruled stage trains; None if none ever does."""
+    starts = [phase.start for phase in plan if phase.trainable & frozenset(ruled)]
+    return min(starts, default=None)

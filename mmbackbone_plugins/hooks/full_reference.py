@@ -1,0 +1,81 @@
+"""One step of full fine-tuning, counted beside a run that does not fine-tune everything."""
+
+import copy
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+
+from ..cost.counting import OperatorCounter
+from ..cost.flops import StepFlops
+from ..distortion.untouched import untouched_random_numbers
+
+
+def count_full_step(
+    runner, model: nn.Module, batch: Any, trainable: frozenset[str]
+) -> tuple[StepFlops, str]:
+    """Counts forward and backward for one image with everything trainable.
+
+    A second model is built from the run's config for it, with the same weights: detectors keep
+    state in places that nobody could put back (the statistics of Dynamic R-CNN are a list). One
+    image needs less memory than the run's own batch as a rule. Random numbers are put back.
+
+    Args:
+        runner: The runner.
+        model: Its model, without a wrapper.
+        batch: A batch as the training loader yields it; left as it is.
+        trainable: Names of the parameters that full fine-tuning trains.
+
+    Returns:
+        FLOPs for the image, and its shape as :func:`batch_shape` names it.
+
+    Raises:
+        ValueError: If the model was not built from a config.
+    """
+    if runner.cfg.get('model', None) is None:
+        raise ValueError('the model was not built from the config of the run')
+    device = next(model.parameters()).device
+    wrapper = runner.optim_wrapper
+    try:
+        context = wrapper.optim_context(nn.Module())  # autocast, if the run has it
+    except NotImplementedError:  # several optimizers
+        context = nullcontext()
+    with untouched_random_numbers(), torch.enable_grad():
+        twin = MODELS.build(copy.deepcopy(runner.cfg.model)).to(device)
+        twin.load_state_dict(model.state_dict())
+        twin.train()
+        for name, parameter in twin.named_parameters():
+            parameter.requires_grad_(name in trainable)
+        data = twin.data_preprocessor(_first_image(copy.deepcopy(batch)), True)
+        shape = batch_shape(data)
+        with OperatorCounter() as counter:
+            with context:
+                arguments = ((), data) if isinstance(data, dict) else (data, {})
+                losses = twin(*arguments[0], **arguments[1], mode='loss')
+            loss, _ = twin.parse_losses(losses)
+            loss.backward()
+    return StepFlops.of(counter), shape
+
+
+def batch_shape(data: Any) -> str:
+    """Shape of what a data preprocessor has made, ``'NxHxW'``; ``'unknown'`` if it has no images.
+
+    Batches of several parts (labelled and unlabelled images) are named like one of as many images
+    of the first part's size.
+    """
+    inputs = data.get('inputs') if isinstance(data, dict) else data[0] if data else None
+    parts = list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+    if not parts or not all(isinstance(p, torch.Tensor) and p.dim() == 4 for p in parts):
+        return 'unknown'
+    height, width = parts[0].shape[-2:]
+    return f'{sum(len(p) for p in parts)}x{height}x{width}'
+
+
+def _first_image(batch: Any) -> Any:
+    if isinstance(batch, dict):
+        return {key: _first_image(value) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], (list, tuple)):
+        return [_first_image(value) for value in batch]
+    return batch[:1] if isinstance(batch, (list, tuple, torch.Tensor)) else batch

@@ -1,0 +1,93 @@
+"""Counts training steps of a run as they happen, without making any of its own."""
+
+from typing import Any, Optional
+
+from torch import nn
+
+from ..cost.counting import OperatorCounter
+from ..cost.flops import StepFlops
+from .full_reference import batch_shape
+
+
+class StepWatch:
+    """Learns the shape of every batch, and counts the step of those that are new.
+
+    The shape is known when the data preprocessor has made it, inside the step; the count begins
+    there. ``train_step`` of the model is wrapped on the instance, so that a count ends with its
+    step, even with one that fails.
+
+    Args:
+        preprocessor: The model's data preprocessor.
+    """
+
+    def __init__(self, preprocessor: nn.Module) -> None:
+        self._counter: Optional[OperatorCounter] = None
+        self._model: Any = None
+        self._waiting, self._shape, self._room = False, 'unknown', False
+        self._known: Any = ()
+        # A plain function: a copy of the model must not drag this object along.
+        saw = self.saw_inputs
+        self._handle = preprocessor.register_forward_hook(lambda module, args, data: saw(data))
+
+    def before_step(self, model: nn.Module, known: Any, room: bool) -> None:
+        """Waits for the batch of a step.
+
+        Args:
+            model: What the runner trains, wrapped or not.
+            known: Shapes that need no count.
+            room: Whether another shape may be counted.
+        """
+        if model is not self._model:
+            self._wrap(model)
+        self._known, self._room = known, room
+        self._waiting, self._shape = True, 'unknown'
+        self._found: Optional[StepFlops] = None
+
+    def saw_inputs(self, data: Any) -> None:
+        """The batch is there, as the model will get it."""
+        if not self._waiting:
+            return
+        self._waiting = False  # the first of this step only
+        self._shape = batch_shape(data)
+        if self._room and self._shape not in self._known:
+            self._counter = OperatorCounter().start()
+
+    def end_count(self) -> None:
+        """The step is over."""
+        counter, self._counter = self._counter, None
+        if counter is not None:
+            counter.stop()
+            self._found = StepFlops.of(counter)
+
+    def after_step(self) -> tuple[str, Optional[StepFlops]]:
+        """The shape of the step's batch, and its FLOPs if they were counted."""
+        self._waiting = False
+        return self._shape, self._found
+
+    def close(self) -> None:
+        """Leaves the model as it was found."""
+        self._unwrap()
+        self._handle.remove()
+
+    def _wrap(self, model: nn.Module) -> None:
+        self._unwrap()
+        original, self._before = model.train_step, model.__dict__.get('train_step')
+        end = self.end_count
+
+        def train_step(*args, **kwargs):
+            try:
+                return original(*args, **kwargs)
+            finally:
+                end()
+
+        model.train_step = self._step = train_step
+        self._model = model
+
+    def _unwrap(self) -> None:
+        model, self._model = self._model, None
+        if model is None or model.__dict__.get('train_step') is not self._step:
+            return  # somebody has wrapped it again: ours is harmless inside
+        if self._before is None:
+            del model.train_step
+        else:
+            model.train_step = self._before

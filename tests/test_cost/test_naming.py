@@ -1,0 +1,45 @@
+"""Phases are called what a reader looks for."""
+
+import pytest
+
+from mmbackbone_plugins import build_schedule
+from mmbackbone_plugins.cost import first_training, phase_name
+from mmbackbone_plugins.freezing import phases
+
+STAGES = ['stem', 'stage1', 'stage2']
+BLOCKS = ['stage1', 'stage1.block', 'stage2', 'stage2.block']
+
+
+@pytest.mark.parametrize(
+    'training, trainable, options, expected',
+    [
+        (STAGES, STAGES, {}, 'full'),
+        ([], STAGES, {}, 'frozen'),
+        ([], STAGES, dict(probing=True), 'probing'),
+        (['stage2'], STAGES, {}, 'stage2'),
+        (['stage2', 'stage1'], STAGES, dict(probing=True), 'stage1+stage2'),
+        (['stage1.block', 'stage2.block'], BLOCKS, {}, 'blocks'),
+        (['stage2', 'stage1.block', 'stage2.block'], BLOCKS, {}, 'stage2'),
+        (STAGES, STAGES, dict(rest=False), 'stem+stage1+stage2, part of the rest'),
+        ([], STAGES, dict(rest=False), 'frozen, part of the rest'),
+        ([], [], {}, 'frozen'),
+    ],
+)
+def test_names(training, trainable, options, expected):
+    assert phase_name(training, trainable, **options) == expected
+
+
+@pytest.mark.parametrize(
+    'schedule, expected',
+    [
+        (dict(type='FullTraining'), 0),
+        (dict(type='FrozenBackbone'), None),
+        (dict(type='StepFreezing', rho=3), 0),
+        (dict(type='MilestoneFreezing', train_epochs=[2, 5]), 2),
+        (dict(type='ProbeThenFinetune', probe=4), 4),
+        (dict(type='ProbeThenFinetune', probe=90), None),
+        (dict(type='GradualUnfreezing', start=1, every=2), 1),
+    ],
+)
+def test_when_the_target_begins_to_train(schedule, expected):
+    assert first_training(phases(build_schedule(schedule), STAGES, 8), STAGES) == expected
