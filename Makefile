@@ -3,10 +3,12 @@
 #   VENV=folder        another environment than .venv
 #   PYTHON=python3.12  another interpreter (3.10 to 3.12)
 #   ARGS='...'         passed on to pytest or to the demo
+#   WORKERS=2          processes that share the tests
 #   FORCE_CUDA=1       compile mmcv's CUDA operators; without, everything runs on the CPU
 
 SHELL := bash
 VENV ?= .venv
+WORKERS ?= 2
 export VENV
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format clean distclean
@@ -24,7 +26,7 @@ demo: setup  ## Train a small detector on drawn scenes, and show what its backbo
 	@$(IN_VENV) tools/demo.py $(ARGS)
 
 test: lint  ## Lint and all tests but the slow ones; ARGS='-k name' picks
-	@$(IN_VENV) -m pytest -m 'not slow' $(ARGS) $(PYTEST_ARGS)
+	@export OMP_NUM_THREADS=1; $(IN_VENV) -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile $(ARGS) $(PYTEST_ARGS)
 
 test-slow: setup  ## The slow tests
 	@$(IN_VENV) -m pytest -m slow $(ARGS) $(PYTEST_ARGS)

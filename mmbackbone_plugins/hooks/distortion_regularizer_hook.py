@@ -22,7 +22,7 @@ from .checks import check_count, check_target
 from .drift_hook import ANCHOR_KEY
 from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
 from .importance_pass import ImportancePass
-from .scalars import Scalars
+from .scalars import Scalars, name_of_hook
 from .training_set import names_that_ever_train
 
 REFERENCE_KEY = 'mmbackbone_reference'  # of the checkpoint: fingerprint of an anchor file
@@ -129,7 +129,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
         wrappers = list(tapped_wrappers(runner, 'DistortionRegularizerHook'))
         model = unwrap(runner.model)
         model.train()  # some backbones (Swin) freeze their own stages only here
-        self._runner, self._name = runner, self._choose_name(runner)
+        self._runner, self._name = runner, name_of_hook(runner, self, 'distortion')
         self.stage_map = StageMap.of(model, self.target)
         trains = names_that_ever_train(runner, model)
         self.coverage = Coverage.of(model, self.stage_map, self.exclude, trains)
@@ -288,13 +288,6 @@ class DistortionRegularizerHook(Hook, GradientListener):
     def _trains(self, stage: str) -> bool:
         inside = (self._parameters.get(n) for n in self.stage_map[stage].parameters)
         return any(p is not None and p.requires_grad for p in inside)
-
-    def _choose_name(self, runner) -> str:
-        first = next(h for h in runner.hooks if isinstance(h, DistortionRegularizerHook))
-        if first is self:
-            return 'distortion'
-        targets = [self.target] if isinstance(self.target, str) else self.target
-        return 'distortion-' + '+'.join(targets)
 
     def _refuse_overlap(self, runner) -> None:
         for hook in runner.hooks:

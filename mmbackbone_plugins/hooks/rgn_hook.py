@@ -18,7 +18,7 @@ from ..stages import StageMap
 from .checks import check_count, check_target
 from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
 from .jsonl import JsonLines
-from .scalars import Scalars
+from .scalars import Scalars, name_of_hook
 
 
 @HOOKS.register_module()
@@ -79,7 +79,7 @@ class RGNHook(Hook, GradientListener):
         self.stage_map = StageMap.of(model, self.target)
         named = dict(model.named_parameters())
         self._parameters = {name: named[name] for name in self.stage_map.parameters}
-        self._runner, self._name = runner, self._choose_name(runner)
+        self._runner, self._name = runner, name_of_hook(runner, self, 'rgn')
         self._file = JsonLines(runner, f'{self._name}.jsonl')
         self._scalars = Scalars(runner, self._name)
         self._counts = _counts(runner, self._name)
@@ -200,13 +200,6 @@ class RGNHook(Hook, GradientListener):
 
     def _trains(self, stage: str) -> bool:
         return any(self._parameters[n].requires_grad for n in self.stage_map[stage].parameters)
-
-    def _choose_name(self, runner) -> str:
-        first = next(hook for hook in runner.hooks if isinstance(hook, RGNHook))
-        if first is self:
-            return 'rgn'
-        targets = [self.target] if isinstance(self.target, str) else self.target
-        return 'rgn-' + '+'.join(targets)
 
     def _warn(self, text: str) -> None:
         if is_main_process():

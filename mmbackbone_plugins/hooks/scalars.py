@@ -35,3 +35,17 @@ class Scalars:
             self._hub.log_scalars.pop(self._prefix + name, None)
             # Else a resumed run warns that a key it was to resume is missing.
             getattr(self._hub, '_resumed_keys', {}).pop(self._prefix + name, None)
+
+
+def name_of_hook(runner, hook, first: str) -> str:
+    """What a hook calls itself in scalars, files and checkpoints.
+
+    Args:
+        runner: The runner.
+        hook: A hook with a ``target``.
+        first: The name of the first hook of this kind in a run; others add their target to it.
+    """
+    if next(h for h in runner.hooks if type(h) is type(hook)) is hook:
+        return first
+    targets = [hook.target] if isinstance(hook.target, str) else hook.target
+    return f'{first}-' + '+'.join(targets)
