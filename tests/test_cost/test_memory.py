@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmbackbone_plugins.cost.memory import PROCESS, PROCESS_SO_FAR, PeakMemory
+from mmbackbone_plugins.cost.memory import PROCESS_SO_FAR, PeakMemory
 from mmbackbone_plugins.cost.traffic import GradientTraffic, gradient_bytes
 
 MB = 2**20
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux sets the high-water mark back')
 SPAN = """
 import torch
 from mmbackbone_plugins.cost.memory import PROCESS, PeakMemory
@@ -33,6 +32,7 @@ if memory.kind == PROCESS:  # a container may forbid it
 """
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux sets the high-water mark back')
 def test_a_span_has_a_peak_of_its_own():
     """In a process of its own: one that has freed memory before does not ask for more."""
     env = dict(os.environ, PYTHONPATH=str(Path(__file__).resolve().parents[2]))
