@@ -20,16 +20,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-
-BASES = {
-    'retinanet': '_base_/models/retinanet_r50_fpn.py',
-    'faster-rcnn': '_base_/models/faster-rcnn_r50_fpn.py',
-}
+from common import DETECTORS, alternate, build, clock, draw
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--detector', choices=BASES, default='retinanet')
+    parser.add_argument('--detector', choices=DETECTORS, default='retinanet')
     parser.add_argument('--size', type=int, default=384, help='side of the images in pixels')
     parser.add_argument('--batch', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=9, help='timed rounds of each variant')
@@ -37,63 +33,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     return parser.parse_args()
-
-
-def build(args: argparse.Namespace):
-    import mmdet
-    from mmengine.config import Config
-    from mmengine.optim import OptimWrapper
-    from mmengine.registry import MODELS, init_default_scope
-
-    from mmbackbone_plugins import launch
-
-    launch.register_modules()
-    init_default_scope('mmdet')
-    home = Path(mmdet.__file__).parent / '.mim' / 'configs'
-    cfg = Config.fromfile(str(home / BASES[args.detector]))
-    cfg.model.backbone.update(init_cfg=None)
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model).to(args.device)
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    return cfg, model, OptimWrapper(optimizer)
-
-
-def draw(size: int, batch: int):
-    from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
-
-    inputs, samples = [], []
-    for _ in range(batch):
-        corner = torch.rand(6, 2) * size / 2
-        boxes = torch.cat([corner, corner + 16 + torch.rand(6, 2) * size / 3], dim=1)
-        shape = (size, size)
-        sample = DetDataSample(
-            metainfo=dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape)
-        )
-        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.randint(0, 80, (6,)))
-        inputs.append(torch.randint(0, 255, (3, size, size), dtype=torch.uint8))
-        samples.append(sample)
-    return dict(inputs=inputs, data_samples=samples)
-
-
-def clock(device: str) -> float:
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def alternate(variants: dict, rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every variant, in turn, the order reversed every other round."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for name in variants:
-        variants[name]()
-    for number in range(rounds):
-        for name in list(variants)[:: 1 if number % 2 else -1]:
-            start = clock(device)
-            variants[name]()
-            seconds[name].append(clock(device) - start)
-    return seconds
 
 
 def running_hook(cfg, model, wrapper, work_dir: str):
@@ -140,7 +79,7 @@ def main() -> int:
     from mmbackbone_plugins.cost import OperatorCounter
     from mmbackbone_plugins.hooks.full_reference import count_full_step
 
-    cfg, model, wrapper = build(args)
+    cfg, model, wrapper = build(args.device, args.detector, frozen_stages=1)
     data = draw(args.size, args.batch)
 
     def step():

@@ -17,11 +17,11 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from common import alternate, clock, ratio
 
 # Channels and side of the maps of a 512 px image: R50's stages and FPN's finest level.
 SHAPES = {'C2': (256, 128), 'C3': (512, 64), 'C4': (1024, 32), 'C5': (2048, 16), 'P3': (256, 64)}
@@ -35,29 +35,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     parser.add_argument('--peak', type=int, help=argparse.SUPPRESS)  # images; used by itself
     return parser.parse_args()
-
-
-def clock(device: str) -> float:
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def alternate(variants: dict, rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every variant, in turn, the order reversed every other round."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for name in variants:
-        variants[name]()
-    for number in range(rounds):
-        for name in list(variants)[:: 1 if number % 2 else -1]:
-            start = clock(device)
-            variants[name]()
-            seconds[name].append(clock(device) - start)
-    return seconds
-
-
-def ratio(seconds: dict, name: str, of: str) -> float:
-    return statistics.median(a / b for a, b in zip(seconds[name], seconds[of]))
 
 
 def accumulation(shape: tuple[int, int], args) -> dict[str, float]:

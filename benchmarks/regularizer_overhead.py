@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
-from rgn_overhead import allocated, alternate, build, draw
+from common import allocated, alternate, build, draw
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def main() -> int:
     from mmbackbone_plugins import StageMap, estimate_importance
     from mmbackbone_plugins.distortion import Anchor, Penalty
 
-    model, wrapper = build(args.device)
+    _, model, wrapper = build(args.device)
     named = dict(model.named_parameters())
     parameters = {name: named[name] for name in StageMap.of(model).parameters}
     data = draw(args.size, args.batch)
