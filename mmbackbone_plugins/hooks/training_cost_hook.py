@@ -211,7 +211,9 @@ class TrainingCostHook(Hook):
         self.ledger.parameters = sum(p.numel() for _, p in self._named)
         name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'
         self.ledger.parts.append(
-            dict(iteration=runner.iter, ranks=self._world, device=name, torch=torch.__version__)
+            dict(
+                iteration=runner.iter, ranks=self._world, device=name, torch=str(torch.__version__)
+            )
         )
 
     def _publish(self) -> None:

@@ -15,9 +15,12 @@ LABELS = dict(
     rgn='relative gradient norm',
     drift='drift of weights',
     cka='linear CKA to the start',
+    held='penalty over loss gradient',
     loss='training loss',
     metric='validation mAP',
 )
+
+RATIO = 'distortion/ratio'  # scalars of DistortionRegularizerHook
 
 
 def plot_rgn_over_depth(
@@ -137,7 +140,7 @@ def _lines(folder: Path, name: str, since: str) -> list[dict]:
 
 
 def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -> list[str]:
-    """Draws RGN, drift, feature similarity, loss and validation score of runs side by side.
+    """Draws RGN, drift, similarity, penalty, loss and validation score of runs side by side.
 
     A column per run, a row per quantity; frozen epochs are grey. Rows that no run has are left out.
 
@@ -174,8 +177,10 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
             axis = axes[row][column]
             for name, points in found.get(key, {}).items():
                 marker = '.' if len(points) < 60 else None
-                color = colors.setdefault(name, _color(len(colors)))
-                axis.plot(*zip(*points), color=color, lw=1.5, marker=marker, label=name)
+                stage = name.removesuffix('.block')  # a block is dotted in the colour of its stage
+                style = '-' if stage == name else ':'
+                color = colors.setdefault(stage, _color(len(colors)))
+                axis.plot(*zip(*points), style, color=color, lw=1.5, marker=marker, label=name)
             shade_frozen(axis, spans, 'backbone frozen')
             if key == 'rgn' and found.get(key):
                 axis.set_yscale('log')
@@ -184,7 +189,7 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
             if column == 0:
                 axis.set_ylabel(LABELS[key])
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(frameon=False, fontsize='x-small', ncols=2)
+                axis.legend(frameon=False, fontsize='x-small', ncols=2, handlelength=2.6)
         axes[0][column].set_title(run.name, fontsize='medium')
         axes[-1][column].set_xlabel('epochs trained' if run.per_epoch > 1 else 'iterations')
     figure.suptitle(title)
@@ -233,6 +238,10 @@ def _curves(run: RunLog) -> dict[str, dict[str, list[tuple[float, float]]]]:
             add('cka', stage, line['iter'] / length, value)
     for row in run.train:
         add('loss', 'loss', row['iter'] / length, row['loss'])
+        for key, value in row.items():
+            if key.startswith(RATIO):
+                stage = key[len(RATIO) :].lstrip('/') or 'network'
+                add('held', stage, row['iter'] / length, value)
     for row in run.val:
         if run.metric in row:
             add('metric', run.metric, row['step'], row[run.metric])

@@ -213,7 +213,9 @@ def plot_spectrum_dynamics(
         axis.set_ylabel('eigenvalue')
     handles, labels = _all_handles(axes[0])
     beside = dict(loc='upper left', bbox_to_anchor=(1.0, 1.0))
-    axes[0][-1].legend(handles, labels, frameon=False, fontsize='x-small', **beside)
+    axes[0][-1].legend(
+        handles, labels, frameon=False, fontsize='x-small', handlelength=2.8, **beside
+    )
     scale = plt.cm.ScalarMappable(plt.Normalize(0, max(last, 1)), colormap)
     figure.colorbar(scale, ax=list(axes[1:].flat), label=_when(every[0])[1], aspect=40)
     figure.suptitle(title or _settings(every[0].info), fontsize='medium')

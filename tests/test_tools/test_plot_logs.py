@@ -35,19 +35,21 @@ def test_a_real_run(tool, tmp_path, capsys):
         rig.dbf(2),
         dict(type='RGNHook', interval=1),
         dict(type='DriftHook', num_images=2),
+        dict(type='DistortionRegularizerHook', importance='uniform', interval=1),
     ]
     rig.train(tmp_path / 'dbf', hooks=hooks, epochs=2)
     rig.train(tmp_path / 'full', epochs=2)
     out = tmp_path / 'pictures' / 'curves.png'
     folders = [str(tmp_path / name) for name in ('dbf', 'full')]
     assert tool.main([*folders, '-o', str(out)]) == 0
-    assert '(rgn, drift, cka, loss of 2 runs)' in capsys.readouterr().out
+    assert '(rgn, drift, cka, held, loss of 2 runs)' in capsys.readouterr().out
     assert out.stat().st_size > 20_000
     run = distortion.read_run(tmp_path / 'dbf')
     curves = distortion._curves(run)
     assert len(curves['rgn']['stage2']) == 8 and len(curves['drift']['network']) == 2
     # The second epoch is frozen: a gap, no zero.
     assert [math.isnan(v) for _, v in curves['rgn']['stage2']] == [False] * 4 + [True] * 4
+    assert len(curves['held']['network']) == len(curves['held']['stage2']) == 4
     assert curves['loss']['loss'][-1][0] == 2.0  # epochs
 
 
