@@ -260,6 +260,40 @@ def test_iteration_loop_and_a_weak_penalty_keeps_the_backbone_nearer(tmp_path):
     assert distances[0] > distances[1] > distances[2] > 0
 
 
+@pytest.mark.parametrize('kind', ('uniform', 'ewc'))
+def test_a_target_over_two_optimizers_is_held_as_one(kind, tmp_path):
+    """By hand: a model of three linear layers that steps by itself."""
+    import test_gradient_tap as tap
+
+    hook = reg(kind, 5.0, target=['backbone', 'head'])
+    record = rig.train(tmp_path / 'a', hooks=[hook], epochs=1, **tap.TWO)
+    bare = rig.train(tmp_path / 'b', epochs=1, **tap.TWO)
+    start, first = record.states[0], bare.per_iter[0]
+    assert not rig.equal(record.per_iter[0], first)  # at theta0 nothing is added
+    weights = {name: torch.ones(()) for name in start}
+    if kind == 'ewc':
+        (path,) = (tmp_path / 'a').glob('importance-ewc-*.pth')
+        weights = torch.load(path)['tensors']
+        assert weights.keys() == start.keys()
+    for name, after in record.per_iter[1].items():
+        pull = 0.01 * 5.0 * weights[name] * (first[name] - start[name])
+        torch.testing.assert_close(after, bare.per_iter[1][name] - pull, rtol=1e-4, atol=1e-7)
+    assert rig.equal(record.per_iter[1], bare.per_iter[1])
+
+
+def test_two_hooks_in_one_run(tmp_path):
+    """Each with a kind, strength, scalars and place in the checkpoint of its own."""
+    hooks = [reg('uniform', 3.0), reg('ewc', 1e3, target='neck')]
+    options = dict(model=plain.FIXED, optimizer=plain.SGD)
+    whole = rig.train(tmp_path / 'whole', hooks=hooks, epochs=2, **options)
+    rig.train(tmp_path / 'part', hooks=hooks, epochs=1, **options)
+    part = rig.train(tmp_path / 'part', hooks=hooks, epochs=2, resume=True, **options)
+    assert not rig.equal(whole.states[-1], part.states[-1])
+    row = scalars(tmp_path / 'whole')[-1]
+    assert row['distortion/penalty'] > 0 and row['distortion-neck/penalty'] > 0
+    assert 'distortion/ratio/stage2' in row and 'distortion-neck/ratio' in row
+
+
 def test_the_report_says_what_is_held(tmp_path):
     model = rig.detector(backbone=dict(rig.resnet(frozen_stages=1), norm_eval=True))
     built = rig.runner(tmp_path, hooks=[reg('uniform', exclude='*.bn2.*')], model=model, epochs=1)
