@@ -1,5 +1,6 @@
 """Recipes on everyday pictures are what their names say, build, and differ where they should."""
 
+import functools
 import json
 
 import pytest
@@ -156,16 +157,18 @@ GROUPS = _groups()
 
 @pytest.fixture(scope='module')
 def built():
-    """Models of the recipes at their real size, each built once."""
-    models = {}
+    """Models of the recipes at their real size; all of them at once would take gigabytes."""
+
+    @functools.lru_cache(maxsize=2)
+    def build_group(first):
+        return zoo.build_model(zoo.load(first))
 
     def build(name):
         (first,) = (f for f, names in GROUPS.items() if name in names)
-        if first not in models:
-            models[first] = zoo.build_model(zoo.load(first))
-        return models[first]
+        return build_group(first)
 
-    return build
+    yield build
+    build_group.cache_clear()
 
 
 @pytest.mark.parametrize('first', GROUPS)
