@@ -177,7 +177,9 @@ class FreezingSchedulerHook(Hook):
             logger='current',
         )
         # A scalar keeps its last value in every later line of the log, so once a phase is enough.
-        training = sum(s.trainable_parameters > 0 for s in status.stages)
+        # Of what the schedule rules over: added blocks train whatever it says.
+        ruled = [s for s in status.stages if s.stage in self._ruled]
+        training = sum(s.trainable_parameters > 0 for s in ruled)
         runner.message_hub.update_scalar('train/freezing/trainable_stages', training)
         runner.message_hub.update_scalar('train/freezing/trainable_ratio', status.ratio)
 

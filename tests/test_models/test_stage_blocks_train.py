@@ -104,6 +104,18 @@ def test_probe_then_finetune_with_blocks(tmp_path):
     )
 
 
+def test_the_log_counts_stages_that_the_schedule_rules_over(tmp_path):
+    """Blocks train in every phase: probing is zero stages of the backbone, and drawn as frozen."""
+    probe = dict(type='ProbeThenFinetune', probe=1)
+    hooks = [dict(type='FreezingSchedulerHook', schedule=probe)]
+    model = rig.detector(backbone=rig.with_blocks(rig.resnet(), **SE))
+    rig.train(tmp_path, hooks=hooks, model=model, epochs=2)
+    (path,) = tmp_path.rglob('vis_data/scalars.json')
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row['freezing/trainable_stages'] for row in rows] == [0] * 4 + [5] * 4
+    assert 0 < rows[0]['freezing/trainable_ratio'] < rows[-1]['freezing/trainable_ratio']
+
+
 def test_freeze_blocks_freezes_them_too(tmp_path):
     model = rig.detector(backbone=rig.with_blocks(rig.resnet(), **BN))
     record = rig.train(tmp_path, hooks=[dict(FROZEN, freeze_blocks=True)], model=model, epochs=1)
