@@ -37,6 +37,18 @@ def check_versions() -> None:
                 )
 
 
+def distributions(name: str) -> list[tuple[str, str]]:
+    """Installed distributions that provide an import name, with their versions.
+
+    More than one means that both families are installed, and overwrite each other's files.
+
+    Args:
+        name: Import name, e.g. ``'mmdet'``.
+    """
+    names = [dist for dist, _ in _FAMILIES.get(name, ())] or [f'onedl-{name}', name]
+    return [(dist, have) for dist in names if (have := _installed(dist))]
+
+
 def _installed(distribution: str) -> Optional[str]:
     try:
         return version(distribution)

@@ -1,0 +1,72 @@
+"""What is installed, for a bug report: ``python -m mmbackbone_plugins``.
+
+Versions of the package and of what it stands on, whether mmcv's compiled operators work, and the
+names that configs can use. Nothing is trained, no network is needed.
+"""
+
+import platform
+import sys
+
+from . import FREEZING_SCHEDULES, __version__
+from .compat import distributions
+
+STACK = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmrotate', 'mmpretrain')
+
+
+def installed(name: str) -> str:
+    """Version of an importable package and, where that has another name, its distribution."""
+    found = distributions(name)
+    if not found:
+        return 'not installed'
+    text = ', '.join(have if dist == name else f'{have} ({dist})' for dist, have in found)
+    return f'{text} - both families: uninstall one' if len(found) > 1 else text
+
+
+def compiled_operators() -> str:
+    """Whether mmcv's operators are there and work: one is called."""
+    try:
+        import torch
+        from mmcv.ops import box_iou_rotated
+
+        overlap = float(box_iou_rotated(*[torch.tensor([[0.0, 0, 2, 2, 0]])] * 2))
+    except Exception as error:  # a report has to come whatever is broken
+        return f'do not work: {type(error).__name__}: {str(error).splitlines()[0]}'
+    return 'work on the CPU' if abs(overlap - 1) < 1e-4 else f'wrong: overlap {overlap}, not 1'
+
+
+def devices() -> str:
+    """GPUs that torch sees."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 'no GPU'
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cudnn = torch.backends.cudnn.version()
+    return f'{len(names)} x {names[0]}, CUDA {torch.version.cuda}, cuDNN {cudnn}'
+
+
+def registered() -> dict[str, list[str]]:
+    """Names of this package by registry."""
+    from mmengine.registry import HOOKS, MODELS
+
+    found = {}
+    for registry in (HOOKS, MODELS, FREEZING_SCHEDULES):
+        ours = [n for n, c in registry.module_dict.items() if c.__module__.startswith(__package__)]
+        found[registry.name] = sorted(ours)
+    return found
+
+
+def main() -> int:
+    """Prints the report."""
+    rows = [('Python', f'{sys.version.split()[0]}, {platform.platform()}')]
+    rows += [(name, installed(name)) for name in STACK]
+    rows += [('devices', devices()), ("mmcv's operators", compiled_operators())]
+    rows += [('mmbackbone_plugins', __version__)]
+    rows += [(registry, ', '.join(names)) for registry, names in registered().items()]
+    for name, text in rows:
+        print(f'{name:<19} {text}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
