@@ -1,8 +1,12 @@
 """What the benchmarks share: a detector, drawn data, and variants timed in turn."""
 
+import json
+import os
+import platform
 import statistics
 import time
 from pathlib import Path
+from typing import Any, Optional
 
 import torch
 
@@ -88,3 +92,22 @@ def allocated(function, device: str) -> int:
     with torch.profiler.profile(activities=[activity], profile_memory=True) as profile:
         function()
     return sum(max(e.self_cpu_memory_usage, 0) for e in profile.key_averages())
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures are of."""
+    return dict(
+        device=device,
+        machine=platform.processor() or platform.machine(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+
+
+def report(figures: dict[str, Any], out: Optional[Path]) -> None:
+    """Prints the figures, and writes them if there is a file for them."""
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if out:
+        out.write_text(text)

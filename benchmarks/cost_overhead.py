@@ -9,9 +9,6 @@ with its files and scalars. The step that is counted alternates with the same st
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -20,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from common import DETECTORS, alternate, build, clock, draw
+from common import DETECTORS, alternate, build, clock, draw, machine, report
 
 
 def parse_args() -> argparse.Namespace:
@@ -106,11 +103,7 @@ def main() -> int:
         hook.after_train(runner)
     figures = dict(
         detector=args.detector,
-        device=args.device,
-        machine=platform.processor() or platform.machine(),
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        **machine(args.device),
         size=args.size,
         batch=args.batch,
         parameters=sum(1 for _ in model.parameters()),
@@ -122,9 +115,7 @@ def main() -> int:
         ),
         second_model_of_a_step=whole / plain,
     )
-    print(json.dumps(figures, indent=2))
-    if args.out:
-        args.out.write_text(json.dumps(figures, indent=2))
+    report(figures, args.out)
     return 0
 
 

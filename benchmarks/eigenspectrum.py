@@ -10,9 +10,6 @@ ratio is the median over rounds of neighbouring runs.
 """
 
 import argparse
-import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -21,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import alternate, clock, ratio
+from common import alternate, clock, machine, ratio, report
 
 # Channels and side of the maps of a 512 px image: R50's stages and FPN's finest level.
 SHAPES = {'C2': (256, 128), 'C3': (512, 64), 'C4': (1024, 32), 'C5': (2048, 16), 'P3': (256, 64)}
@@ -154,11 +151,7 @@ def main() -> int:
         print(peak(args.peak))
         return 0
     figures = dict(
-        device=args.device,
-        machine=platform.processor() or platform.machine(),
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        **machine(args.device),
         batch=args.batch,
         accumulation={name: accumulation(shape, args) for name, shape in SHAPES.items()},
         peak_memory=peaks(),
@@ -166,9 +159,7 @@ def main() -> int:
     )
     if not any('update over delve' in found for found in figures['accumulation'].values()):
         figures['delve'] = 'not installed'
-    print(json.dumps(figures, indent=2))
-    if args.out:
-        args.out.write_text(json.dumps(figures, indent=2))
+    report(figures, args.out)
     return 0
 
 

@@ -7,15 +7,12 @@ All variants alternate in one process; a ratio is the median over rounds of neig
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 from pathlib import Path
 
 import torch
-from common import allocated, alternate, build, draw
+from common import allocated, alternate, build, draw, machine, report
 
 
 def parse_args() -> argparse.Namespace:
@@ -71,11 +68,7 @@ def main() -> int:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     size = nbytes(parameters.values())
     figures = dict(
-        device=args.device,
-        machine=platform.processor() or platform.machine(),
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        **machine(args.device),
         size=args.size,
         batch=args.batch,
         step_ms=1e3 * step,
@@ -89,9 +82,7 @@ def main() -> int:
             plain_loop_allocates=allocated(variants['plain loop, uniform'], args.device) / size,
         ),
     )
-    print(json.dumps(figures, indent=2))
-    if args.out:
-        args.out.write_text(json.dumps(figures, indent=2))
+    report(figures, args.out)
     return 0
 
 

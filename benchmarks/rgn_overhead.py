@@ -7,15 +7,12 @@ All variants alternate in one process; a ratio is the median over rounds of neig
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 from pathlib import Path
 
 import torch
-from common import allocated, alternate, build, draw, ratio
+from common import allocated, alternate, build, draw, machine, ratio, report
 
 
 def parse_args() -> argparse.Namespace:
@@ -80,11 +77,7 @@ def main() -> int:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     size = sum(p.nbytes for p in parameters.values())
     figures = dict(
-        device=args.device,
-        machine=platform.processor() or platform.machine(),
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        **machine(args.device),
         size=args.size,
         batch=args.batch,
         step_ms=1e3 * step_seconds,
@@ -101,9 +94,7 @@ def main() -> int:
             for kind in ('tensor', 'kernel')
         },
     )
-    print(json.dumps(figures, indent=2))
-    if args.out:
-        args.out.write_text(json.dumps(figures, indent=2))
+    report(figures, args.out)
     return 0
 
 

@@ -7,8 +7,10 @@ from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
+from mmengine.registry import MODELS, RUNNERS, init_default_scope
 from mmengine.runner import CheckpointLoader, Runner
+
+from .distortion import seed_everything
 
 
 def load_config(
@@ -124,6 +126,39 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
             'classes; weights of a backbone alone belong into model.backbone.init_cfg'
         )
     model.load_state_dict(state)
+
+
+def build_detector(
+    cfg: Config, checkpoint: Optional[str] = None, seed: int = 0, device: Optional[str] = None
+) -> tuple[torch.nn.Module, str]:
+    """A config's detector for a look at it: as training starts from it, or from a checkpoint.
+
+    Random numbers are seeded before it is built. With a checkpoint the config's own pre-trained
+    reference is taken out, for it would be fetched for nothing.
+
+    Args:
+        cfg: The config.
+        checkpoint: Weights of the whole detector; None: those that training starts from.
+        seed: Of a fresh head.
+        device: Where to put it; default is the first GPU, else the CPU.
+
+    Returns:
+        The detector, and its device.
+
+    Raises:
+        FileNotFoundError: See :func:`load_weights`.
+        ValueError: See :func:`load_weights`.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    seed_everything(seed)
+    if checkpoint:
+        cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    if checkpoint:
+        load_weights(model, checkpoint)
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    return model.to(device), device
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...] = ('train_dataloader', 'val_dataloader')):

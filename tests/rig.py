@@ -5,6 +5,7 @@ function of its arguments, so that two runs with equal arguments are equal bit f
 """
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -358,6 +359,19 @@ def train(*args: Any, **options: Any) -> Recorder:
     # NaN differs from itself, so a diverged run would fail, or pass, for the wrong reason.
     assert all(torch.isfinite(v.float()).all() for v in record.states[-1].values()), 'diverged'
     return record
+
+
+def listen_to(built: Runner) -> list[str]:
+    """What a runner's logger says from now on, information included."""
+    messages: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    built.logger.addHandler(Keep())
+    built.logger.setLevel(logging.INFO)
+    return messages
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], prefix: str = '') -> list[str]:

@@ -56,8 +56,7 @@ class ImportancePass:
     def batches(self) -> int:
         """Batches that each process takes: as the authors', images / batch at most."""
         loader = self._runner.train_dataloader
-        batch = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
-        whole = len(loader.dataset) // (batch * dist.get_world_size())
+        whole = len(loader.dataset) // (_images_in_batch(loader) * dist.get_world_size())
         return min(self._most, max(1, whole))
 
     def check_file(self, path: Path) -> None:
@@ -66,8 +65,8 @@ class ImportancePass:
         Raises:
             ValueError: If so, or if the file cannot be read.
         """
-        found = ImportanceFile.load(path)
-        self._refuse(path, found, 'weights')
+        own = self.fingerprint(weights=False)
+        _refuse(path, own, ImportanceFile.load(path), 'weights')
 
     def run(self, path: Optional[str] = None) -> ImportanceFile:
         """The importance at the present weights.
@@ -78,16 +77,18 @@ class ImportancePass:
         Raises:
             ValueError: If the file is of another configuration, other weights or other data.
         """
-        found: list[Any] = [None]
+        answer: list[Any] = [None, None]
         if dist.is_main_process():  # the others may not see its disk
+            own = self.fingerprint()
             try:
-                found = [self._given(Path(path)) if path else self._in_work_dir()]
+                answer = [self._given(Path(path), own) if path else self._in_work_dir(own), own]
             except ValueError as error:
-                found = [error]
-        dist.broadcast_object_list(found)
-        if isinstance(found[0], ValueError):
-            raise found[0]
-        return found[0] or self._estimate()
+                answer = [error, own]
+        dist.broadcast_object_list(answer)
+        found, own = answer
+        if isinstance(found, ValueError):
+            raise found
+        return found or self._estimate(own)
 
     def fingerprint(self, weights: bool = True) -> Fingerprint:
         """What an estimate now would be made from."""
@@ -108,23 +109,13 @@ class ImportancePass:
             data=fingerprint_data(self._runner.train_dataloader.dataset),
         )
 
-    def _given(self, path: Path) -> ImportanceFile:
+    def _given(self, path: Path, own: Fingerprint) -> ImportanceFile:
         found = ImportanceFile.load(path)
-        self._refuse(path, found)
+        _refuse(path, own, found)
         return found
 
-    def _refuse(self, path: Path, found: ImportanceFile, later: str = '') -> None:
-        own = self.fingerprint(weights=not later)
-        wrong = [part for part in own.differences(found.fingerprint) if part != later]
-        if wrong:
-            raise ValueError(
-                f'importance_file={str(path)!r} was estimated from other {", ".join(wrong)} than '
-                "this run's (config: kind, parameters, number of batches, seed, model, loader, "
-                'number of processes); leave importance_file out to estimate anew'
-            )
-
-    def _in_work_dir(self) -> Optional[ImportanceFile]:
-        own, folder = self.fingerprint(), Path(self._runner.work_dir)
+    def _in_work_dir(self, own: Fingerprint) -> Optional[ImportanceFile]:
+        folder = Path(self._runner.work_dir)
         for path in sorted(folder.glob(f'importance-{self._kind}-*.pth')):
             try:
                 found = ImportanceFile.load(path)
@@ -140,12 +131,11 @@ class ImportancePass:
             self._say(f'{path} is of other {", ".join(wrong)}, and is left alone')
         return None
 
-    def _estimate(self) -> ImportanceFile:
-        own = self.fingerprint()
+    def _estimate(self, own: Fingerprint) -> ImportanceFile:
         loader, batches = self._loader(), self.batches
         total = batches
         if find_kind(self._kind).single_images:
-            total *= loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+            total *= _images_in_batch(loader)
         self._say(f'estimates the importance {self._kind!r} from {batches} batches a process')
         model = unwrap(self._runner.model)
         tensors = estimate_importance(
@@ -185,3 +175,17 @@ class ImportancePass:
 
     def _say(self, text: str) -> None:
         print_log(f'DistortionRegularizerHook: {text}', logger='current')
+
+
+def _images_in_batch(loader: DataLoader) -> int:
+    return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+
+
+def _refuse(path: Path, own: Fingerprint, found: ImportanceFile, later: str = '') -> None:
+    wrong = [part for part in own.differences(found.fingerprint) if part != later]
+    if wrong:
+        raise ValueError(
+            f'importance_file={str(path)!r} was estimated from other {", ".join(wrong)} than '
+            "this run's (config: kind, parameters, number of batches, seed, model, loader, "
+            'number of processes); leave importance_file out to estimate anew'
+        )

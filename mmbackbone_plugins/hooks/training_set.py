@@ -3,6 +3,8 @@
 from torch import nn
 
 from .freezing_scheduler_hook import FreezingSchedulerHook
+from .gradient_tap import parameters_of
+from .preflight import optim_wrappers
 
 
 def names_that_ever_train(runner, model: nn.Module) -> frozenset[str]:
@@ -22,7 +24,5 @@ def names_that_ever_train(runner, model: nn.Module) -> frozenset[str]:
             ruled = {id(p) for p in hook.freezer.parameters_of(hook.freezer.stage_map.names)}
             found -= ruled  # a stage that trains now and never again is in the next line
             found |= {id(p) for p in hook.freezer.parameters_of(hook.ever_trained)}
-    given = runner.optim_wrapper
-    wrappers = list(given.values()) if hasattr(given, 'values') else [given]
-    held = {id(p) for w in wrappers for g in w.optimizer.param_groups for p in g['params']}
+    held = set().union(*(parameters_of(wrapper) for _, wrapper in optim_wrappers(runner)))
     return frozenset(n for n, p in model.named_parameters() if id(p) in found & held)

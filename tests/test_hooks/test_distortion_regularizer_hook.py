@@ -1,7 +1,6 @@
 """The penalty in real runs: every step is that of a plain float64 loop; phases, scalars, errors."""
 
 import json
-import logging
 import math
 from pathlib import Path
 
@@ -297,14 +296,7 @@ def test_two_hooks_in_one_run(tmp_path):
 def test_the_report_says_what_is_held(tmp_path):
     model = rig.detector(backbone=dict(rig.resnet(frozen_stages=1), norm_eval=True))
     built = rig.runner(tmp_path, hooks=[reg('uniform', exclude='*.bn2.*')], model=model, epochs=1)
-    messages = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            messages.append(record.getMessage())
-
-    built.logger.addHandler(Keep())
-    built.logger.setLevel(logging.INFO)
+    messages = rig.listen_to(built)
     built.train()
     (report,) = [m for m in messages if m.startswith('DistortionRegularizerHook: importance=')]
     assert 'never trains' in report and "exclude '*.bn2.*'" in report and 'coeff=10' in report

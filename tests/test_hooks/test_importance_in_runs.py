@@ -1,6 +1,5 @@
 """The estimate inside a run: when, from what, without a trace; files; resume; several ranks."""
 
-import logging
 from pathlib import Path
 
 import plain
@@ -31,18 +30,6 @@ def no_estimate(monkeypatch):
         raise AssertionError('it was estimated')
 
     monkeypatch.setattr(importance_pass, 'estimate_importance', fail)
-
-
-def listen_to(built):
-    messages = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            messages.append(record.getMessage())
-
-    built.logger.addHandler(Keep())
-    built.logger.setLevel(logging.INFO)
-    return messages
 
 
 # -- when ------------------------------------------------------------------------------------------
@@ -188,7 +175,7 @@ def test_a_file_of_another_run_is_refused_and_never_overwritten(change, differs,
         built.train()
     # In the same work dir without being asked for: left alone, said, and estimated anew.
     built = rig.runner(tmp_path, hooks=[reg('ewc', **own)], **dict(options, **change))
-    messages = listen_to(built)
+    messages = rig.listen_to(built)
     built.train()
     assert len(files(tmp_path)) == 2 and path.read_bytes() == content
     assert any(f'is of other {differs}, and is left alone' in m for m in messages)
@@ -296,7 +283,7 @@ def test_a_checkpoint_without_the_hook_resumes_with_it_and_a_warning(tmp_path):
     rig.train(tmp_path, model=plain.FIXED, optimizer=plain.SGD, epochs=1)
     options = dict(model=plain.FIXED, optimizer=plain.SGD, epochs=2, resume=True)
     built = rig.runner(tmp_path, hooks=[reg('uniform')], **options)
-    messages = listen_to(built)
+    messages = rig.listen_to(built)
     built.train()
     record = rig.recorder(built)
     (warning,) = [m for m in messages if 'has no theta0' in m]

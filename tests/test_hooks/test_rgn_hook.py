@@ -300,7 +300,7 @@ def test_without_a_scaler_nan_and_inf_are_reported(value, tmp_path):
     name = 'backbone.layer2.0.conv1.weight'
     hooks = [rgn(), dict(type='SpoilLoss', at=[2], name=name, value=value)]
     built = rig.runner(tmp_path, hooks=hooks, epochs=1)
-    messages = listen_to(built)
+    messages = rig.listen_to(built)
     built.train()
     found = lines(tmp_path)
     assert len(found) == 4
@@ -313,24 +313,11 @@ def test_without_a_scaler_nan_and_inf_are_reported(value, tmp_path):
     assert 'NaN or Inf' in text and 'stage2' in text and name in text
 
 
-def listen_to(built):
-    import logging
-
-    messages = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            messages.append(record.getMessage())
-
-    built.logger.addHandler(Keep())
-    return messages
-
-
 @pytest.mark.parametrize('epochs', [1, 3])
 def test_a_target_that_never_has_a_gradient_says_so_once(epochs, tmp_path):
     schedule = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
     built = rig.runner(tmp_path, hooks=[schedule, rgn()], epochs=epochs)
-    messages = listen_to(built)
+    messages = rig.listen_to(built)
     built.train()
     said = [m for m in messages if m.startswith('RGNHook: target=')]
     assert len(said) == 1 and "'backbone' had no gradient" in said[0]

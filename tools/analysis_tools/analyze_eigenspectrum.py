@@ -108,14 +108,11 @@ def labels_of(wanted: list[tuple[str, Optional[str]]]) -> list[str]:
 
 def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
     """Builds a detector and its data, and measures."""
-    import torch
     from mmengine import ProgressBar
     from mmengine.logging import MMLogger
-    from mmengine.registry import MODELS, init_default_scope
     from mmengine.runner import Runner
 
     from mmbackbone_plugins import eigenspectrum, launch
-    from mmbackbone_plugins.distortion import seed_everything
     from mmbackbone_plugins.sampling import SeededBatches
 
     cfg = launch.load_config(config, args.cfg_options)
@@ -123,17 +120,8 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
     if cfg.get(loader_name) is None:
         raise ValueError(f'{config!r} has no {loader_name}; --split chooses another one')
     launch.check_data(cfg, (loader_name,))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     MMLogger.get_current_instance().setLevel('WARNING')  # else a line for every weight's start
-    seed_everything(args.seed)
-    if checkpoint:
-        cfg.model.backbone.init_cfg = None  # it would be fetched for nothing
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    if checkpoint:
-        launch.load_weights(model, checkpoint)
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    model.to(device)
+    model, device = launch.build_detector(cfg, checkpoint, args.seed, args.device)
     layers = eigenspectrum.resolve_layers(model, args.layers or eigenspectrum.default_layers(model))
     if args.convolutions:
         roots = eigenspectrum.default_layers(model)

@@ -57,27 +57,15 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
     """Builds a detector and its training loader, and measures."""
-    import torch
     from mmengine import ProgressBar
-    from mmengine.registry import MODELS, init_default_scope
     from mmengine.runner import Runner
 
     from mmbackbone_plugins import launch
-    from mmbackbone_plugins.distortion import seed_everything
     from mmbackbone_plugins.distortion.passes import average_rgn, usual_count
 
     cfg = launch.load_config(config, args.cfg_options)
     launch.check_data(cfg, ('train_dataloader',))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    seed_everything(args.seed)
-    if checkpoint:
-        cfg.model.backbone.init_cfg = None  # it would be fetched for nothing
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    if checkpoint:
-        launch.load_weights(model, checkpoint)
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    model.to(device)
+    model, device = launch.build_detector(cfg, checkpoint, args.seed, args.device)
     # A loader made for this: that of a run, with its sampler, is not touched.
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
     if len(loader) == 0:
