@@ -6,13 +6,13 @@ at one go, and what a restart has to do again is listed apart from what the run 
 """
 
 import json
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
 
+from ..files import at_one_go
 from .flops import StepFlops
 from .naming import FULL
 from .weighing import Counted, weigh
@@ -224,9 +224,8 @@ class Ledger:
 
     def write(self, path: Path) -> None:
         """Writes the file at one go: a kill in between leaves the old one."""
-        new = path.with_name(f'{path.name}.new')
-        new.write_text(json.dumps(self.to_dict(), indent=1), encoding='utf-8')
-        os.replace(new, path)
+        with at_one_go(path) as file:
+            json.dump(self.to_dict(), file, indent=1)
 
     @classmethod
     def read(cls, path: Path) -> 'Ledger':

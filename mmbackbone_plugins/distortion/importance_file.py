@@ -7,13 +7,14 @@ fingerprint of each lies beside the tensors.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
+
+from ..files import at_one_go
 
 VERSION = 1
 
@@ -57,12 +58,8 @@ class ImportanceFile:
     def save(self, path: Path) -> None:
         """Writes the file at one go: whatever interrupts this, no half of it is left."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'{path.name}.{os.getpid()}.part')
-        try:
-            torch.save(self.to_dict(), part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with at_one_go(path, 'wb') as file:
+            torch.save(self.to_dict(), file)
 
     @classmethod
     def load(cls, path: Path) -> 'ImportanceFile':

@@ -1,13 +1,13 @@
 """Files of spectra."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
 
+from ..files import at_one_go
 from .spectrum import Spectrum, SpectrumSummary
 
 INFO = '__info__'  # the one entry that is no layer
@@ -44,11 +44,9 @@ def save_spectra(path: Union[str, Path], spectra: Spectra) -> None:
     path = Path(path)
     summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
     text = json.dumps(dict(info=spectra.info, summaries=summaries))
-    new = path.with_name(f'{path.name}.new')
-    with new.open('wb') as file:
+    with at_one_go(path, 'wb') as file:
         values = {name: s.eigenvalues for name, s in spectra.layers.items()}
         np.savez_compressed(file, **{INFO: np.array(text)}, **values)
-    os.replace(new, path)
 
 
 def load_spectra(path: Union[str, Path]) -> Spectra:

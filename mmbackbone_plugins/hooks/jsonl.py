@@ -8,6 +8,8 @@ from typing import Any, Optional
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+from ..files import at_one_go
+
 
 class JsonLines:
     """A file of measurements, one JSON object a line.
@@ -78,7 +80,6 @@ def _cut(path: Path, key: str, iteration: int) -> list[dict[str, Any]]:
     if again:
         with path.with_name(f'{path.name}.superseded').open('a', encoding='utf-8') as file:
             file.writelines(json.dumps(line) + '\n' for line in again)
-    new = path.with_name(f'{path.name}.new')
-    new.write_text(''.join(json.dumps(line) + '\n' for line in keep), encoding='utf-8')
-    new.replace(path)  # at one go: a kill in between leaves the old file
+    with at_one_go(path) as file:
+        file.writelines(json.dumps(line) + '\n' for line in keep)
     return again

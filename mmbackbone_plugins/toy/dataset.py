@@ -3,7 +3,6 @@
 import functools
 import json
 import multiprocessing
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Callable, Optional, Union
 
 import cv2
 
+from ..files import at_one_go
 from . import dior, dota
 from .classes import select_classes
 from .scenes import draw_scene
@@ -239,6 +239,5 @@ def _run(draw: Callable, tasks: Sequence, workers: int) -> Iterator[Counter]:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a file in one step: readers see all of it or nothing."""
-    draft = path.with_name(path.name + '.tmp')
-    draft.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    os.replace(draft, path)
+    with at_one_go(path) as file:
+        file.write(json.dumps(content, indent=2) + '\n')

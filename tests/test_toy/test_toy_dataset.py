@@ -62,7 +62,7 @@ def test_manifest_counts_what_is_there(tmp_path):
         assert counted['difficult'] == sum(line.endswith(' 1') for line in lines)
         for name, count in counted['objects'].items():
             assert count == sum(line.split()[8] == name for line in lines)
-    assert not (tmp_path / 'toy' / 'toy.json.part').exists()
+    assert not list((tmp_path / 'toy').glob('toy.json.*'))
 
 
 def test_existing_data_is_kept_unless_asked(tmp_path):

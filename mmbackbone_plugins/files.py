@@ -1,0 +1,31 @@
+"""Files that appear at one go."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def at_one_go(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
+    """Opens a file that takes its name when it is complete.
+
+    Whatever interrupts the writing (a kill, a full disk), readers see the old file or none, and
+    no half of a new one is left unless the process was killed.
+
+    Args:
+        path: Where the file shall be.
+        mode: ``'w'`` for UTF-8 text, ``'wb'`` for bytes.
+
+    Yields:
+        The open file.
+    """
+    path = Path(path)
+    draft = path.with_name(f'{path.name}.{os.getpid()}.new')
+    try:
+        with draft.open(mode, encoding=None if 'b' in mode else 'utf-8') as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
