@@ -263,15 +263,13 @@ def _notes(group: Group, baseline: str) -> list[str]:
     """Holes in the numbers of a group, one sentence each."""
     notes = []
     for method in group.methods.values():
-        for seed, result in method.failed.items():
+        for seed in method.failed:
             notes.append(f'{method.name}, seed {seed}: the run failed and is in no number.')
         if method.missing:
             seeds = ', '.join(map(str, method.missing))
             notes.append(f'{method.name}: no result yet of seed {seeds}.')
         for seed, result in method.finished.items():
-            notes += [
-                f'{method.name}, seed {seed}: {problem}' for problem in _holes(result, group)
-            ]
+            notes += [f'{method.name}, seed {seed}: {problem}' for problem in _holes(result, group)]
     if group.baseline is None:
         notes.append(f'The baseline {baseline!r} has no finished run: there are no differences.')
     elif any(m.finished for m in group.methods.values()):
