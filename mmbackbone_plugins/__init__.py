@@ -23,6 +23,7 @@ from .eigenspectrum import (  # noqa: E402
     determine_widths,
     intrinsic_dimensionality,
 )
+from .evaluation import OrientedMetric  # noqa: E402
 from .freezing import (  # noqa: E402
     Freezer,
     FreezeStatus,
@@ -66,6 +67,7 @@ __all__ = [
     'FullTraining',
     'GradualUnfreezing',
     'MilestoneFreezing',
+    'OrientedMetric',
     'ProbeThenFinetune',
     'RGNHook',
     'ResidualAdapter',

@@ -10,6 +10,7 @@ from ..files import at_one_go
 
 VERSION = 1
 FILE = 'result.json'
+SCORES = ('mAP', 'AP50', 'AP75')
 
 
 @dataclass

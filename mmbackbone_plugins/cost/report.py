@@ -77,9 +77,9 @@ def bill(ledger: Ledger) -> str:
     lines = [table(rows), '']
     lines.append(
         f'total: {ledger.steps:,} steps, {flops_text(totals["training_flops"])}, '
-        f'{_duration(totals["step_seconds"])} of training, '
-        f'{_duration(totals["data_seconds"])} of waiting for data, '
-        f'{_duration(ledger.validation_seconds)} of validation'
+        f'{duration_text(totals["step_seconds"])} of training, '
+        f'{duration_text(totals["data_seconds"])} of waiting for data, '
+        f'{duration_text(ledger.validation_seconds)} of validation'
     )
     if ledger.saving is not None:
         lines.append(
@@ -93,7 +93,7 @@ def bill(ledger: Ledger) -> str:
     if lost.steps:
         lines.append(
             f'lost to restarts, not in the total: {lost.steps:,} steps, {flops_text(lost.flops)}, '
-            f'{_duration(lost.seconds)}'
+            f'{duration_text(lost.seconds)}'
         )
     if ledger.unrecorded_steps:
         lines.append(f'without a record: the first {ledger.unrecorded_steps:,} iterations')
@@ -112,8 +112,8 @@ def side_by_side(ledgers: Mapping[str, Ledger]) -> str:
                 flops_text(found['training_flops']),
                 flops_text(found['full_training_flops']),
                 _percent(found['saving']),
-                _duration(found['step_seconds']),
-                _duration(found['data_seconds']),
+                duration_text(found['step_seconds']),
+                duration_text(found['data_seconds']),
                 _megabytes(found['peak_memory']),
                 f'{found["communicated_bytes"] / 1e9:,.2f}',
             )
@@ -129,7 +129,8 @@ def _megabytes(size: Optional[int]) -> str:
     return '-' if size is None else f'{size / 2**20:,.0f}'
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Seconds as people say them: ``12.3 s``, ``4 min 05 s``, ``2 h 07 min``."""
     if seconds < 60:
         return f'{seconds:.1f} s'
     minutes, rest = divmod(round(seconds), 60)

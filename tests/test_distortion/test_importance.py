@@ -195,7 +195,7 @@ def test_an_interrupted_write_harms_nothing(tmp_path, monkeypatch):
     wanted.save(path)
 
     def torn(value, target):
-        target.write_bytes(b'half')
+        target.write(b'half')
         raise OSError('No space left on device')
 
     with monkeypatch.context() as patch:

@@ -1,0 +1,2 @@
+# Everything trains: the baseline.
+_base_ = './_base_/target.py'

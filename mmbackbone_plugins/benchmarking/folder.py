@@ -1,0 +1,151 @@
+"""The folder of one run: its complete config, and how far the run has come."""
+
+import difflib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from .. import launch
+from ..files import at_one_go
+from .plan import Domain, Plan, Run
+from .results import FILE as RESULT
+from .results import Result, read_result
+
+VERSION = 1
+SPEC, CONFIG, TRAIN, PROGRESS, LOG = 'run.json', 'config.py', 'train', 'progress.json', 'log.txt'
+HOOKS = {
+    'cost': 'TrainingCostHook',
+    'rgn': 'RGNHook',
+    'drift': 'DriftHook',
+    'eigenspectrum': 'EigenspectrumHook',
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run and the folder that holds everything of it.
+
+    Attributes:
+        run: The run.
+        path: Its folder, ``<work_dir>/runs/<name of the run>``.
+        command: What makes this run again.
+    """
+
+    run: Run
+    path: Path
+    command: str
+
+    @classmethod
+    def of(cls, plan: Plan, run: Run) -> 'RunFolder':
+        """The folder of a run of a plan; nothing is made."""
+        command = ['python', 'tools/benchmark.py', str(plan.path), '--work-dir', str(plan.work_dir)]
+        path = plan.work_dir / 'runs' / run.name
+        return cls(run, path, shlex.join([*command, '--only', run.name]))
+
+    @classmethod
+    def read(cls, path: Path) -> 'RunFolder':
+        """Reads a folder that was made ready.
+
+        Raises:
+            ValueError: If it was made by another version, or is no such folder.
+        """
+        data = _read_spec(path)
+        run = dict(data['run'])
+        run['tests'] = tuple(Domain(**test) for test in run['tests'])
+        run['in_domain'] = tuple(run['in_domain'])
+        return cls(Run(**run), Path(path), data['command'])
+
+    @property
+    def state(self) -> str:
+        """``'new'``, ``'begun'``, ``'failed'`` or ``'finished'``."""
+        if (self.path / RESULT).is_file():
+            return self.result().state
+        return 'begun' if (self.path / TRAIN).is_dir() else 'new'
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, from 0 to 1."""
+        try:
+            return float(json.loads((self.path / PROGRESS).read_text())['done'])
+        except (OSError, ValueError, KeyError):
+            return 0.0
+
+    def result(self) -> Result:
+        """What the run came to.
+
+        Raises:
+            ValueError: If the file is torn, or of another version.
+        """
+        return read_result(self.path / RESULT)
+
+    def check(self) -> None:
+        """Refuses to go on in a folder in which something else was run.
+
+        Raises:
+            ValueError: If the folder is of another version, or its config is not this run's.
+        """
+        if not (self.path / SPEC).is_file():
+            return
+        _read_spec(self.path)
+        old = (self.path / CONFIG).read_text(encoding='utf-8').splitlines()
+        new = self.config().pretty_text.splitlines()
+        changed = [line for line in difflib.ndiff(old, new) if line[:2] in ('- ', '+ ')]
+        if changed:
+            raise ValueError(
+                f'{self.path} holds a run with another config. First differences, - what was run, '
+                '+ what the plan says now:\n  ' + '\n  '.join(changed[:6]) + '\n'
+                'Give another --work-dir, or move that folder away to run it anew'
+            )
+
+    def make_ready(self) -> None:
+        """Writes the config and the description of the run, unless they are there."""
+        self.check()
+        if (self.path / SPEC).is_file():
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with at_one_go(self.path / CONFIG) as file:
+            file.write(self.config().pretty_text)
+        with at_one_go(self.path / SPEC) as file:
+            json.dump(dict(version=VERSION, command=self.command, run=asdict(self.run)), file)
+
+    def config(self) -> Config:
+        """The complete config of the training: the file's, the plan's options, the measures.
+
+        The measures are hooks under names of their own among the default hooks, so that the
+        config's list of hooks stays as it is; one that the config has already is not added again.
+        """
+        run = self.run
+        cfg = launch.load_config(run.config, dict(run.options), str(self.path / TRAIN))
+        cfg.randomness = {**cfg.get('randomness', {}), 'seed': run.seed}
+        hooks = list(cfg.get('custom_hooks', None) or [])
+        hooks += (cfg.get('default_hooks', None) or {}).values()
+        present = {hook.get('type') for hook in hooks if isinstance(hook, Mapping)}
+        for name, given in run.measure.items():
+            if HOOKS[name] not in present:
+                cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
+        return cfg
+
+    def reopen(self) -> None:
+        """Puts the result of a failed run aside, so that it can go on."""
+        path = self.path / RESULT
+        if path.is_file():
+            path.replace(path.with_name(f'{path.stem}.failed.json'))
+
+
+def _read_spec(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads((Path(path) / SPEC).read_text(encoding='utf-8'))
+        version = data['version']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is no folder of a benchmark run: {error}') from None
+    if version != VERSION:
+        raise ValueError(
+            f'{path} was made by version {version!r} of this benchmark, this one goes on with '
+            f'{VERSION}: give another --work-dir'
+        )
+    return data

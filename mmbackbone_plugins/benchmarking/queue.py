@@ -1,0 +1,232 @@
+"""Runs as processes of this machine: some at once, failures apart, with the time that is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Callable, Optional
+
+from ..cost.report import duration_text
+from .folder import LOG, RunFolder
+from .results import Result
+
+NO_SPACE = 'No space left on device'
+LAST_LINES = 12
+
+
+@dataclass
+class Local:
+    """How runs are started here.
+
+    Attributes:
+        jobs: Runs at once.
+        gpus: GPUs on this machine; each run gets its own, in turn. 0: the CPU.
+        ranks: Processes of one run (data parallel); more than one are started by torchrun.
+        threads: Threads of each process on the CPU.
+    """
+
+    jobs: int = 1
+    gpus: int = 0
+    ranks: int = 1
+    threads: int = 1
+
+    def command(self, folder: Path) -> list[str]:
+        """The command line of one run."""
+        module = ['-m', 'mmbackbone_plugins.benchmarking.single', str(folder)]
+        if self.ranks == 1:
+            return [sys.executable, *module]
+        start = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={self.ranks}']
+        return [sys.executable, *start, *module, '--launcher', 'pytorch']
+
+    def environment(self, slot: int) -> dict[str, str]:
+        """Environment of the run in one of the ``jobs`` places."""
+        own = {'OMP_NUM_THREADS': str(self.threads)}
+        if self.gpus:
+            first = slot * self.ranks
+            own['CUDA_VISIBLE_DEVICES'] = ','.join(
+                str(i % self.gpus) for i in range(first, first + self.ranks)
+            )
+        return {**os.environ, **own}
+
+
+@dataclass
+class _Process:
+    folder: RunFolder
+    slot: int
+    process: subprocess.Popen
+    start: float
+    already: float  # share that an earlier process had done
+
+
+@dataclass
+class Queue:
+    """Works through runs.
+
+    Attributes:
+        folders: The runs, in order.
+        local: How to start them.
+        say: Where a line about the state goes.
+        every: Seconds between two such lines.
+    """
+
+    folders: Sequence[RunFolder]
+    local: Local = field(default_factory=Local)
+    say: Callable[[str], None] = print
+    every: float = 15.0
+
+    def __post_init__(self) -> None:
+        self._running: list[_Process] = []
+        self._rates: list[float] = []  # seconds that a whole run takes
+        self.failed: list[str] = []
+        self.full_disk: Optional[str] = None
+
+    def run(self) -> int:
+        """Does what is not finished. Failed runs are tried again, once.
+
+        Returns:
+            Number of runs that failed or were not begun.
+        """
+        waiting = [f for f in self.folders if f.state != 'finished']
+        done = len(self.folders) - len(waiting)
+        if done:
+            self.say(f'{done} of {len(self.folders)} runs are finished already')
+        last = 0.0
+        try:
+            while (waiting and not self.full_disk) or self._running:
+                while waiting and not self.full_disk and len(self._running) < self.local.jobs:
+                    self._start(waiting.pop(0))
+                if time.monotonic() - last > self.every:
+                    last = time.monotonic()
+                    self.say(self._status(waiting))
+                time.sleep(0.2)
+                self._reap()
+        except BaseException:
+            self._stop()
+            raise
+        if self.full_disk:
+            self.say(
+                f'stopped, the disk is full: {self.full_disk}. {len(waiting)} runs were not begun; '
+                'finished results are kept. Make room and give the same command again'
+            )
+        return len(self.failed) + len(waiting)
+
+    def _start(self, folder: RunFolder) -> None:
+        folder.make_ready()
+        folder.reopen()
+        slot = min(set(range(self.local.jobs)) - {p.slot for p in self._running})
+        with (folder.path / LOG).open('ab') as log:
+            process = subprocess.Popen(
+                self.local.command(folder.path),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.local.environment(slot),
+                start_new_session=True,  # so that its pools end with it
+            )
+        already = folder.progress
+        how = 'resumed' if already else 'started'
+        self.say(f'{how}: {folder.run.name}')
+        self._running.append(_Process(folder, slot, process, time.monotonic(), already))
+
+    def _reap(self) -> None:
+        for item in list(self._running):
+            if item.process.poll() is None:
+                continue
+            self._running.remove(item)
+            name, seconds = item.folder.run.name, time.monotonic() - item.start
+            if item.process.returncode == 0 and item.folder.state == 'finished':
+                self._rates.append(seconds / max(1 - item.already, 0.05))
+                inside = item.folder.result()
+                score = [f'{d} {inside.scores[d]["mAP"]:.3f}' for d in inside.in_domain]
+                self.say(f'finished: {name}, {duration_text(seconds)}; mAP {", ".join(score)}')
+                continue
+            self._fail(item, seconds)
+
+    def _fail(self, item: _Process, seconds: float) -> None:
+        folder, code = item.folder, item.process.returncode
+        lines = last_lines(folder.path / LOG)
+        how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit status {code}'
+        self.failed.append(folder.run.name)
+        why = next((line for line in reversed(lines) if line.strip()), '')
+        self.say(
+            f'FAILED: {folder.run.name}, {how} after {duration_text(seconds)}: {why}\n'
+            f'  its log: {folder.path / LOG}'
+        )
+        if any(NO_SPACE in line for line in lines):
+            self.full_disk = folder.run.name
+        run = folder.run
+        result = Result(
+            run.dataset,
+            run.detector,
+            run.method,
+            run.seed,
+            state='failed',
+            error='\n'.join([how, *lines]),
+            config=run.config,
+            options=dict(run.options),
+            command=folder.command,
+            work_dir=str(folder.path),
+            finished=datetime.now().isoformat(timespec='seconds'),
+            in_domain=list(run.in_domain),
+        )
+        try:
+            result.save(folder.path)
+        except OSError as error:  # a full disk: the run counts as begun, and is resumed
+            self.full_disk = str(error)
+
+    def _status(self, waiting: Sequence[RunFolder]) -> str:
+        finished = len(self.folders) - len(waiting) - len(self._running) - len(self.failed)
+        running = [f'{p.folder.run.name} {p.folder.progress:.0%}' for p in self._running]
+        text = f'[{finished}/{len(self.folders)} finished'
+        text += f', {len(self.failed)} failed]' if self.failed else ']'
+        text += f' {", ".join(running)}'
+        left = self._left(waiting)
+        return text + (f'; about {duration_text(left)} left' if left is not None else '')
+
+    def _left(self, waiting: Sequence[RunFolder]) -> Optional[float]:
+        rates = list(self._rates)
+        for item in self._running:
+            share = item.folder.progress - item.already
+            if share > 0.05:
+                rates.append((time.monotonic() - item.start) / share)
+        if not rates:
+            return None
+        whole = sum(rates) / len(rates)
+        parts = [1 - folder.progress for folder in waiting]
+        parts += [1 - item.folder.progress for item in self._running]
+        return whole * sum(parts) / min(self.local.jobs, len(parts))
+
+    def _stop(self) -> None:
+        """Ends what runs; what it has saved is there for the next start."""
+        for item in self._running:
+            _signal(item.process, signal.SIGTERM)
+        for item in self._running:
+            try:
+                item.process.wait(10)
+            except subprocess.TimeoutExpired:
+                _signal(item.process, signal.SIGKILL)
+        if self._running:
+            names = ', '.join(item.folder.run.name for item in self._running)
+            self.say(f'stopped {names}; the same command goes on from their last checkpoints')
+
+
+def last_lines(path: Path, count: int = LAST_LINES) -> list[str]:
+    """The last lines of a log, read from its end."""
+    try:
+        with path.open('rb') as file:
+            file.seek(max(0, path.stat().st_size - 20000))
+            return file.read().decode('utf-8', 'replace').splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass

@@ -1,0 +1,134 @@
+"""One run of a benchmark, in a process of its own: train, test, collect.
+
+``python -m mmbackbone_plugins.benchmarking.single FOLDER`` goes on where an earlier process was
+stopped. Under ``torchrun`` with ``--launcher pytorch`` it is one run of several processes.
+"""
+
+import argparse
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
+
+from .. import launch
+from ..files import at_one_go
+from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
+from .detections import look_at_images
+from .folder import CONFIG, PROGRESS, TRAIN, RunFolder
+from .plan import Domain
+from .results import Result
+
+METRIC = dict(type='OrientedMetric')
+LOOKS = 3  # images per test set whose detections are kept for the report
+
+
+class _Progress(Hook):
+    """Tells the process that started this one how far the training is."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._last = path, 0.0
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        done = (runner.iter + 1) / runner.max_iters
+        if is_main_process() and (done >= 1 or time.monotonic() - self._last > 2):
+            self._last = time.monotonic()
+            with at_one_go(self._path) as file:
+                json.dump(dict(done=done), file)
+
+
+def execute(folder: RunFolder, launcher: str = 'none') -> Result:
+    """Trains, tests on every test set, and writes ``result.json``.
+
+    Args:
+        folder: The run's folder, made ready.
+        launcher: As for ``tools/train.py``.
+
+    Returns:
+        What the run came to.
+    """
+    run = folder.run
+    launch.register_modules()
+    cfg = Config.fromfile(folder.path / CONFIG)
+    cfg.launcher = launcher
+    launch.start_processes(cfg)
+    cfg.resume = find_latest_checkpoint(str(folder.path / TRAIN)) is not None
+    runner = launch.build_runner(cfg)
+    runner.register_hook(_Progress(folder.path / PROGRESS))
+    runner.train()
+    found: dict[str, dict[str, Any]] = {}
+    looks: list[dict[str, Any]] = []
+    for domain in run.tests:
+        loop = test_loop(runner, folder, domain)
+        found[domain.name] = scores(loop.run(), len(loop.dataloader.dataset))
+        looks += look_at_images(runner.model, loop.dataloader.dataset, domain.name, LOOKS)
+    train = folder.path / TRAIN
+    checkpoint = find_latest_checkpoint(str(train))
+    result = Result(
+        run.dataset,
+        run.detector,
+        run.method,
+        run.seed,
+        state='finished',
+        config=run.config,
+        options=dict(run.options),
+        command=folder.command,
+        work_dir=str(folder.path),
+        checkpoint=checkpoint and f'{TRAIN}/{Path(checkpoint).name}',
+        finished=datetime.now().isoformat(timespec='seconds'),
+        scores=found,
+        in_domain=list(run.in_domain),
+        cost=collect_cost(train),
+        rgn=collect_rgn(train),
+        drift=collect_drift(train),
+        machine=machine(),
+    )
+    if is_main_process():
+        classes = list(loop.dataloader.dataset.metainfo.get('classes', ()))
+        with at_one_go(folder.path / 'detections.json') as file:
+            json.dump(dict(classes=classes, images=looks), file)
+        result.save(folder.path)
+    return result
+
+
+def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
+    """The loop over one test set, on the model as it is now.
+
+    Args:
+        runner: The runner after its training.
+        folder: The run's folder.
+        domain: The test set.
+    """
+    cfg = Config.fromfile(folder.path / CONFIG)
+    if domain.options:
+        cfg.merge_from_dict(dict(domain.options))
+    loader = cfg[f'{domain.split}_dataloader']
+    if domain.metric == 'config':
+        metric = cfg[f'{domain.split}_evaluator']
+    else:
+        metric = dict(domain.metric or METRIC)
+    runner._test_loop = TestLoop(runner, loader, metric)  # hooks look it up there
+    return runner._test_loop
+
+
+def main(argv=None) -> int:
+    """Runs the run of a folder."""
+    parser = argparse.ArgumentParser(description='One run of a benchmark')
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    args = parser.parse_args(argv)
+    execute(RunFolder.read(args.folder), args.launcher)
+    return 0
+
+
+# The guard matters: process pools of metrics spawn, and would run this file again.
+if __name__ == '__main__':
+    sys.exit(main())

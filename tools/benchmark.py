@@ -1,0 +1,102 @@
+"""Train and test methods x detectors x data sets x seeds by one plan, and report what came out.
+
+    python tools/benchmark.py PLAN.yml --dry-run    # what it will do, and what that costs
+    python tools/benchmark.py PLAN.yml              # do it; the same command goes on after a stop
+    python tools/benchmark.py PLAN.yml --report     # tables and figures of what is finished
+
+Finished runs are skipped, interrupted ones go on from their last checkpoint, failed ones are tried
+again; a failure does not stop the others.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('plan', help='YAML file of the plan')
+    parser.add_argument('--work-dir', help="folder of the benchmark instead of the plan's own")
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='runs to do, as dataset/detector/method/seed0 or a leading part of it; * is anything',
+    )
+    parser.add_argument('--dry-run', action='store_true', help='print the runs and their cost only')
+    parser.add_argument('--report', action='store_true', help='write the report only')
+    parser.add_argument('--check-data', action='store_true', help='check the data sets only')
+    parser.add_argument('--jobs', type=int, default=1, help='runs at once (default: 1)')
+    parser.add_argument('--ranks', type=int, default=1, help='processes (GPUs) of a run')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads of a process')
+    parser.add_argument(
+        '--slurm',
+        choices=['print', 'submit'],
+        help='print srun commands, or submit an array of jobs with submitit',
+    )
+    parser.add_argument('--partition', help="Slurm's partition")
+    parser.add_argument('--hours', type=int, default=24, help='time limit of a Slurm job')
+    args = parser.parse_args(argv)
+    for name in ('jobs', 'ranks', 'threads', 'hours'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} must be a positive integer, got {getattr(args, name)}')
+    if args.slurm and not args.partition:
+        parser.error('--slurm needs --partition')
+    return args
+
+
+def work(args: argparse.Namespace) -> int:
+    import torch
+
+    from mmbackbone_plugins import benchmarking, launch
+
+    plan = benchmarking.read_plan(args.plan, args.work_dir)
+    folders = [benchmarking.RunFolder.of(plan, run) for run in plan.only(args.only)]
+    if args.report:
+        print(f'wrote {benchmarking.write_report(plan.work_dir, title=Path(args.plan).stem)}')
+        return 0
+    if args.dry_run:
+        found = benchmarking.forecast([f.run for f in folders], lambda t: print(t, file=sys.stderr))
+        print(benchmarking.plan_table(folders, found))
+        return 0
+    benchmarking.prepare(plan.prepare)
+    launch.register_modules()
+    for folder in folders:
+        folder.check()
+    if args.slurm == 'print':
+        for folder in folders:
+            folder.make_ready()
+        print('\n'.join(benchmarking.slurm.commands(folders, args.partition, args.ranks)))
+        return 0
+    if args.slurm == 'submit':
+        ids = benchmarking.slurm.submit(
+            folders, plan.work_dir, args.partition, args.ranks, args.hours, args.jobs
+        )
+        print(f'submitted {len(ids)} jobs: {", ".join(ids)}')
+        return 0
+    local = benchmarking.Local(args.jobs, torch.cuda.device_count(), args.ranks, args.threads)
+    queue = benchmarking.Queue(folders, local, say=lambda text: print(text, flush=True))
+    left = queue.run()
+    print(f'report: {benchmarking.write_report(plan.work_dir, title=Path(args.plan).stem)}')
+    for name in queue.failed:
+        print(f'failed: {name}', file=sys.stderr)
+    return 1 if left else 0
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    try:
+        return work(args)
+    except (FileNotFoundError, ImportError, RuntimeError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+# The guard matters: process pools of metrics spawn, and would run this file again.
+if __name__ == '__main__':
+    sys.exit(main())
