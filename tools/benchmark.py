@@ -10,7 +10,6 @@ again; a failure does not stop the others.
 
 import argparse
 import sys
-from pathlib import Path
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -48,6 +47,13 @@ def parse_args(argv=None) -> argparse.Namespace:
     return args
 
 
+def report(plan) -> None:
+    from mmbackbone_plugins.benchmarking.report import write_report
+
+    path = write_report(plan.work_dir, title=plan.path.stem, planned=plan.runs)
+    print(f'report: {path}')
+
+
 def work(args: argparse.Namespace) -> int:
     import torch
 
@@ -56,12 +62,13 @@ def work(args: argparse.Namespace) -> int:
     plan = benchmarking.read_plan(args.plan, args.work_dir)
     folders = [benchmarking.RunFolder.of(plan, run) for run in plan.only(args.only)]
     if args.report:
-        print(f'wrote {benchmarking.write_report(plan.work_dir, title=Path(args.plan).stem)}')
+        report(plan)
         return 0
     if args.dry_run:
         found = benchmarking.forecast([f.run for f in folders], lambda t: print(t, file=sys.stderr))
         print(benchmarking.plan_table(folders, found))
         return 0
+    plan.keep()
     benchmarking.prepare(plan.prepare)
     launch.register_modules()
     for folder in folders:
@@ -80,7 +87,7 @@ def work(args: argparse.Namespace) -> int:
     local = benchmarking.Local(args.jobs, torch.cuda.device_count(), args.ranks, args.threads)
     queue = benchmarking.Queue(folders, local, say=lambda text: print(text, flush=True))
     left = queue.run()
-    print(f'report: {benchmarking.write_report(plan.work_dir, title=Path(args.plan).stem)}')
+    report(plan)
     for name in queue.failed:
         print(f'failed: {name}', file=sys.stderr)
     return 1 if left else 0

@@ -23,6 +23,7 @@ from typing import Any, Optional, Union
 
 import yaml
 
+from ..files import at_one_go
 from ..names import nearest
 
 MEASURES = ('cost', 'rgn', 'drift', 'eigenspectrum')
@@ -117,7 +118,13 @@ class Plan:
     runs: tuple[Run, ...]
     checks: Mapping[str, Mapping[str, str]]
 
-    def only(self, patterns: Iterable[str]) -> 'tuple[Run, ...]':
+    def keep(self) -> None:
+        """Puts a copy of the file into the work dir, as ``plan.yml``."""
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        with at_one_go(self.work_dir / 'plan.yml') as file:
+            file.write(self.path.read_text(encoding='utf-8'))
+
+    def only(self, patterns: Iterable[str]) -> tuple[Run, ...]:
         """Runs whose name, or a leading part of it, matches a pattern with ``*``.
 
         Raises:

@@ -61,6 +61,16 @@ class _Process:
     process: subprocess.Popen
     start: float
     already: float  # share that an earlier process had done
+    mark: Optional[tuple[float, float]] = None  # time and share at the first step that was seen
+
+    def whole(self) -> Optional[float]:
+        """Seconds that all of the training takes, by what it has done since its first step."""
+        share = self.folder.progress
+        if self.mark is None and share > self.already:
+            self.mark = time.monotonic(), share
+        if self.mark is None or share - self.mark[1] < 0.03:
+            return None
+        return (time.monotonic() - self.mark[0]) / (share - self.mark[1])
 
 
 @dataclass
@@ -189,11 +199,7 @@ class Queue:
         return text + (f'; about {duration_text(left)} left' if left is not None else '')
 
     def _left(self, waiting: Sequence[RunFolder]) -> Optional[float]:
-        rates = list(self._rates)
-        for item in self._running:
-            share = item.folder.progress - item.already
-            if share > 0.05:
-                rates.append((time.monotonic() - item.start) / share)
+        rates = [*self._rates, *filter(None, [item.whole() for item in self._running])]
         if not rates:
             return None
         whole = sum(rates) / len(rates)

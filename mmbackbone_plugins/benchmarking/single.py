@@ -5,9 +5,13 @@ stopped. Under ``torchrun`` with ``--launcher pytorch`` it is one run of several
 """
 
 import argparse
+import fcntl
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,14 +34,16 @@ LOOKS = 3  # images per test set whose detections are kept for the report
 
 
 class _Progress(Hook):
-    """Tells the process that started this one how far the training is."""
+    """Tells the process that started this one how far the training is, and ends with it."""
 
     priority = 'VERY_LOW'
 
     def __init__(self, path: Path) -> None:
-        self._path, self._last = path, 0.0
+        self._path, self._last, self._parent = path, 0.0, os.getppid()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if os.getppid() != self._parent:  # killed: nobody would hear of this run any more
+            raise SystemExit('the process that started this run is gone; it can be resumed')
         done = (runner.iter + 1) / runner.max_iters
         if is_main_process() and (done >= 1 or time.monotonic() - self._last > 2):
             self._last = time.monotonic()
@@ -99,6 +105,21 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
     return result
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds a run's folder: two processes that train in one would spoil it.
+
+    Raises:
+        RuntimeError: If another process holds it.
+    """
+    with (folder / 'lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeError(f'{folder}: another process is at this run already') from None
+        yield
+
+
 def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
     """The loop over one test set, on the model as it is now.
 
@@ -125,7 +146,12 @@ def main(argv=None) -> int:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     args = parser.parse_args(argv)
-    execute(RunFolder.read(args.folder), args.launcher)
+    folder = RunFolder.read(args.folder)
+    if int(os.environ.get('RANK', 0)) == 0:
+        with alone(folder.path):
+            execute(folder, args.launcher)
+    else:
+        execute(folder, args.launcher)
     return 0
 
 

@@ -41,3 +41,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=40),
     dict(type='MultiStepLR', begin=0, end=12, by_epoch=True, milestones=[8, 11], gamma=0.1),
 ]
+
+# What is tested is the end of the training: the choice of an epoch would be one more difference.
+default_hooks = dict(checkpoint=dict(save_best=None))
