@@ -8,7 +8,7 @@ from .boxes import (
     compare_boxes,
     draw_boxes,
     draw_class_legend,
-    draw_scene,
+    draw_on_image,
 )
 from .cost import plot_cost_over_rho
 from .curves import (
@@ -42,7 +42,7 @@ __all__ = [
     'compare_boxes',
     'draw_boxes',
     'draw_class_legend',
-    'draw_scene',
+    'draw_on_image',
     'frozen_spans',
     'label_points',
     'method_styles',

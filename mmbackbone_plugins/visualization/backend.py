@@ -27,6 +27,11 @@ def pyplot() -> Any:
     return plt
 
 
+def plain(text: Any) -> str:
+    """A name as it is: without this, matplotlib reads what stands between dollars as a formula."""
+    return str(text).replace('$', r'\$')
+
+
 def save(figure: Any, path: Union[str, Path], dpi: int = 130, **options: Any) -> None:
     """Writes a figure and closes it; the same figure gives the same bytes, dates are left out."""
     if Path(path).suffix == '.svg':

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
-from .backend import COLORS, pyplot, save
+from .backend import COLORS, plain, pyplot, save
 
 
 class Boxes(NamedTuple):
@@ -31,13 +31,14 @@ class Sample(NamedTuple):
     predicted: Boxes
 
 
-def draw_boxes(axis: Any, boxes: Boxes, colors: Sequence[str]) -> None:
+def draw_boxes(axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 5.5) -> None:
     """Draws oriented boxes with their scores.
 
     Args:
         axis: Matplotlib axis in pixel coordinates.
         boxes (Boxes): What to draw.
         colors (Sequence[str]): Colour of each class.
+        fontsize (float): Of the scores, in points.
     """
     from matplotlib.patches import Polygon
 
@@ -55,7 +56,7 @@ def draw_boxes(axis: Any, boxes: Boxes, colors: Sequence[str]) -> None:
                 y - 1,
                 text,
                 color=color,
-                fontsize=5.5,
+                fontsize=fontsize,
                 ha='center',
                 va='bottom',
                 path_effects=_rim(1.4),
@@ -84,7 +85,7 @@ def class_colors(boxes: Iterable[Boxes], number: int, colors: Sequence[str] = CO
     return palette
 
 
-def draw_scene(
+def draw_on_image(
     path: Union[str, Path], image: np.ndarray, boxes: Boxes, colors: Sequence[str]
 ) -> None:
     """Writes one picture with its boxes and nothing around it.
@@ -103,7 +104,7 @@ def draw_scene(
     axis = figure.add_axes((0, 0, 1, 1))
     axis.imshow(image)
     axis.axis('off')
-    draw_boxes(axis, boxes, colors)
+    draw_boxes(axis, boxes, colors, fontsize=8)
     axis.set_xlim(-0.5, width - 0.5)
     axis.set_ylim(height - 0.5, -0.5)
     save(figure, path, dpi=125)
@@ -128,7 +129,7 @@ def draw_class_legend(
     rows = -(-len(classes) // columns)
     figure = pyplot().figure(figsize=(1.8 * columns + 0.3, 0.24 * rows + 0.16))
     handles = [
-        Line2D([], [], color=color, lw=4, label=name, path_effects=_rim(5.2))
+        Line2D([], [], color=color, lw=4, label=plain(name), path_effects=_rim(5.2))
         for name, color in zip(classes, colors)
     ]
     figure.legend(handles=handles, loc='center', ncols=columns, frameon=False, fontsize=9)

@@ -6,7 +6,7 @@ from typing import Optional, Union
 
 import numpy as np
 
-from .backend import pyplot, save
+from .backend import plain, pyplot, save
 
 
 def plot_domains(
@@ -71,15 +71,21 @@ def plot_domains(
             fontsize=9,
             color='white' if dark else 'black',
         )
-    axis.set_xticks(range(len(domains)), domains, rotation=40, ha='left', rotation_mode='anchor')
-    axis.set_yticks(range(len(methods)), methods)
+    axis.set_xticks(
+        range(len(domains)),
+        list(map(plain, domains)),
+        rotation=40,
+        ha='left',
+        rotation_mode='anchor',
+    )
+    axis.set_yticks(range(len(methods)), list(map(plain, methods)))
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     if 0 < inside < len(domains):
         axis.axvline(inside - 0.5, color='black', lw=2)
     bar = figure.colorbar(image, ax=axis, location='bottom', aspect=40, fraction=0.05, pad=0.02)
-    bar.set_label(shade_label, fontsize=9)
+    bar.set_label(plain(shade_label), fontsize=9)
     bar.outline.set_visible(False)
-    figure.suptitle(title, fontsize='medium')
+    figure.suptitle(plain(title), fontsize='medium')
     save(figure, path)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..eigenspectrum.files import Spectra, load_spectra
 from ..hooks.jsonl import read_lines
-from .backend import COLORS, pyplot, save
+from .backend import COLORS, plain, pyplot, save
 
 LINES = ('-', '--', ':', '-.')
 DECADES = 10  # below the largest eigenvalue; what is lower is rounding
@@ -78,7 +78,7 @@ def plot_spectra(
                 spectrum = run.layers[name]
                 look = dict(ls=LINES[i % len(LINES)], color=_color(i), lw=1.6)
                 look.update((looks or {}).get(label, {}))
-                axis.plot(*_line(spectrum.eigenvalues), label=label, **look)
+                axis.plot(*_line(spectrum.eigenvalues), label=plain(label), **look)
         _spectrum_axis(axis, [s.eigenvalues for s in drawn], next(iter(runs.values())).info)
         axis.set_title(f'{name} ({drawn[0].summary.width})', fontsize='small')
     for axis in axes[:, 0]:
@@ -86,7 +86,7 @@ def plot_spectra(
     for axis in axes.flat[max(len(names) - columns, 0) : len(names)]:
         axis.set_xlabel('number')
     handles, labels = _all_handles(axes.flat)
-    fitting = max(2, min(4, int(panel[0] * columns / 1.5)))
+    fitting = max(2, min(4, int(panel[0] * columns / 1.4)))
     figure.legend(
         handles,
         labels,

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from .backend import plain
+
 # Directions in the order of preference (right, left, above, below, diagonals), then farther out.
 _ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 22, 338, 158, 202, 68, 292, 112, 248)
 _DISTANCES = (7, 14, 24, 36, 52, 72)  # points
@@ -49,7 +51,7 @@ def label_points(
     # From the top: where points crowd, a fixed order keeps the texts in the points' order.
     for i in sorted(range(len(points)), key=lambda i: -where[i][1]):
         note = axis.annotate(
-            texts[i],
+            plain(texts[i]),
             points[i],
             xytext=(0, 0),
             textcoords='offset points',
@@ -78,8 +80,10 @@ def label_points(
             axis.annotate(
                 '',
                 points[i],
-                xytext=_nearest(box, where[i]),
-                textcoords='figure pixels',
+                xytext=[
+                    (end - start) / pixel for end, start in zip(_nearest(box, where[i]), where[i])
+                ],
+                textcoords='offset points',
                 arrowprops=dict(arrowstyle='-', lw=0.6, color=colors[i], shrinkA=0, shrinkB=3),
                 annotation_clip=False,
             )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional, Union
 
-from .backend import COLORS, pyplot, save
+from .backend import COLORS, plain, pyplot, save
 from .curves import shade_frozen
 from .distortion import RunLog, spans_of_frozen
 
@@ -40,7 +40,7 @@ def plot_seeds(
     )
     for i, (label, run) in enumerate(runs.items()):
         style = _SEED_LINES[i % len(_SEED_LINES)]
-        look = dict(color=color, lw=1.4, alpha=0.9, label=label)
+        look = dict(color=color, lw=1.4, alpha=0.9, label=plain(label))
         length = run.per_epoch
         losses = [(row['iter'] / length, row['loss']) for row in run.train]
         if losses:
@@ -61,5 +61,5 @@ def plot_seeds(
     lower.set_xlabel('epochs trained' if first.per_epoch > 1 else 'iterations')
     lower.xaxis.get_major_locator().set_params(integer=True)
     upper.legend(loc='best', fontsize=8, facecolor='white', framealpha=0.9, edgecolor='0.8')
-    figure.suptitle(title, fontsize='medium')
+    figure.suptitle(plain(title), fontsize='medium')
     save(figure, path)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
-from .backend import pyplot, save
+from .backend import plain, pyplot, save
 from .labels import label_points
 from .methods import MethodStyle
 
@@ -61,13 +61,15 @@ def plot_pareto(
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     bars = _draw(axis, points, styles)
-    _scale(axis, points, from_zero=True)
+    _scale(axis, points)
     by_name = {point.name: point for point in points}
     steps = [(by_name[name].x, by_name[name].y) for name in front]
     if steps:
         right = axis.get_xlim()[1]
         xs, ys = zip(*steps, (right, steps[-1][1]))
         axis.step(xs, ys, where='post', color='0.45', lw=1.2, ls=(0, (4, 2)), zorder=1)
+        for (x0, y0), (x1, y1) in zip(zip(xs, ys), zip(xs[1:], ys[1:])):
+            bars += [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]
         axis.annotate(
             'Pareto front',
             (right, steps[-1][1]),
@@ -109,6 +111,8 @@ def plot_gain(
     axis.set_ylabel(ylabel)
     bars = _draw(axis, points, styles)
     _scale(axis, points)
+    left, right = axis.get_xlim()
+    bars.append(((left, 0), (right, 0)))
     _label(axis, points, styles, bars)
     save(figure, path)
 
@@ -119,7 +123,7 @@ def _start(points: Sequence[Point], title: str) -> tuple[Any, Any]:
     figure, axis = pyplot().subplots(figsize=SIZE, layout='constrained')
     axis.grid(alpha=0.35, lw=0.6)
     axis.spines[['top', 'right']].set_visible(False)
-    axis.set_title(title, fontsize='medium')
+    axis.set_title(plain(title), fontsize='medium')
     return figure, axis
 
 
@@ -136,19 +140,17 @@ def _draw(axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle])
         for start, end in found:
             axis.plot(*zip(start, end), color=style.color, lw=1.3, alpha=0.75, zorder=2)
         bars += found
-        axis.plot(
-            point.x, point.y, style.marker, color=style.color, ms=7, mec='white', mew=0.7, zorder=3
-        )
+        size = 10 if style.marker in 'PX*' else 8  # these have less area
+        look = dict(color=style.color, ms=size, mec='white', mew=0.7, zorder=3)
+        axis.plot(point.x, point.y, style.marker, **look)
     return bars
 
 
-def _scale(axis: Any, points: Sequence[Point], from_zero: bool = False) -> None:
+def _scale(axis: Any, points: Sequence[Point]) -> None:
     """A logarithmic axis where the points span more than a decade; room for the names."""
     xs = [point.x for point in points]
     if min(xs) > 0 and max(xs) > 10 * min(xs):
         axis.set_xscale('log')
-    elif from_zero:
-        axis.set_xlim(0, max(xs) * 1.12)
     axis.margins(x=0.14, y=0.12)
 
 

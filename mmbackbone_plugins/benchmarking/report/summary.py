@@ -20,7 +20,7 @@ BASELINE = 'full'
 METRICS = ('mAP', 'AP50', 'AP75')
 
 
-class Run(NamedTuple):
+class RunKey(NamedTuple):
     """Which run of a plan; the order of the fields is the order of folders."""
 
     dataset: str
@@ -32,9 +32,9 @@ class Run(NamedTuple):
         return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
 
 
-def run_of(result: Result) -> Run:
+def run_of(result: Result) -> RunKey:
     """Which run a result is of."""
-    return Run(result.dataset, result.detector, result.method, result.seed)
+    return RunKey(result.dataset, result.detector, result.method, result.seed)
 
 
 @dataclass
@@ -113,10 +113,10 @@ class Summary:
     """
 
     groups: list[Group]
-    planned: list[Run]
+    planned: list[RunKey]
     finished: list[Result]
     failed: list[Result]
-    missing: list[Run]
+    missing: list[RunKey]
 
     @property
     def seeds(self) -> list[int]:
@@ -173,7 +173,7 @@ QUANTITIES: dict[str, Callable[[Result, Group], Optional[float]]] = {
 
 def summarize(
     results: Iterable[Result],
-    planned: Optional[Sequence[Run]] = None,
+    planned: Optional[Sequence[RunKey]] = None,
     baseline: str = BASELINE,
 ) -> Summary:
     """Groups results, and estimates everything over seeds.
@@ -215,7 +215,7 @@ def summarize(
     )
 
 
-def _grid(runs: Iterable[Run], baseline: str) -> list[Run]:
+def _grid(runs: Iterable[RunKey], baseline: str) -> list[RunKey]:
     """All seeds for all methods, the baseline first."""
     found = []
     runs = list(runs)
@@ -223,7 +223,7 @@ def _grid(runs: Iterable[Run], baseline: str) -> list[Run]:
         here = [run for run in runs if run[:2] == (dataset, detector)]
         names = sorted({run.method for run in here}, key=lambda name: (name != baseline, name))
         seeds = sorted({run.seed for run in here})
-        found += [Run(dataset, detector, name, seed) for name in names for seed in seeds]
+        found += [RunKey(dataset, detector, name, seed) for name in names for seed in seeds]
     return found
 
 
