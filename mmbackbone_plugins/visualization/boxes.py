@@ -31,7 +31,9 @@ class Sample(NamedTuple):
     predicted: Boxes
 
 
-def draw_boxes(axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 5.5) -> None:
+def draw_boxes(
+    axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 5.5, linewidth: float = 1.3
+) -> None:
     """Draws oriented boxes with their scores.
 
     Args:
@@ -39,13 +41,14 @@ def draw_boxes(axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float =
         boxes (Boxes): What to draw.
         colors (Sequence[str]): Colour of each class.
         fontsize (float): Of the scores, in points.
+        linewidth (float): Of the boxes, in points.
     """
     from matplotlib.patches import Polygon
 
-    rim = _rim(2.6)
+    rim = _rim(2 * linewidth)
     for i, (quad, label) in enumerate(zip(boxes.quads, boxes.labels)):
         color = colors[int(label) % len(colors)]
-        axis.add_patch(Polygon(quad, fill=False, ec=color, lw=1.3, path_effects=rim))
+        axis.add_patch(Polygon(quad, fill=False, ec=color, lw=linewidth, path_effects=rim))
         if boxes.scores is not None:
             x, y = quad[np.argmin(quad[:, 1])]
             text = f'{boxes.scores[i]:.2f}'
@@ -104,7 +107,7 @@ def draw_on_image(
     axis = figure.add_axes((0, 0, 1, 1))
     axis.imshow(image)
     axis.axis('off')
-    draw_boxes(axis, boxes, colors, fontsize=8)
+    draw_boxes(axis, boxes, colors, fontsize=8, linewidth=1.8)
     axis.set_xlim(-0.5, width - 0.5)
     axis.set_ylim(height - 0.5, -0.5)
     save(figure, path, dpi=125)

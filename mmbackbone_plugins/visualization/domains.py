@@ -43,18 +43,17 @@ def plot_domains(
             f'none of them zero, got {scores.shape}'
         )
     plt = pyplot()
-    figure, axis = plt.subplots(
-        figsize=(1.9 + 0.62 * len(domains), 1.5 + 0.34 * len(methods)), layout='constrained'
-    )
+    width = 0.8 + 0.085 * max(map(len, methods)) + 0.47 * max(len(domains), 4)
+    figure, axis = plt.subplots(figsize=(width, 1.5 + 0.29 * len(methods)), layout='constrained')
     values = scores if shades is None else np.asarray(shades, float)
     known = values[np.isfinite(values)]
     if shades is None:
         low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
-        colormap = plt.get_cmap('cividis').copy()
+        colormap = plt.get_cmap('cividis')
     else:
         high = max(np.abs(known).max(initial=0), 1e-9)
-        low, colormap = -high, plt.get_cmap('PuOr').copy()  # safe for colour-blind readers
-    colormap.set_bad('#eeeeee')
+        low, colormap = -high, plt.get_cmap('PuOr')  # safe for colour-blind readers
+    colormap = colormap.with_extremes(bad='#eeeeee')
     image = axis.imshow(
         np.ma.masked_invalid(values), cmap=colormap, vmin=low, vmax=high, aspect='auto'
     )

@@ -95,7 +95,9 @@ def label_points(
 def _shift(angle: float, distance: float, width: float, height: float) -> tuple[float, float]:
     """From the point to the centre of the text, so that its border is ``distance`` away."""
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    return c * (distance + width / 2), s * (distance + height / 2)
+    beside = 0 if angle % 180 == 90 else math.copysign(width / 2, c)
+    above = 0 if angle % 180 == 0 else math.copysign(height / 2, s)
+    return c * distance + beside, s * distance + above
 
 
 def _around(x: float, y: float, extent: Any) -> tuple[float, float, float, float]:

@@ -8,7 +8,7 @@ from .backend import plain, pyplot, save
 from .labels import label_points
 from .methods import MethodStyle
 
-SIZE = (5.4, 4.3)  # inches: its text is still read when it is scaled to the width of a phone
+SIZE = (4.6, 4.0)  # inches: its text is still read when it is scaled to the width of a phone
 
 
 class Point(NamedTuple):
@@ -123,7 +123,7 @@ def _start(points: Sequence[Point], title: str) -> tuple[Any, Any]:
     figure, axis = pyplot().subplots(figsize=SIZE, layout='constrained')
     axis.grid(alpha=0.35, lw=0.6)
     axis.spines[['top', 'right']].set_visible(False)
-    axis.set_title(plain(title), fontsize='medium')
+    axis.set_title(plain(title), fontsize='medium' if '\n' not in title else 'small')
     return figure, axis
 
 

@@ -110,9 +110,9 @@ def compose(
     status = f'{done} of {planned} runs finished'
     status += f', {len(summary.failed)} failed' if summary.failed else ''
     status += f', {len(summary.missing)} missing' if summary.missing else ''
-    sections = [_reading(summary, remarks)]
+    sections = [Section('Please note', [Bullets(list(remarks))])] if remarks else []
     sections += [_group(group, book) for group in summary.groups]
-    sections += _open(summary, progress or {})
+    sections += [_reading(summary), _open(summary, progress or {})]
     everything = run_table(summary)
     everything.footnotes.append(f'From {book.work_dir}/runs/*/*/*/*/result.json.')
     sections.append(Section('All runs and their commands', [everything], folded=True))
@@ -120,15 +120,10 @@ def compose(
     return Content(title, f'{status}.', done == planned, _facts(summary, book), sections)
 
 
-def _reading(summary: Summary, remarks: Sequence[str]) -> Section:
+def _reading(summary: Summary) -> Section:
     baseline = next((g.baseline for g in summary.groups if g.baseline), BASELINE)
-    section = Section(
-        'How to read the numbers',
-        [Bullets([text.replace('{baseline}', baseline) for text in READING])],
-    )
-    if remarks:
-        section.blocks.insert(0, Bullets(list(remarks), 'Please note'))
-    return section
+    texts = [text.replace('{baseline}', baseline) for text in READING]
+    return Section('How to read the numbers', [Bullets(texts)])
 
 
 def _group(group: Group, book: Sketchbook) -> Section:
@@ -142,7 +137,9 @@ def _group(group: Group, book: Sketchbook) -> Section:
     main.footnotes.insert(
         0,
         f'In domain: {", ".join(group.in_domain) or "none"}. Out of domain: '
-        f'{", ".join(group.out_of_domain) or "none"}.',
+        f'{", ".join(group.out_of_domain) or "none"}. x ± y: mean and sample standard deviation '
+        'over n seeds. Differences: mean with its 95 % t-interval, paired by seed. More under '
+        '"How to read the numbers".',
     )
     blocks = [main]
     if group.notes:
@@ -160,7 +157,7 @@ def _group(group: Group, book: Sketchbook) -> Section:
     return Section(f'{group.dataset}, {group.detector}', blocks)
 
 
-def _open(summary: Summary, progress: dict[str, str]) -> list[Section]:
+def _open(summary: Summary, progress: dict[str, str]) -> Section:
     """Failed and missing runs."""
     blocks: list[Any] = [
         Listing(f'{result.name} failed', (result.error or 'no message').strip())
@@ -172,7 +169,7 @@ def _open(summary: Summary, progress: dict[str, str]) -> list[Section]:
         blocks.append(Bullets(names, 'Planned, and without a result'))
     if not blocks:
         blocks = [Bullets(['No run failed, and none is missing.'])]
-    return [Section('What failed, and what is missing', blocks)]
+    return Section('What failed, and what is missing', blocks)
 
 
 def _facts(summary: Summary, book: Sketchbook) -> list[tuple[str, str]]:

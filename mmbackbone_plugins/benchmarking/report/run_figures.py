@@ -226,7 +226,7 @@ def _worth_showing(group: Group) -> list[Method]:
     for key in ('mAP', 'ood_mAP'):
         scored = [m for m in finished if m.mean(key) is not None]
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
-    return list({m.name: m for m in [*picked, *finished]}.values())[:3]
+    return list({m.name: m for m in picked or finished[:1]}.values())
 
 
 def _boxes(data: Mapping[str, Any], above: float = -math.inf) -> Boxes:

@@ -6,6 +6,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from ..results import Result
 from .statistics import (
+    FEWEST_SEEDS,
     Correlation,
     Estimate,
     correlate,
@@ -284,11 +285,11 @@ def _notes(group: Group, baseline: str) -> list[str]:
     sets = {tuple(sorted(r.in_domain)) for r in group.results}
     if len(sets) > 1:
         notes.append(f'Runs disagree about which test sets are in domain: {sorted(sets)}.')
-    few = [m.name for m in group.methods.values() if 0 < len(m.finished) < 3]
+    few = [m.name for m in group.methods.values() if 0 < len(m.finished) < FEWEST_SEEDS]
     if few:
         notes.append(
-            f'Fewer than 3 seeds: {", ".join(few)}. What stands behind ± there is the spread of '
-            'two runs at most, no interval; no interval is given.'
+            f'Fewer than {FEWEST_SEEDS} seeds: {", ".join(few)}. Where there is a ± it is the '
+            'spread of two runs, and no interval; no interval is given.'
         )
     return notes
 

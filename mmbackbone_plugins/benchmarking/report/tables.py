@@ -72,6 +72,7 @@ class Unit(NamedTuple):
 
 PERCENT = Unit('%', 0.01)
 PLAIN = Unit('', 1, None)
+_PLAIN = [PLAIN, Unit('× 10⁻³', 1e-3, None), Unit('× 10⁻⁶', 1e-6, None)]
 _FLOPS = [Unit(f'{p}FLOPs', s, None) for p, s in zip('EPTGM', (1e18, 1e15, 1e12, 1e9, 1e6))]
 _SECONDS = [Unit('h', 3600, 2), Unit('min', 60), Unit('s', 1)]
 _BYTES = [Unit('GiB', 2**30, 2), Unit('MiB', 2**20, 0), Unit('KiB', 2**10, 0)]
@@ -84,11 +85,13 @@ def unit_for(kind: str, values: Sequence[Optional[float]]) -> Unit:
         kind: ``'percent'``, ``'flops'``, ``'seconds'``, ``'bytes'`` or ``'plain'``.
         values: The numbers of the column.
     """
-    choice = dict(flops=_FLOPS, seconds=_SECONDS, bytes=_BYTES).get(kind)
-    if choice is None:
-        return PERCENT if kind == 'percent' else PLAIN
+    choice = dict(flops=_FLOPS, seconds=_SECONDS, bytes=_BYTES, plain=_PLAIN).get(kind)
     top = max((v for v in values if v is not None), default=0)
-    return next((unit for unit in choice if top >= unit.size), choice[-1])
+    if choice is None or not top:
+        return PERCENT if choice is None else choice[0]
+    # Plain numbers keep their size down to 0.1: 0.5 is easier than 500 times 0.001.
+    least = 0.1 if kind == 'plain' else 1
+    return next((unit for unit in choice if top >= least * unit.size), choice[-1])
 
 
 def estimate_cell(key: str, found: Estimate, unit: Unit, n: Optional[int] = None) -> Cell:
@@ -107,7 +110,7 @@ def gain_cell(key: str, found: Estimate, unit: Unit = PERCENT) -> Cell:
     if found.mean is None:
         return Cell(NONE, key=key)
     if found.low is None or found.high is None:
-        return Cell(unit.text(found.mean, True), f'n = {found.n}, no interval', key, found.mean)
+        return Cell(unit.text(found.mean, True), 'no interval', key, found.mean)
     interval = f'[{unit.text(found.low, True)}, {unit.text(found.high, True)}]'
     return Cell(unit.text(found.mean, True), interval, key, found.mean)
 
