@@ -1,12 +1,12 @@
 """Pictures of oriented boxes: what was labelled beside what was predicted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
-from .backend import COLORS, pyplot
+from .backend import COLORS, plain, pyplot, save
 
 
 class Boxes(NamedTuple):
@@ -31,22 +31,24 @@ class Sample(NamedTuple):
     predicted: Boxes
 
 
-def draw_boxes(axis: Any, boxes: Boxes, colors: Sequence[str]) -> None:
+def draw_boxes(
+    axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 5.5, linewidth: float = 1.3
+) -> None:
     """Draws oriented boxes with their scores.
 
     Args:
         axis: Matplotlib axis in pixel coordinates.
         boxes (Boxes): What to draw.
         colors (Sequence[str]): Colour of each class.
+        fontsize (float): Of the scores, in points.
+        linewidth (float): Of the boxes, in points.
     """
     from matplotlib.patches import Polygon
-    from matplotlib.patheffects import withStroke
 
-    # A dark rim keeps every colour visible on every ground.
-    rim = [withStroke(linewidth=2.6, foreground='black')]
+    rim = _rim(2 * linewidth)
     for i, (quad, label) in enumerate(zip(boxes.quads, boxes.labels)):
         color = colors[int(label) % len(colors)]
-        axis.add_patch(Polygon(quad, fill=False, ec=color, lw=1.3, path_effects=rim))
+        axis.add_patch(Polygon(quad, fill=False, ec=color, lw=linewidth, path_effects=rim))
         if boxes.scores is not None:
             x, y = quad[np.argmin(quad[:, 1])]
             text = f'{boxes.scores[i]:.2f}'
@@ -57,16 +59,91 @@ def draw_boxes(axis: Any, boxes: Boxes, colors: Sequence[str]) -> None:
                 y - 1,
                 text,
                 color=color,
-                fontsize=5.5,
+                fontsize=fontsize,
                 ha='center',
                 va='bottom',
-                path_effects=[withStroke(linewidth=1.4, foreground='black')],
+                path_effects=_rim(1.4),
             )
 
 
 def _extent(axis: Any) -> tuple[float, float]:
     """Returns width and height of the picture on an axis."""
     return max(axis.get_xlim()) + 0.5, max(axis.get_ylim()) + 0.5
+
+
+def class_colors(boxes: Iterable[Boxes], number: int, colors: Sequence[str] = COLORS) -> list[str]:
+    """Gives the classes that occur a colour each; with more classes than colours, they repeat.
+
+    Args:
+        boxes: All boxes that share the colours.
+        number: Number of classes.
+        colors: Colours to give out.
+
+    Returns:
+        A colour by class index; white for a class that does not occur.
+    """
+    palette = ['#ffffff'] * number
+    for i, label in enumerate(sorted({int(i) for b in boxes for i in b.labels})):
+        palette[label] = colors[i % len(colors)]
+    return palette
+
+
+def draw_on_image(
+    path: Union[str, Path], image: np.ndarray, boxes: Boxes, colors: Sequence[str]
+) -> None:
+    """Writes one picture with its boxes and nothing around it.
+
+    Args:
+        path: Picture file to write; ``.jpg`` is several times smaller than ``.png``.
+        image: RGB uint8 of shape (H, W, 3).
+        boxes: What to draw.
+        colors: Colour of each class.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    height, width = image.shape[:2]
+    figure = pyplot().figure(figsize=(3.2, 3.2 * height / width))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(image)
+    axis.axis('off')
+    draw_boxes(axis, boxes, colors, fontsize=8, linewidth=1.8)
+    axis.set_xlim(-0.5, width - 0.5)
+    axis.set_ylim(height - 0.5, -0.5)
+    save(figure, path, dpi=125)
+
+
+def draw_class_legend(
+    path: Union[str, Path], classes: Sequence[str], colors: Sequence[str]
+) -> None:
+    """Writes a strip that says which colour is which class.
+
+    Args:
+        path: Picture file to write.
+        classes: Names.
+        colors: A colour for each.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    from matplotlib.lines import Line2D
+
+    columns = min(3, len(classes))
+    rows = -(-len(classes) // columns)
+    figure = pyplot().figure(figsize=(1.8 * columns + 0.3, 0.24 * rows + 0.16))
+    handles = [
+        Line2D([], [], color=color, lw=4, label=plain(name), path_effects=_rim(5.2))
+        for name, color in zip(classes, colors)
+    ]
+    figure.legend(handles=handles, loc='center', ncols=columns, frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def _rim(width: float) -> list[Any]:
+    """A dark rim, which keeps every colour visible on every ground."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width, foreground='black')]
 
 
 def compare_boxes(
@@ -97,10 +174,9 @@ def compare_boxes(
     plt = pyplot()
     from matplotlib.lines import Line2D
 
-    occurring = sorted({int(i) for s in samples for b in s[1:] for i in b.labels})
-    palette = ['#ffffff'] * len(classes)
-    for i, label in enumerate(occurring):
-        palette[label] = colors[i % len(colors)]
+    every = [boxes for sample in samples for boxes in sample[1:]]
+    occurring = sorted({int(i) for boxes in every for i in boxes.labels})
+    palette = class_colors(every, len(classes), colors)
     columns = len(samples)
     figure, axes = plt.subplots(
         2, columns, figsize=(2.9 * columns, 6.5), layout='constrained', squeeze=False

@@ -172,7 +172,7 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
     )
     colors: dict[str, str] = {}  # a stage has one colour in the whole picture
     for column, (run, found) in enumerate(zip(runs, curves)):
-        spans = _frozen(run)
+        spans = spans_of_frozen(run)
         for row, key in enumerate(rows):
             axis = axes[row][column]
             for name, points in found.get(key, {}).items():
@@ -198,7 +198,7 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
     return rows
 
 
-def _frozen(run: RunLog) -> list[tuple[float, float]]:
+def spans_of_frozen(run: RunLog) -> list[tuple[float, float]]:
     """Frozen spans as :func:`shade_frozen` takes them."""
     if run.per_epoch > 1:
         return frozen_spans(trainable_by_epoch(run.train))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..eigenspectrum.files import Spectra, load_spectra
 from ..hooks.jsonl import read_lines
-from .backend import COLORS, pyplot
+from .backend import COLORS, plain, pyplot, save
 
 LINES = ('-', '--', ':', '-.')
 DECADES = 10  # below the largest eigenvalue; what is lower is rounding
@@ -40,6 +40,8 @@ def plot_spectra(
     runs: Mapping[str, Spectra],
     layers: Optional[Sequence[str]] = None,
     title: str = '',
+    looks: Optional[Mapping[str, Mapping[str, Any]]] = None,
+    panel: tuple[float, float] = (3.1, 2.4),
 ) -> None:
     """Draws eigenvalues over their number, a panel per layer and a line per run.
 
@@ -48,6 +50,9 @@ def plot_spectra(
         runs: Spectra by label.
         layers: Layers to draw; default is all, of more than 24 an even choice.
         title: Title of the figure.
+        looks: Matplotlib's options of a line (``color``, ``ls``, ...) by label, for those that
+            shall not look as by default.
+        panel: Width and height of a panel in inches.
 
     Raises:
         ValueError: If there is no layer to draw.
@@ -61,7 +66,7 @@ def plot_spectra(
         rows,
         columns,
         squeeze=False,
-        figsize=(0.6 + 3.1 * columns, 0.9 + 2.4 * rows),
+        figsize=(0.6 + panel[0] * columns, 0.9 + panel[1] * rows),
         layout='constrained',
     )
     for axis in axes.flat[len(names) :]:
@@ -71,8 +76,9 @@ def plot_spectra(
         for i, (label, run) in enumerate(runs.items()):
             if name in run.layers:
                 spectrum = run.layers[name]
-                style = LINES[i % len(LINES)]
-                axis.plot(*_line(spectrum.eigenvalues), style, color=_color(i), lw=1.6, label=label)
+                look = dict(ls=LINES[i % len(LINES)], color=_color(i), lw=1.6)
+                look.update((looks or {}).get(label, {}))
+                axis.plot(*_line(spectrum.eigenvalues), label=plain(label), **look)
         _spectrum_axis(axis, [s.eigenvalues for s in drawn], next(iter(runs.values())).info)
         axis.set_title(f'{name} ({drawn[0].summary.width})', fontsize='small')
     for axis in axes[:, 0]:
@@ -80,10 +86,17 @@ def plot_spectra(
     for axis in axes.flat[max(len(names) - columns, 0) : len(names)]:
         axis.set_xlabel('number')
     handles, labels = _all_handles(axes.flat)
-    figure.legend(handles, labels, loc='outside lower center', ncols=min(len(labels), 4))
+    fitting = max(2, min(4, int(panel[0] * columns / 1.4)))
+    figure.legend(
+        handles,
+        labels,
+        loc='outside lower center',
+        ncols=min(len(labels), fitting),
+        fontsize='small' if len(labels) > fitting else None,
+        frameon=len(labels) <= fitting,
+    )
     figure.suptitle(title or _settings(next(iter(runs.values())).info), fontsize='medium')
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path)
 
 
 def plot_dimension_over_depth(

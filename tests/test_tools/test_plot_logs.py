@@ -78,7 +78,7 @@ def test_an_iteration_loop_is_drawn_over_iterations(tool, tmp_path):
     options = dict(iters=8, log_processor=dict(by_epoch=False))
     rig.train(tmp_path / 'run', hooks=hooks, **options)
     run = distortion.read_run(tmp_path / 'run')
-    assert run.per_epoch == 1 and distortion._frozen(run) == [(2, 3), (5, 6), (8, 8)]
+    assert run.per_epoch == 1 and distortion.spans_of_frozen(run) == [(2, 3), (5, 6), (8, 8)]
     assert distortion._curves(run)['loss']['loss'][-1][0] == 8
     assert tool.main([str(tmp_path / 'run'), '-o', str(tmp_path / 'a.png')]) == 0
 

@@ -1,0 +1,338 @@
+"""Results of a benchmark by data set, detector and method: estimates over seeds, and what lacks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, NamedTuple, Optional
+
+from ..results import Result
+from .statistics import (
+    FEWEST_SEEDS,
+    Correlation,
+    Estimate,
+    correlate,
+    difference,
+    estimate,
+    mean_of,
+    number,
+    pareto_set,
+)
+
+BASELINE = 'full'
+METRICS = ('mAP', 'AP50', 'AP75')
+
+
+class RunKey(NamedTuple):
+    """Which run of a plan; the order of the fields is the order of folders."""
+
+    dataset: str
+    detector: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
+
+
+def run_of(result: Result) -> RunKey:
+    """Which run a result is of."""
+    return RunKey(result.dataset, result.detector, result.method, result.seed)
+
+
+@dataclass
+class Method:
+    """One method on one data set with one detector.
+
+    Attributes:
+        name: Its name in the plan.
+        finished: Results by seed.
+        failed: Results of failed runs by seed.
+        missing: Seeds that were planned and have no result.
+        estimates: By quantity (see :data:`QUANTITIES`); ``mAP_gain`` and ``ood_mAP_gain`` are the
+            differences to the baseline, paired by seed.
+        domains: mAP by test set.
+    """
+
+    name: str
+    finished: dict[int, Result] = field(default_factory=dict)
+    failed: dict[int, Result] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    domains: dict[str, Estimate] = field(default_factory=dict)
+
+    def mean(self, quantity: str) -> Optional[float]:
+        """Mean of a quantity over seeds, or None."""
+        return self.estimates[quantity].mean if quantity in self.estimates else None
+
+
+@dataclass
+class Group:
+    """All methods on one data set with one detector: what one table shows.
+
+    Attributes:
+        dataset: Name of the data set.
+        detector: Name of the detector.
+        baseline: Name of the method that others are compared with; None if it has no result.
+        methods: By name, in the order of the plan.
+        in_domain: Test sets of the domain that was trained on.
+        out_of_domain: All other test sets.
+        fronts: Pareto set against training FLOPs, of ``mAP`` and of ``ood_mAP``.
+        correlations: Of ``rgn`` (mean over training) and ``rgn_first`` with the OOD gain.
+        notes: What a reader must know about holes in the numbers.
+    """
+
+    dataset: str
+    detector: str
+    baseline: Optional[str] = None
+    methods: dict[str, Method] = field(default_factory=dict)
+    in_domain: list[str] = field(default_factory=list)
+    out_of_domain: list[str] = field(default_factory=list)
+    fronts: dict[str, list[str]] = field(default_factory=dict)
+    correlations: dict[str, Correlation] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """As its folder: ``dataset/detector``."""
+        return f'{self.dataset}/{self.detector}'
+
+    @property
+    def results(self) -> list[Result]:
+        """The finished runs."""
+        return [result for method in self.methods.values() for result in method.finished.values()]
+
+
+@dataclass
+class Summary:
+    """A whole benchmark.
+
+    Attributes:
+        groups: One per data set and detector.
+        planned: All runs that there should be.
+        finished: Results of finished runs.
+        failed: Results of failed runs.
+        missing: Planned runs without a result.
+    """
+
+    groups: list[Group]
+    planned: list[RunKey]
+    finished: list[Result]
+    failed: list[Result]
+    missing: list[RunKey]
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds."""
+        return sorted({run.seed for run in self.planned})
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods, in the order of the plan."""
+        return list(dict.fromkeys(name for group in self.groups for name in group.methods))
+
+
+def _score(metric: str, inside: bool) -> Callable[[Result, Group], Optional[float]]:
+    def read(result: Result, group: Group) -> Optional[float]:
+        domains = group.in_domain if inside else group.out_of_domain
+        return mean_of([result.scores.get(domain, {}).get(metric) for domain in domains])
+
+    return read
+
+
+def _cost(key: str) -> Callable[[Result, Group], Optional[float]]:
+    return lambda result, group: number(result.cost.get(key))
+
+
+def _part(name: str, key: str) -> Callable[[Result, Group], Optional[float]]:
+    return lambda result, group: number((getattr(result, name) or {}).get(key))
+
+
+def _share(result: Result, group: Group) -> Optional[float]:
+    flops, full = (number(result.cost.get(key)) for key in ('flops', 'full_flops'))
+    return None if flops is None or not full else flops / full
+
+
+# Every quantity of a run that is averaged over seeds. A new one is a line here, and a column in
+# tables.py if it is to be shown.
+QUANTITIES: dict[str, Callable[[Result, Group], Optional[float]]] = {
+    'mAP': _score('mAP', True),
+    'AP50': _score('AP50', True),
+    'AP75': _score('AP75', True),
+    'ood_mAP': _score('mAP', False),
+    'ood_AP50': _score('AP50', False),
+    'ood_AP75': _score('AP75', False),
+    'flops': _cost('flops'),
+    'share_of_full': _share,
+    'seconds': _cost('seconds'),
+    'peak_memory': _cost('peak_memory'),
+    'trainable_share': _cost('trainable_share'),
+    'communicated_bytes': _cost('communicated_bytes'),
+    'rgn': _part('rgn', 'mean'),
+    'rgn_first': _part('rgn', 'first'),
+    'drift': _part('drift', 'mean'),
+}
+
+
+def summarize(
+    results: Iterable[Result],
+    planned: Optional[Sequence[RunKey]] = None,
+    baseline: str = BASELINE,
+) -> Summary:
+    """Groups results, and estimates everything over seeds.
+
+    Args:
+        results: What a benchmark has so far, failed runs included.
+        planned: The runs that there should be, in the order of the plan. Without them a seed that
+            any run has is expected of all methods of its data set and detector.
+        baseline: The method that others are compared with.
+
+    Returns:
+        Summary: See there.
+    """
+    by_run = {run_of(result): result for result in results}
+    if planned is None:
+        planned = _grid(by_run, baseline)
+    # A result outside the plan (of an earlier version of it) is shown all the same.
+    runs = list(dict.fromkeys([*planned, *by_run]))
+    groups: dict[tuple[str, str], Group] = {}
+    for run in runs:
+        group = groups.setdefault(run[:2], Group(run.dataset, run.detector))
+        method = group.methods.setdefault(run.method, Method(run.method))
+        result = by_run.get(run)
+        if result is None:
+            method.missing.append(run.seed)
+        elif result.state == 'finished':
+            method.finished[run.seed] = result
+        else:
+            method.failed[run.seed] = result
+    for group in groups.values():
+        _fill(group, baseline)
+    states = {run: by_run[run].state == 'finished' for run in runs if run in by_run}
+    return Summary(
+        list(groups.values()),
+        runs,
+        [by_run[run] for run, finished in states.items() if finished],
+        [by_run[run] for run, finished in states.items() if not finished],
+        [run for run in runs if run not in by_run],
+    )
+
+
+def _grid(runs: Iterable[RunKey], baseline: str) -> list[RunKey]:
+    """All seeds for all methods, the baseline first."""
+    found = []
+    runs = list(runs)
+    for dataset, detector in sorted({run[:2] for run in runs}):
+        here = [run for run in runs if run[:2] == (dataset, detector)]
+        names = sorted({run.method for run in here}, key=lambda name: (name != baseline, name))
+        seeds = sorted({run.seed for run in here})
+        found += [RunKey(dataset, detector, name, seed) for name in names for seed in seeds]
+    return found
+
+
+def _fill(group: Group, baseline: str) -> None:
+    domains = list(dict.fromkeys(name for r in group.results for name in r.scores))
+    inside = {name for r in group.results for name in r.in_domain}
+    group.in_domain = [name for name in domains if name in inside]
+    group.out_of_domain = [name for name in domains if name not in inside]
+    for method in group.methods.values():
+        for name, read in QUANTITIES.items():
+            method.estimates[name] = estimate(
+                {seed: read(r, group) for seed, r in method.finished.items()}
+            )
+        for domain in domains:
+            method.domains[domain] = estimate(
+                {s: r.scores.get(domain, {}).get('mAP') for s, r in method.finished.items()}
+            )
+    reference = group.methods.get(baseline)
+    if reference is not None and reference.finished:
+        group.baseline = baseline
+    for method in group.methods.values():
+        for name in ('mAP', 'ood_mAP'):
+            base = reference.estimates[name].values if group.baseline else {}
+            method.estimates[f'{name}_gain'] = difference(method.estimates[name].values, base)
+    for name in ('mAP', 'ood_mAP'):
+        group.fronts[name] = pareto_set(_means(group, 'flops'), _means(group, name))
+    for name in ('rgn', 'rgn_first'):
+        group.correlations[name] = correlate(_means(group, name), _means(group, 'ood_mAP_gain'))
+    group.notes = _notes(group, baseline)
+
+
+def _means(group: Group, quantity: str) -> dict[str, Optional[float]]:
+    return {name: method.mean(quantity) for name, method in group.methods.items()}
+
+
+def _notes(group: Group, baseline: str) -> list[str]:
+    """Holes in the numbers of a group, one sentence each."""
+    notes = []
+    for method in group.methods.values():
+        for seed in method.failed:
+            notes.append(f'{method.name}, seed {seed}: the run failed and is in no number.')
+        if method.missing:
+            seeds = ', '.join(map(str, method.missing))
+            notes.append(f'{method.name}: no result yet of seed {seeds}.')
+        for seed, result in method.finished.items():
+            notes += [f'{method.name}, seed {seed}: {problem}' for problem in _holes(result, group)]
+    if group.baseline is None:
+        notes.append(f'The baseline {baseline!r} has no finished run: there are no differences.')
+    elif any(m.finished for m in group.methods.values()):
+        own = set(group.methods[baseline].finished)
+        for method in group.methods.values():
+            lone = sorted(set(method.finished) - own)
+            if lone:
+                notes.append(
+                    f'{method.name}: seed {", ".join(map(str, lone))} has no pair in {baseline} '
+                    'and is not in the differences.'
+                )
+    sets = {tuple(sorted(r.in_domain)) for r in group.results}
+    if len(sets) > 1:
+        notes.append(f'Runs disagree about which test sets are in domain: {sorted(sets)}.')
+    few = [m.name for m in group.methods.values() if 0 < len(m.finished) < FEWEST_SEEDS]
+    if few:
+        notes.append(
+            f'Fewer than {FEWEST_SEEDS} seeds: {", ".join(few)}. Where there is a ± it is the '
+            'spread of two runs, and no interval; no interval is given.'
+        )
+    return notes
+
+
+def _holes(result: Result, group: Group) -> list[str]:
+    found = []
+    for domains, score in ((group.in_domain, 'mAP'), (group.out_of_domain, 'OOD mAP')):
+        lacking = [d for d in domains if number(result.scores.get(d, {}).get('mAP')) is None]
+        if lacking:
+            found.append(
+                f'no mAP on {", ".join(lacking)}, hence no {score} (a mean over other test sets '
+                'would not compare).'
+            )
+    return found
+
+
+def to_dict(summary: Summary) -> dict[str, Any]:
+    """Everything as plain values, unrounded."""
+    return dict(
+        planned=[str(run) for run in summary.planned],
+        finished=[result.name for result in summary.finished],
+        failed={result.name: result.error for result in summary.failed},
+        missing=[str(run) for run in summary.missing],
+        groups=[
+            dict(
+                dataset=group.dataset,
+                detector=group.detector,
+                baseline=group.baseline,
+                in_domain=group.in_domain,
+                out_of_domain=group.out_of_domain,
+                fronts=group.fronts,
+                correlations={name: vars(c) for name, c in group.correlations.items()},
+                notes=group.notes,
+                methods={
+                    name: dict(
+                        estimates={k: e.to_dict() for k, e in method.estimates.items()},
+                        domains={k: e.to_dict() for k, e in method.domains.items()},
+                        failed=list(method.failed),
+                        missing=method.missing,
+                    )
+                    for name, method in group.methods.items()
+                },
+            )
+            for group in summary.groups
+        ],
+    )

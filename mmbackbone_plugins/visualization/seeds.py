@@ -1,0 +1,65 @@
+"""Training curves of one method: all its seeds over each other, frozen epochs shaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional, Union
+
+from .backend import COLORS, plain, pyplot, save
+from .curves import shade_frozen
+from .distortion import RunLog, spans_of_frozen
+
+_SEED_LINES = ('-', '--', ':', '-.')
+
+
+def plot_seeds(
+    path: Union[str, Path],
+    runs: Mapping[str, RunLog],
+    title: str = '',
+    color: str = COLORS[5],
+    top_loss: Optional[float] = None,
+    top_score: Optional[float] = None,
+) -> None:
+    """Draws training loss and validation mAP over epochs, a line per run.
+
+    Args:
+        path: Picture file to write.
+        runs: Logs by label, of one method; frozen epochs are those of the first.
+        title: Title of the figure.
+        color: Of the lines.
+        top_loss: Upper end of the loss's axis, so that figures of several methods compare.
+        top_score: Upper end of the score's axis.
+
+    Raises:
+        ValueError: If no run has logged anything.
+        ImportError: If matplotlib is not installed.
+    """
+    if not any(run.train or run.val for run in runs.values()):
+        raise ValueError(f'nothing to draw: {list(runs)} have logged no scalars')
+    figure, (upper, lower) = pyplot().subplots(
+        2, 1, sharex=True, figsize=(4.2, 3.9), layout='constrained'
+    )
+    for i, (label, run) in enumerate(runs.items()):
+        style = _SEED_LINES[i % len(_SEED_LINES)]
+        look = dict(color=color, lw=1.4, alpha=0.9, label=plain(label))
+        length = run.per_epoch
+        losses = [(row['iter'] / length, row['loss']) for row in run.train]
+        if losses:
+            upper.plot(*zip(*losses), style, **look)
+        scores = [(row['step'], row[run.metric]) for row in run.val if run.metric in row]
+        if scores:
+            lower.plot(*zip(*scores), style, marker='.', ms=5, **look)
+    first = next(run for run in runs.values() if run.train or run.val)
+    for axis in (upper, lower):
+        shade_frozen(axis, spans_of_frozen(first), 'backbone frozen')
+        axis.grid(alpha=0.35, lw=0.6)
+        axis.spines[['top', 'right']].set_visible(False)
+    upper.set_ylabel('training loss')
+    upper.set_ylim(0, top_loss)
+    lower.set_ylabel('validation mAP')
+    lower.set_ylim(0, top_score)
+    lower.set_xlim(left=0)
+    lower.set_xlabel('epochs trained' if first.per_epoch > 1 else 'iterations')
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    upper.legend(loc='best', fontsize=8, facecolor='white', framealpha=0.9, edgecolor='0.8')
+    figure.suptitle(plain(title), fontsize='medium')
+    save(figure, path)

@@ -1,0 +1,166 @@
+"""Methods as points: score against cost with the Pareto front, and gain against RGN."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
+
+from .backend import plain, pyplot, save
+from .labels import label_points
+from .methods import MethodStyle
+
+SIZE = (4.6, 4.0)  # inches: its text is still read when it is scaled to the width of a phone
+
+
+class Point(NamedTuple):
+    """One method in the plane.
+
+    Attributes:
+        name: The method.
+        x: Its place.
+        y: Its height.
+        low: Lower end of its bar; None for no bar.
+        high: Upper end of its bar.
+        left: Left end of its bar along x; None for no bar.
+        right: Right end of its bar along x.
+    """
+
+    name: str
+    x: float
+    y: float
+    low: Optional[float] = None
+    high: Optional[float] = None
+    left: Optional[float] = None
+    right: Optional[float] = None
+
+
+def plot_pareto(
+    path: Union[str, Path],
+    points: Sequence[Point],
+    front: Sequence[str],
+    styles: Mapping[str, MethodStyle],
+    xlabel: str = 'training FLOPs',
+    ylabel: str = 'mAP',
+    title: str = '',
+) -> None:
+    """Draws score against cost, with the front: the best mean that a cost up to here has bought.
+
+    Args:
+        path: Picture file to write.
+        points: The methods.
+        front: Names of the Pareto set in order of cost.
+        styles: Look of each method.
+        xlabel: Label of the cost.
+        ylabel: Label of the score.
+        title: Title of the figure.
+
+    Raises:
+        ValueError: If there is no point.
+        ImportError: If matplotlib is not installed.
+    """
+    figure, axis = _start(points, title)
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    bars = _draw(axis, points, styles)
+    _scale(axis, points)
+    by_name = {point.name: point for point in points}
+    steps = [(by_name[name].x, by_name[name].y) for name in front]
+    if steps:
+        right = axis.get_xlim()[1]
+        xs, ys = zip(*steps, (right, steps[-1][1]))
+        axis.step(xs, ys, where='post', color='0.45', lw=1.2, ls=(0, (4, 2)), zorder=1)
+        for (x0, y0), (x1, y1) in zip(zip(xs, ys), zip(xs[1:], ys[1:])):
+            bars += [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]
+        axis.annotate(
+            'Pareto front',
+            (right, steps[-1][1]),
+            xytext=(-2, 3),
+            textcoords='offset points',
+            ha='right',
+            fontsize=8,
+            color='0.35',
+        )
+    _label(axis, points, styles, bars)
+    save(figure, path)
+
+
+def plot_gain(
+    path: Union[str, Path],
+    points: Sequence[Point],
+    styles: Mapping[str, MethodStyle],
+    xlabel: str = 'relative gradient norm',
+    ylabel: str = 'OOD gain',
+    title: str = '',
+) -> None:
+    """Draws gain against another quantity, with the line of no gain.
+
+    Args:
+        path: Picture file to write.
+        points: The methods.
+        styles: Look of each method.
+        xlabel: Label of the quantity.
+        ylabel: Label of the gain.
+        title: Title of the figure, e.g. the correlation.
+
+    Raises:
+        ValueError: If there is no point.
+        ImportError: If matplotlib is not installed.
+    """
+    figure, axis = _start(points, title)
+    axis.axhline(0, color='0.45', lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    bars = _draw(axis, points, styles)
+    _scale(axis, points)
+    left, right = axis.get_xlim()
+    bars.append(((left, 0), (right, 0)))
+    _label(axis, points, styles, bars)
+    save(figure, path)
+
+
+def _start(points: Sequence[Point], title: str) -> tuple[Any, Any]:
+    if not points:
+        raise ValueError('points must hold at least one method, got none')
+    figure, axis = pyplot().subplots(figsize=SIZE, layout='constrained')
+    axis.grid(alpha=0.35, lw=0.6)
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.set_title(plain(title), fontsize='medium' if '\n' not in title else 'small')
+    return figure, axis
+
+
+def _draw(axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle]) -> list[Any]:
+    """Draws markers and bars; returns the bars as segments."""
+    bars = []
+    for point in points:
+        style = styles[point.name]
+        found = []
+        if point.low is not None and point.high is not None:
+            found.append(((point.x, point.low), (point.x, point.high)))
+        if point.left is not None and point.right is not None:
+            found.append(((point.left, point.y), (point.right, point.y)))
+        for start, end in found:
+            axis.plot(*zip(start, end), color=style.color, lw=1.3, alpha=0.75, zorder=2)
+        bars += found
+        size = 10 if style.marker in 'PX*' else 8  # these have less area
+        look = dict(color=style.color, ms=size, mec='white', mew=0.7, zorder=3)
+        axis.plot(point.x, point.y, style.marker, **look)
+    return bars
+
+
+def _scale(axis: Any, points: Sequence[Point]) -> None:
+    """A logarithmic axis where the points span more than a decade; room for the names."""
+    xs = [point.x for point in points]
+    if min(xs) > 0 and max(xs) > 10 * min(xs):
+        axis.set_xscale('log')
+    axis.margins(x=0.14, y=0.12)
+
+
+def _label(
+    axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle], bars: Sequence[Any]
+) -> None:
+    label_points(
+        axis,
+        [(point.x, point.y) for point in points],
+        [point.name for point in points],
+        [styles[point.name].color for point in points],
+        bars,
+    )
