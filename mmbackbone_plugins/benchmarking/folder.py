@@ -1,9 +1,11 @@
 """The folder of one run: its complete config, and how far the run has come."""
 
 import difflib
+import fcntl
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,31 @@ class RunFolder:
             if HOOKS[name] not in present:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
         return cfg
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the folder: two processes that train in one would spoil it.
+
+        Raises:
+            BlockingIOError: If another process holds it.
+        """
+        with (self.path / 'lock').open('w') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(f'{self.path}: another process is at this run') from None
+            yield
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process is at this run."""
+        if not self.path.is_dir():
+            return False
+        try:
+            with self.alone():
+                return False
+        except BlockingIOError:
+            return True
 
     def reopen(self) -> None:
         """Puts the result of a failed run aside, so that it can go on."""

@@ -138,6 +138,18 @@ def test_interrupted(bench):
     assert any(line == 'resumed: d/m/a/seed0' for line in bench.said)
 
 
+def test_what_another_process_is_at_is_left_alone(bench):
+    first = bench.folders()[0]
+    first.make_ready()
+    with first.alone():
+        assert first.busy
+        queue = bench.queue()
+        assert queue.run() == 1
+        assert queue.elsewhere == ['d/m/a/seed0'] and not queue.failed
+    assert not first.busy
+    assert [f.state for f in bench.folders()] == ['new', 'finished', 'finished']
+
+
 def test_another_config_in_the_same_folder_is_refused(bench):
     assert bench.queue().run() == 0
     Path('p.yml').write_text(PLAN.replace('value: 2', 'value: 5'))
