@@ -17,6 +17,7 @@ from .eigenspectrum import (
     plot_spectrum_dynamics,
     read_dynamics,
 )
+from .robustness import plot_robustness
 from .widths import plot_widths
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     'plot_dimension_over_depth',
     'plot_cost_over_rho',
     'plot_rgn_over_depth',
+    'plot_robustness',
     'plot_runs',
     'plot_spectra',
     'plot_spectrum_dynamics',
