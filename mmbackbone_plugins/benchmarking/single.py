@@ -110,7 +110,7 @@ def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
         folder: The run's folder.
         domain: The test set.
     """
-    cfg = Config.fromfile(folder.path / CONFIG)
+    cfg = Config.fromfile(domain.config or folder.path / CONFIG)
     if domain.options:
         cfg.merge_from_dict(dict(domain.options))
     loader = cfg[f'{domain.split}_dataloader']

@@ -54,6 +54,9 @@ def write_plan(path, data, work_dir):
         'val_evaluator': dict(_delete_=True, type='OrientedMetric'),
         # Without it the flips differ after a resume: mmengine saves no random state.
         'train_dataloader.dataset.pipeline.4.prob': 0.0,
+        'train_dataloader.dataset.pipeline.3.scale': [128, 128],
+        'val_dataloader.dataset.pipeline.1.scale': [128, 128],
+        'test_dataloader.dataset.pipeline.1.scale': [128, 128],
     }
     for loader in ('train', 'val', 'test'):
         tiny[f'{loader}_dataloader.dataset.data_root'] = f'{data}/clear/'
@@ -93,7 +96,7 @@ def alive(pid):
 def test_killed_resumed_and_reported(tmp_path):
     for style in ('clear', 'snow'):
         make_toy_dataset(
-            tmp_path / style, fmt='dota', counts=(8, 4, 0), size=64, styles=(style,), density=60.0
+            tmp_path / style, fmt='dota', counts=(8, 4, 0), size=128, styles=(style,), density=24.0
         )
     plan = tmp_path / 'plan.yml'
     write_plan(plan, tmp_path, tmp_path / 'work')
