@@ -54,9 +54,6 @@ def write_plan(path, data, work_dir):
         'val_evaluator': dict(_delete_=True, type='OrientedMetric'),
         # Without it the flips differ after a resume: mmengine saves no random state.
         'train_dataloader.dataset.pipeline.4.prob': 0.0,
-        'train_dataloader.dataset.pipeline.3.scale': [128, 128],
-        'val_dataloader.dataset.pipeline.1.scale': [128, 128],
-        'test_dataloader.dataset.pipeline.1.scale': [128, 128],
     }
     for loader in ('train', 'val', 'test'):
         tiny[f'{loader}_dataloader.dataset.data_root'] = f'{data}/clear/'
