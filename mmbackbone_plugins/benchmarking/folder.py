@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ class RunFolder:
         config's list of hooks stays as it is; one that the config has already is not added again.
         """
         run = self.run
-        cfg = launch.load_config(run.config, dict(run.options), str(self.path / TRAIN))
+        # A copy: mmengine takes `_delete_` out of what it merges.
+        cfg = launch.load_config(run.config, deepcopy(dict(run.options)), str(self.path / TRAIN))
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': run.seed}
         hooks = list(cfg.get('custom_hooks', None) or [])
         hooks += (cfg.get('default_hooks', None) or {}).values()

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
     """
     cfg = Config.fromfile(domain.config or folder.path / CONFIG)
     if domain.options:
-        cfg.merge_from_dict(dict(domain.options))
+        cfg.merge_from_dict(deepcopy(dict(domain.options)))
     loader = cfg[f'{domain.split}_dataloader']
     if domain.metric == 'config':
         metric = cfg[f'{domain.split}_evaluator']
