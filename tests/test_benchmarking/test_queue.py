@@ -22,7 +22,10 @@ PLAN = """
 seeds: [0]
 datasets: [d]
 detectors: [m]
-methods: {a: a.py, b: {config: a.py, options: {value: 2, size: {_delete_: true, x: 1}}}, c: {config: a.py, options: {value: 3}}}
+methods:
+  a: a.py
+  b: {config: a.py, options: {value: 2, size: {_delete_: true, x: 1}}}
+  c: {config: a.py, options: {value: 3}}
 """
 SCORES = {'d': {'mAP': 0.5}}
 # What the real process leaves behind, without the training; it imports nothing that takes time.
