@@ -134,6 +134,27 @@ class RunFolder:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
         return cfg
 
+    def test_config(self, domain: Domain) -> Config:
+        """The config that has the data loader of a test set.
+
+        Args:
+            domain: The test set.
+        """
+        cfg = Config.fromfile(domain.config) if domain.config else self.config()
+        if domain.options:
+            cfg.merge_from_dict(deepcopy(dict(domain.options)))
+        return cfg
+
+    def check_data(self) -> None:
+        """Looks for the files of the training set and of every test set.
+
+        Raises:
+            FileNotFoundError: If a path is missing; the message names all of one loader.
+        """
+        launch.check_data(self.config(), ('train_dataloader',))
+        for domain in self.run.tests:
+            launch.check_data(self.test_config(domain), (f'{domain.split}_dataloader',))
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Holds the folder: two processes that train in one would spoil it.

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import time
-from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -111,9 +110,7 @@ def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
         folder: The run's folder.
         domain: The test set.
     """
-    cfg = Config.fromfile(domain.config or folder.path / CONFIG)
-    if domain.options:
-        cfg.merge_from_dict(deepcopy(dict(domain.options)))
+    cfg = folder.test_config(domain)
     loader = cfg[f'{domain.split}_dataloader']
     if domain.metric == 'config':
         metric = cfg[f'{domain.split}_evaluator']

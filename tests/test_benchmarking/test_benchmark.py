@@ -64,8 +64,10 @@ def write_plan(path, data, work_dir):
         datasets=dict(
             toy=dict(
                 tests=dict(
-                    clear={},
-                    snow=dict(options={'test_dataloader.dataset.data_root': f'{data}/snow/'}),
+                    clear=dict(split='val'),
+                    snow=dict(
+                        split='val', options={'val_dataloader.dataset.data_root': f'{data}/snow/'}
+                    ),
                 )
             )
         ),
@@ -100,12 +102,18 @@ def test_killed_resumed_and_reported(tmp_path):
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     folder = tmp_path / 'work/runs' / RUN
 
+    (tmp_path / 'snow/val').rename(tmp_path / 'away')
+    short = subprocess.run([*TOOL, plan], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert short.returncode == 2
+    assert f'val_dataloader.dataset.ann_file: {tmp_path}/snow/val/annfiles' in short.stderr
+    (tmp_path / 'away').rename(tmp_path / 'snow/val')
+
     dry = subprocess.run(
         [*TOOL, plan, '--dry-run'], cwd=ROOT, env=env, capture_output=True, text=True
     )
     assert dry.returncode == 0, dry.stderr
     assert '2 runs, ' in dry.stdout and 'GFLOPs' in dry.stdout
-    assert not (tmp_path / 'work').exists()
+    assert not (tmp_path / 'work/runs').exists()
 
     tool = subprocess.Popen([*TOOL, plan, '--only', RUN], cwd=ROOT, env=env)
     deadline = time.monotonic() + 300
