@@ -51,13 +51,18 @@ def check_operators() -> None:
     """Refuses an mmcv without compiled operators: no detector can be built without them.
 
     Raises:
-        ImportError: If mmcv is installed and its compiled module is missing or cannot be loaded.
+        ImportError: If mmcv is installed and its compiled module is missing or cannot be loaded;
+            mmcv's own, if it cannot be imported itself (libGL is often missing on servers).
     """
+    try:
+        importlib.import_module('mmcv')
+    except ModuleNotFoundError as error:
+        if error.name == 'mmcv':  # not installed: mmdet says so, where it is needed
+            return
+        raise
     try:
         importlib.import_module('mmcv._ext')
     except ImportError as error:
-        if error.name == 'mmcv':  # not installed at all: mmdet says so, where it is needed
-            return
         dist, have = (distributions('mmcv') or [('mmcv', '')])[0]
         pinned = f'{dist}=={have}' if have else dist
         raise ImportError(

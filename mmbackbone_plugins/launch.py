@@ -54,7 +54,11 @@ def load_config(
 
 
 def register_modules() -> None:
-    """Registers what mmdet and mmrotate define, whichever of them is installed."""
+    """Registers what mmdet and mmrotate define, whichever of them is installed.
+
+    Raises:
+        ImportError: If mmcv has no compiled operators; see :func:`~.compat.check_operators`.
+    """
     import importlib
 
     check_operators()

@@ -142,6 +142,28 @@ def test_mmcv_without_operators_is_one_line(tmp_path):
     assert report.returncode == 0 and "mmcv's operators    do not work" in report.stdout
 
 
+def test_what_mmcv_itself_lacks_is_not_blamed_on_the_operators(monkeypatch):
+    def missing(name):
+        raise ImportError('libGL.so.1: cannot open shared object file')
+
+    monkeypatch.setattr(compat.importlib, 'import_module', missing)
+    with pytest.raises(ImportError, match='^libGL.so.1: cannot open shared object file$'):
+        compat.check_operators()
+
+
+def test_operators_of_another_torch(monkeypatch):
+    def load(name):
+        if name == 'mmcv._ext':
+            raise ImportError('undefined symbol: _ZN3c10', name='mmcv._ext')
+
+    monkeypatch.setattr(compat.importlib, 'import_module', load)
+    monkeypatch.setattr(compat, '_installed', {'mmcv': '2.0.1'}.get)
+    with pytest.raises(ImportError) as error:
+        compat.check_operators()
+    message = str(error.value)
+    assert 'undefined symbol: _ZN3c10' in message and "--no-binary mmcv 'mmcv==2.0.1'" in message
+
+
 def test_no_mmcv_at_all_is_for_mmdet_to_say(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError("No module named 'mmcv'", name='mmcv')

@@ -33,7 +33,7 @@ def work(fresh):
     """The working folder, with a set drawn by the installed tool."""
     tool = next(fresh.site.glob('mmbackbone_plugins/.mim/tools/make_toy_data.py'))
     classes = ('plane', 'ship', 'storage-tank', 'tennis-court', 'roundabout')
-    small = ['--images', '4', '2', '2', '--size', '256', '--density', '16']
+    small = ['--images', '4', '2', '0', '--size', '256', '--density', '16']
     fresh.run(tool, '--out', 'data/toy_demo', *small, '--classes', *classes)
     return fresh.work
 
