@@ -1,5 +1,6 @@
 """Checks the installed OpenMMLab family; the only file that knows its versions."""
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Optional
 
@@ -19,8 +20,17 @@ def check_versions() -> None:
     Distribution metadata is read, nothing is imported, so this costs next to nothing.
 
     Raises:
-        ImportError: If mmengine is missing, or an installed package is too old.
+        ImportError: If mmengine is missing, both families are installed, or a package is too old.
     """
+    twice = {name: found for name in _FAMILIES if len(found := distributions(name)) > 1}
+    if twice:
+        both = [pair for found in twice.values() for pair in found]
+        raise ImportError(
+            f'both families are installed ({", ".join(" ".join(pair) for pair in both)}), and '
+            f'they share the files of {", ".join(twice)}: one overwrote the other. To remove one '
+            'would break what is left, so remove both, then install one family again (see the '
+            f'README): pip uninstall -y {" ".join(dist for dist, _ in both)}'
+        )
     for name, families in _FAMILIES.items():
         found = [(dist, oldest, _installed(dist)) for dist, oldest in families]
         found = [(dist, oldest, have) for dist, oldest, have in found if have]
@@ -35,6 +45,33 @@ def check_versions() -> None:
                 raise ImportError(
                     f'mmbackbone_plugins needs {dist}>={oldest}, but {have} is installed'
                 )
+
+
+def check_operators() -> None:
+    """Refuses an mmcv without compiled operators: no detector can be built without them.
+
+    Raises:
+        ImportError: If mmcv is installed and its compiled module is missing or cannot be loaded;
+            mmcv's own, if it cannot be imported itself (libGL is often missing on servers).
+    """
+    try:
+        importlib.import_module('mmcv')
+    except ModuleNotFoundError as error:
+        if error.name == 'mmcv':  # not installed: mmdet says so, where it is needed
+            return
+        raise
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError as error:
+        dist, have = (distributions('mmcv') or [('mmcv', '')])[0]
+        pinned = f'{dist}=={have}' if have else dist
+        raise ImportError(
+            f"mmcv's compiled operators cannot be loaded ({error}). pip skips them in silence "
+            'where torch is not at hand, as in its isolated builds; operators of another torch '
+            'do not load either. Compile them again, which takes minutes: MMCV_WITH_OPS=1 '
+            'pip install --no-build-isolation --no-cache-dir --no-deps --force-reinstall '
+            f"--no-binary {dist} '{pinned}'"
+        ) from error
 
 
 def distributions(name: str) -> list[tuple[str, str]]:
