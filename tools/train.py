@@ -62,7 +62,7 @@ def enable_auto_scale_lr(cfg) -> None:
 def main() -> int:
     args = parse_args()
     # Imported here, so that --help answers at once.
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins import interruption, launch, resume
 
     try:
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
@@ -71,15 +71,15 @@ def main() -> int:
         if args.auto_scale_lr:
             enable_auto_scale_lr(cfg)
         launch.check_data(cfg)
+        resume.choose_checkpoint(cfg, args.resume)
     except (FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    if args.resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
-    elif args.resume:
-        cfg.resume, cfg.load_from = True, args.resume
     launch.start_processes(cfg)
-    launch.build_runner(cfg).train()
+    with interruption.explained(cfg.work_dir):
+        runner = launch.build_runner(cfg)
+        resume.check_ranks_agree(cfg)
+        runner.train()
     return 0
 
 
