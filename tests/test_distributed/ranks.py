@@ -8,13 +8,15 @@ import json
 import os
 import signal
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
 from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, METRICS
+from rig import CountMetric
 
 from mmbackbone_plugins.freezing.ddp import unwrap
 
@@ -109,18 +111,25 @@ class RankReport(Hook):
 
 @HOOKS.register_module(force=True)
 class Die(Hook):
-    """Kills one rank with SIGKILL: before an iteration, or in the middle of a file.
+    """Ends one rank by a signal: before an iteration, or in the middle of a file.
 
     Args:
         rank: Whom.
         iteration: Before which iteration.
         file: While a file whose name begins so is written for the ``time``-th time; a half is left.
         time: See ``file``.
+        by: Name of the signal.
     """
 
     def __init__(
-        self, rank: int, iteration: Optional[int] = None, file: str = '', time: int = 1
+        self,
+        rank: int,
+        iteration: Optional[int] = None,
+        file: str = '',
+        time: int = 1,
+        by: str = 'SIGKILL',
     ) -> None:
+        self.signal = signal.Signals[by]
         self.me = os.environ.get('RANK', '0') == str(rank)
         self.iteration, self.file, self.left = iteration, file, time
         if self.me and file:
@@ -131,7 +140,7 @@ class Die(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         if self.me and runner.iter == self.iteration:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal)
 
     def _tear(self, content: bytes, path: str) -> None:
         if not Path(path).name.startswith(self.file):
@@ -140,4 +149,14 @@ class Die(Hook):
         if not self.left:
             with open(path, 'wb') as file:  # as mmengine does: what was there is gone at once
                 file.write(content[: len(content) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal)
+
+
+@METRICS.register_module(force=True)
+class RisingMetric(CountMetric):
+    """Better in every validation, so that the checkpoint of every epoch is written twice."""
+
+    scores = count(1)
+
+    def compute_metrics(self, results) -> dict[str, float]:
+        return dict(count=float(next(self.scores)))

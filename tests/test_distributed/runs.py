@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,84 +12,31 @@ import rig
 import zoo
 from mmengine.config import Config
 
+from mmbackbone_plugins.toy.miniature import miniature
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SIZE = 64
-RETINA = 'rotated-retinanet-rbox-le90_r50_fpn'
-ORIENTED = 'oriented-rcnn-le90_r50_fpn'
-PROBE = {'custom_hooks.0.schedule': dict(type='ProbeThenFinetune', probe=1)}
-HELD = {'custom_hooks.0.interval': 1}
-
-# Method: a config of the zoo, and what turns its schedule into one of four epochs.
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    'dbf': (f'{RETINA}_dbf-rho10-1x_dota', {'custom_hooks.0.schedule.rho': 2}),
-    'rgn': (
-        f'{RETINA}_rgn-dbf-rho10-1x_dota',
-        {'custom_hooks.0.schedule.rho': 2, 'custom_hooks.1.interval': 1},
-    ),
-    'uniform': (f'{RETINA}_l2sp-1x_dota', HELD),
-    'rgn-reg': (f'{RETINA}_rgn-reg-1x_dota', HELD),
-    'ewc': (f'{RETINA}_ewc-1x_dota', HELD),
-    'fisher': (f'{RETINA}_rgn-reg-1x_dota', {**HELD, 'custom_hooks.0.importance': 'fisher'}),
-    'eigen': (f'{RETINA}_eigen-1x_dota', {}),
-    'cost': (
-        f'{RETINA}_dbf-rho10-1x_dota',
-        {'custom_hooks.0.schedule.rho': 2, 'default_hooks.cost': dict(type='TrainingCostHook')},
-    ),
-    'se': (f'{RETINA}_se-dp-ft-1x_dota', {'custom_hooks.0.schedule.probe': 1}),
-    'adapter': (f'{RETINA}_adapter-1x_dota', PROBE),
-    'combined': (
-        f'{ORIENTED}_combined-1x_dota',
-        {
-            'custom_hooks.0.schedule.probe': 1,
-            'custom_hooks.1.interval': 1,
-            'custom_hooks.2.interval': 1,
-        },
-    ),
-}
+_spec = spec_from_file_location('check_distributed', ROOT / 'tools/misc/check_distributed.py')
+tool = module_from_spec(_spec)
+_spec.loader.exec_module(tool)
+METHODS: dict[str, tuple[str, dict[str, Any]]] = tool.METHODS
 
 
-def shrink(cfg: Config, data_root: Path, channels: int = 8) -> Config:
-    """A zoo config of a rotated detector at a hundredth of its size."""
-    backbone, neck = zoo.original(cfg), cfg.model.neck
-    backbone.update(depth=18, base_channels=channels, init_cfg=None)
-    neck.update(in_channels=[channels * 2**i for i in range(4)], out_channels=16)
-    for head in ('bbox_head', 'rpn_head'):
-        if head in cfg.model:
-            cfg.model[head].update(in_channels=16, feat_channels=16)
-    if 'bbox_head' in cfg.model:
-        cfg.model.bbox_head.stacked_convs = 1
-    else:
-        roi = cfg.model.roi_head
-        roi.bbox_roi_extractor.out_channels = 16
-        roi.bbox_head.update(in_channels=16, fc_out_channels=32)
-        cfg.model.train_cfg.rpn_proposal.update(nms_pre=200, max_per_img=100)
-        cfg.model.train_cfg.rcnn.sampler.num = 32
-        cfg.model.test_cfg.rpn.update(nms_pre=50, max_per_img=20)
-    if 'per_stage' in cfg.model.backbone:
-        cfg.model.backbone.per_stage.reduction = [2, 2, 2, 2]
-    for split in ('train', 'val', 'test'):
-        loader = cfg[f'{split}_dataloader']
-        loader.update(batch_size=1, num_workers=0, persistent_workers=False)
-        loader.dataset.data_root = f'{data_root}/'
-        for step in loader.dataset.pipeline:
-            if step.type == 'mmdet.Resize':
-                step.scale = (SIZE, SIZE)
-    cfg.val_evaluator = dict(type='CountMetric')  # DOTAMetric starts a pool at every validation
-    cfg.default_hooks.checkpoint.update(save_best='count')
-    cfg.default_hooks.logger.interval = 1
-    cfg.param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[3], gamma=0.1)]
-    cfg.custom_imports.imports = ['mmbackbone_plugins', 'rig', 'ranks']
-    return cfg
+def zoo_config(method: str) -> Config:
+    """The config of the zoo that stands for a method."""
+    return zoo.load(Path(METHODS[method][0]).stem)
 
 
 def write_config(
     folder: Path, method: str, data_root: Path, hooks: tuple = (), **options: Any
 ) -> Path:
     """Writes the config file of a method; ``hooks`` are added to its own."""
-    name, changes = METHODS[method]
-    cfg = shrink(zoo.load(name), data_root)
-    cfg.merge_from_dict({**changes, **options})
+    cfg = miniature(zoo_config(method), data_root)
+    cfg.val_evaluator = dict(type='CountMetric')  # DOTAMetric starts a pool at every validation
+    cfg.default_hooks.checkpoint.save_best = 'count'
+    cfg.param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[3], gamma=0.1)]
+    cfg.custom_imports.imports = ['mmbackbone_plugins', 'rig', 'ranks']
+    cfg.merge_from_dict({**METHODS[method][1], **options})
     cfg.custom_hooks = [*cfg.custom_hooks, *hooks]
     cfg.visualizer.name = f'{folder.name}-{method}'  # one of its own: they are global by name
     folder.mkdir(parents=True, exist_ok=True)
