@@ -81,7 +81,8 @@ def make_config(method: str, folder: Path, launcher: str):
     if method == AMP:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
-    return cfg
+    # Laying out the text of a config takes longer than all of its steps.
+    return launch.Config(cfg.to_dict(), format_python_code=False)
 
 
 def digest(tensors: Any) -> str:
