@@ -19,10 +19,10 @@ def _default_scope():
 
 @pytest.fixture(scope='session')
 def data_root(tmp_path_factory):
-    """Eight drawn training scenes, four for validation."""
+    """Four drawn scenes for training, four for validation."""
     from mmbackbone_plugins.toy import make_toy_dataset
 
     root = tmp_path_factory.mktemp('toy') / 'dota'
-    counts = dict(train=8, val=4, test=1)
+    counts = dict(train=4, val=4, test=1)
     make_toy_dataset(root, fmt='dota', counts=counts, size=128, classes='all', density=24)
     return root

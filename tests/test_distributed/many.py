@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmengine.config import config
+from yapf.yapflib import yapf_api
 
 
 def main() -> None:
@@ -14,8 +14,8 @@ def main() -> None:
     spec = importlib.util.spec_from_file_location('train', path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    # mmengine lays out the config's text at every checkpoint, which here takes longer than training.
-    config.FormatCode = lambda text, **options: (text, False)
+    # mmengine lays out the config's text at every checkpoint, which takes longer than these runs.
+    yapf_api.FormatCode = lambda text, **options: (text, False)
     for arguments in json.loads(sys.argv[1]):
         start = time.perf_counter()
         sys.argv = [str(path), *arguments]

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def killed(folder, data_root):
     """What the user sees when rank 1 dies in the second epoch."""
-    config = write(folder, 'killed', data_root, die=dict(rank=1, iteration=6))
+    config = write(folder, 'killed', data_root, die=dict(rank=1, iteration=3))
     work_dir = folder / 'work'
     return runs.train(2, config, '--work-dir', work_dir, *EPOCHS, check=False)
 
@@ -82,7 +82,7 @@ def test_the_command_that_is_given_ends_with_the_bits_of_an_uninterrupted_run(
     whole = write(folder, 'whole', data_root)
     runs.train(2, whole, '--work-dir', folder / 'whole-work', *EPOCHS)
     resumed, uninterrupted = (runs.reports(folder / f'report-{n}', 2) for n in ('resumed', 'whole'))
-    assert resumed[0]['start'] == 4 and uninterrupted[0]['start'] == 0
+    assert resumed[0]['start'] == 2 and uninterrupted[0]['start'] == 0
     for key in ('weights', 'optimizer', 'end'):
         assert len({report[key] for report in (*resumed, *uninterrupted)}) == 1, key
     trains = uninterrupted[0]['trains']
@@ -106,13 +106,13 @@ def test_killed_while_the_last_checkpoint_is_written_again(folder, data_root):
     again = runs.train(1, config, '--work-dir', work_dir, '--resume', *EPOCHS)
     assert re.search(r'warning: .*epoch_2\.pth is torn.*Going on from .*epoch_1\.pth', again.stdout)
     (report,) = runs.reports(folder / 'report-mended')
-    assert report['start'] == 4 and list(report['trains']) == ['1', '2', '3']
+    assert report['start'] == 2 and list(report['trains']) == ['1', '2', '3']
     assert (work_dir / 'epoch_4.pth').exists() and torn
 
 
 def test_asked_to_end(folder, data_root):
     """As a scheduler does; one process, in the middle of a step."""
-    config = write(folder, 'asked', data_root, die=dict(rank=0, iteration=9, by='SIGTERM'))
+    config = write(folder, 'asked', data_root, die=dict(rank=0, iteration=5, by='SIGTERM'))
     done = runs.train(1, config, '--work-dir', folder / 'asked-work', *EPOCHS, check=False)
     assert done.returncode == 128 + 15
     assert 'error: rank 0 was asked to end (SIGTERM)' in done.stdout
