@@ -74,7 +74,7 @@ def train(ranks: int, *arguments: Any, check: bool = True) -> subprocess.Complet
     return done
 
 
-def train_many(ranks: int, jobs: list[list[Any]]) -> None:
+def train_many(ranks: int, jobs: list[list[Any]], timeout: float = 900) -> None:
     """Runs ``tools/train.py`` once for each list of arguments, in one group of processes.
 
     Starting a process takes longer than any of these runs.
@@ -87,7 +87,7 @@ def train_many(ranks: int, jobs: list[list[Any]]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=500,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stdout[-8000:]
 

@@ -201,6 +201,20 @@ def test_the_real_command_line_with_everything(data_root, tmp_path):
     assert (tmp_path / 'work' / 'epoch_3.pth').exists()
 
 
+def test_a_rank_that_cannot_count_full_fine_tuning_leaves_nobody_waiting(data_root, tmp_path):
+    loss = dict(type='AveragedLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
+    changes = {
+        'custom_hooks.0.schedule': dict(_delete_=True, type='FrozenBackbone'),
+        'model.bbox_head.loss_cls': dict(_delete_=True, **loss),
+    }
+    path = runs.write_config(tmp_path / 'configs', 'cost', data_root, **changes)
+    work_dir = tmp_path / 'work'
+    options = ['--cfg-options', 'train_cfg.max_epochs=1']
+    runs.train_many(2, [[path, '--work-dir', work_dir, *options]], timeout=300)
+    found = json.loads((work_dir / 'cost.json').read_text())
+    assert found['totals']['steps'] == 2 and 0.1 < found['totals']['saving'] < 0.9
+
+
 def test_every_hook_is_in_the_matrix():
     used = set()
     for method, (_, changes) in runs.METHODS.items():
