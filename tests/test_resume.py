@@ -4,6 +4,7 @@ import os
 import zipfile
 
 import pytest
+import rig
 import torch
 from mmengine.config import Config
 
@@ -156,3 +157,15 @@ def test_ranks_that_see_different_disks_are_refused(monkeypatch):
         resume.check_ranks_agree(cfg)
     monkeypatch.setattr(resume, 'all_gather_object', lambda own: [own] * 3)
     resume.check_ranks_agree(cfg)
+
+
+def test_a_resumed_run_keeps_its_learning_rate(tmp_path):
+    """What docs/howto/cluster.md says of more GPUs and --auto-scale-lr: here, of a larger batch."""
+    rates = []
+    for batch, resumed in ((2, False), (4, True)):
+        scale = dict(enable=True, base_batch_size=2)
+        options = dict(batch=batch, length=4, resume=resumed, auto_scale_lr=scale)
+        built = rig.runner(tmp_path, epochs=1 + resumed, **options)
+        built.train()
+        rates += built.optim_wrapper.get_lr()['lr']
+    assert rates == [0.01, 0.01]

@@ -15,7 +15,8 @@ from mmengine.config import Config
 from mmbackbone_plugins import hooks
 from mmbackbone_plugins.hooks.jsonl import read_lines
 
-pytestmark = pytest.mark.slow
+# The time-out is for a machine that others use too.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 every = pytest.mark.parametrize('method', runs.METHODS)
 PARTS = ((2, 2), (4, 3), (1, 4))  # ranks, and the epochs that are done when they end
 STEPS = {2: 2 * 2, 4: 1, 1: 4}  # of 4 images, one a step and rank
