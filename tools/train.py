@@ -63,23 +63,22 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch
+        from mmbackbone_plugins import interruption, launch, resume
 
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
             enable_amp(cfg)
         if args.auto_scale_lr:
             enable_auto_scale_lr(cfg)
-        if args.resume == 'auto':
-            cfg.resume, cfg.load_from = True, None
-        elif args.resume:
-            launch.check_checkpoint(args.resume)
-            cfg.resume, cfg.load_from = True, args.resume
+        resume.choose_checkpoint(cfg, args.resume)
         launch.prepare(cfg)
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    launch.build_runner(cfg).train()
+    with interruption.explained(cfg.work_dir):
+        runner = launch.build_runner(cfg)
+        resume.check_ranks_agree(cfg)
+        runner.train()
     return 0
 
 

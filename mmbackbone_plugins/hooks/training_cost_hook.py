@@ -19,7 +19,7 @@ from ..cost.weighing import Counted
 from ..freezing.ddp import unwrap
 from ..freezing.phases import phases
 from ..stages import StageMap
-from .checks import check_count
+from .checks import check_count, refuse_second
 from .cost_file import open_ledger, say
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .full_reference import count_full_step
@@ -107,6 +107,7 @@ class TrainingCostHook(Hook):
     def before_train(self, runner) -> None:
         """Opens the ledger, or goes on in that of the part before."""
         refuse_sharded(runner, 'TrainingCostHook')
+        refuse_second(runner, self)
         model = unwrap(runner.model)
         self._named = list(model.named_parameters())
         self._main = is_main_process()
@@ -295,7 +296,7 @@ class TrainingCostHook(Hook):
         return False
 
     def _count_full(self, runner, data_batch: Any) -> None:
-        """On every rank: losses may average over ranks."""
+        """On every rank, each for itself: should one fail, the others do not wait for it."""
         ledger = self.ledger
         known = ledger.full or FULL in ledger.phases
         if not self._counting or known or self._phase.name == FULL:
