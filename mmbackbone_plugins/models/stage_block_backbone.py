@@ -89,7 +89,14 @@ class StageBlockBackbone:
         self.__class__ = _extended(type(self))
         return self
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        block: Mapping[str, Any],
+        stages: Optional[Sequence[str]] = None,
+        per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
+        **options: Any,
+    ) -> None:
         """Does nothing: the original's own has run, and ``__new__`` has added the blocks."""
 
     def train(self, mode: bool = True) -> nn.Module:
