@@ -51,7 +51,7 @@ class StageBlockBackbone:
         "Mind the Backbone", arXiv 2303.14744, from the authors' code: one SE block after each
         stage. For other blocks and families, our reading.
 
-    Example:
+    Examples:
         >>> backbone = dict(
         ...     type='StageBlockBackbone',
         ...     backbone=dict(type='mmdet.ResNet', depth=50),
@@ -97,7 +97,7 @@ class StageBlockBackbone:
         per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
         **options: Any,
     ) -> None:
-        """Does nothing: the original's own has run, and ``__new__`` has added the blocks."""
+        pass  # the original's own has run, and __new__ has added the blocks
 
     def train(self, mode: bool = True) -> nn.Module:
         super().train(mode)  # of MMDetection's ResNet, returns None
