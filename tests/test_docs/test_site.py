@@ -69,7 +69,9 @@ def test_every_page_is_there_and_reachable(site, built):
     for page in pages.all_pages():
         if page != pages.ROOT / 'README.md':
             inside = page.relative_to(pages.DOCS if pages.DOCS in page.parents else pages.ROOT)
-            expected.add(site / str(inside).replace('README.md', 'index.md').replace('.md', '.html'))
+            if inside.name == 'README.md':
+                inside = inside.with_name('index.md')
+            expected.add(site / inside.with_suffix('.html'))
     assert expected | {site / '404.html'} == set(built)
     seen, todo = set(), [site / 'index.html']
     while todo:
