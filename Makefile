@@ -11,7 +11,7 @@ VENV ?= .venv
 WORKERS ?= 2
 export VENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format clean distclean
+.PHONY: help setup demo test test-slow lint docs format clean distclean
 
 # Operators compiled for the CPU only fail on CUDA tensors: without CUDA operators, hide the GPU.
 IN_VENV = if [ -e '$(VENV)/.cpu-ops' ]; then export CUDA_VISIBLE_DEVICES=; fi; '$(VENV)/bin/python'
@@ -34,11 +34,14 @@ test-slow: setup  ## The slow tests
 lint: setup  ## Check style and format
 	@'$(VENV)/bin/ruff' check --output-format concise . && '$(VENV)/bin/ruff' format --check .
 
+docs: setup  ## Build the documentation into site/; any warning is an error
+	@NO_MKDOCS_2_WARNING=1 '$(VENV)/bin/python' -m mkdocs build --strict $(ARGS)
+
 format: setup  ## Mend what can be mended
 	@'$(VENV)/bin/ruff' check --fix . ; '$(VENV)/bin/ruff' format .
 
 clean:  ## Remove builds and caches
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the environment too

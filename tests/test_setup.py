@@ -54,7 +54,7 @@ def test_tested_versions_lie_in_the_ranges_users_get(setup_py):
     for line in setup_py.read_requirements('tested'):
         name, version = line.split('==')
         tested[name] = version
-    for extra in ('onedl', 'mmpretrain', 'dev'):
+    for extra in ('onedl', 'mmpretrain', 'docs', 'dev'):
         for line in setup_py.read_requirements(extra):
             wanted = requirement(line)
             if extra != 'dev':

@@ -127,7 +127,7 @@ install_stack() {
     pip install --no-deps --force-reinstall "$venv"/wheels/onedl_mmcv-*.whl || return
   fi
   pip install --no-build-isolation "${pins[@]}" -r requirements/onedl.txt \
-    -r requirements/mmpretrain.txt -r requirements/dev.txt
+    -r requirements/mmpretrain.txt -r requirements/dev.txt -r requirements/docs.txt
 }
 
 install_package() { pip install --no-deps --no-build-isolation -e .; }

@@ -56,7 +56,7 @@ class DriftHook(Hook):
             not exist, parameters are sharded (FSDP, DeepSpeed), or a resumed checkpoint has no
             theta0 for the target.
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='DriftHook', interval=1)]
     """

@@ -68,7 +68,7 @@ class EigenspectrumHook(Hook):
     Source:
         arXiv 1909.04021. Which layers, how many images and how often: our reading.
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='EigenspectrumHook', interval=1)]
     """

@@ -63,7 +63,7 @@ class TrainingCostHook(Hook):
         ValueError: If an argument is not one of the above; in ``before_train``, if parameters are
             sharded (FSDP, DeepSpeed).
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='TrainingCostHook')]
     """
