@@ -243,7 +243,7 @@ def test_cost_without_a_flop_counter_is_a_line_and_the_rest(
     assert f'torch {torch.__version__}' in line and 'everything but FLOPs is recorded' in line
 
 
-# -- in processes of their own, as users start them -------------------------------------------------
+# -- in processes of their own, as users start them ----------------------------------------------
 
 
 def shell(*arguments: Any, cwd) -> str:
