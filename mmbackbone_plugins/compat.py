@@ -1,16 +1,24 @@
-"""Checks the installed OpenMMLab family; the only file that knows its versions."""
+"""What differs between families and versions of the stack; the only file that knows them.
+
+It imports nothing of the stack by itself: the functions on torch import what they need.
+"""
 
 import importlib
+import inspect
 from importlib.metadata import PackageNotFoundError, version
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from torch.nn.parallel import DistributedDataParallel
 
 # Import name: distribution names of the two families (OneDL, OpenMMLab), and the oldest version
-# of each that is let through. What is tested are the pins in requirements/tested.txt.
+# of each that is let through: what the tests were run with, requirements/tested.txt and
+# tested-openmmlab.txt. Older ones may work; nobody has looked.
 _FAMILIES = {
-    'mmengine': (('onedl-mmengine', '0.10.9'), ('mmengine', '0.10.7')),
-    'mmcv': (('onedl-mmcv', '2.3.0'), ('mmcv', '2.0.0')),
-    'mmdet': (('onedl-mmdetection', '3.4.0'), ('mmdet', '3.0.0')),
-    'mmrotate': (('onedl-mmrotate', '1.1.0'), ('mmrotate', '1.0.0rc1')),
+    'mmengine': (('onedl-mmengine', '0.10.12'), ('mmengine', '0.10.7')),
+    'mmcv': (('onedl-mmcv', '2.3.6'), ('mmcv', '2.0.1')),
+    'mmdet': (('onedl-mmdetection', '3.5.1'), ('mmdet', '3.0.0')),
+    'mmrotate': (('onedl-mmrotate', '1.2.1'), ('mmrotate', '1.0.0rc1')),
 }
 
 
@@ -106,3 +114,58 @@ def _key(text: str) -> tuple[int, ...]:
             break
         numbers.append(int(digits))
     return tuple(numbers)
+
+
+# -- torch -----------------------------------------------------------------------------------------
+
+
+def flop_counter() -> Optional[type]:
+    """The flop counter of torch; None in torch 2.0, which has none."""
+    try:
+        from torch.utils.flop_counter import FlopCounterMode
+    except ImportError:
+        return None
+    return FlopCounterMode
+
+
+def ddp_options(ddp: 'DistributedDataParallel') -> dict[str, Any]:
+    """Arguments for a wrapper like this one that not every torch takes.
+
+    ``init_sync`` (2.1 or newer) is off: it leaves out the broadcast of parameters that are equal on
+    all ranks already.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    options: dict[str, Any] = {}
+    if 'init_sync' in known:
+        options['init_sync'] = False
+    if 'skip_all_reduce_unused_params' in known:
+        options['skip_all_reduce_unused_params'] = ddp.skip_all_reduce_unused_params
+    return options
+
+
+def ddp_comm_hooks(ddp: 'DistributedDataParallel') -> list[tuple[Any, Any]]:
+    """The communication hooks of a wrapper, as (hook, state).
+
+    Raises:
+        RuntimeError: If there is one that this torch gives no access to (2.0).
+    """
+    hooks = getattr(ddp, '_comm_hooks', None)
+    if hooks is not None:
+        return list(hooks)
+    name = ddp._get_ddp_logging_data().get('comm_hook')
+    if name:
+        raise RuntimeError(
+            f'the distributed wrapper has the communication hook {name!r}, and this torch cannot '
+            'hand it on to the wrapper of the next phase: use torch 2.1 or newer, or no such hook'
+        )
+    return []
+
+
+def ddp_release(ddp: 'DistributedDataParallel') -> None:
+    """Ends a wrapper's reactions to gradients; it cannot be used afterwards."""
+    if hasattr(ddp, '_remove_autograd_hooks'):
+        ddp._remove_autograd_hooks()
+    else:  # torch 2.0: the reducer does it when nothing holds it any more
+        ddp.logger = ddp.reducer = None

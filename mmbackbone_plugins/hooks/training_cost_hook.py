@@ -9,7 +9,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ..cost.counting import flop_counter
+from .. import compat
 from ..cost.ledger import FILE_NAME, Ledger
 from ..cost.memory import PeakMemory
 from ..cost.naming import FULL, first_training, phase_name
@@ -281,7 +281,7 @@ class TrainingCostHook(Hook):
     # -- counting --------------------------------------------------------------------------------
 
     def _may_count(self, runner) -> bool:
-        if flop_counter() is None:
+        if compat.flop_counter() is None:
             say(
                 f'torch {torch.__version__} has no flop counter (2.1 or newer has); everything but '
                 'FLOPs is recorded'
