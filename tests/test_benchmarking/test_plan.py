@@ -74,7 +74,7 @@ def test_only(read):
     ]
     assert [r.seed for r in plan.only(['dota/small/dbf'])] == [0, 1]
     assert plan.only([]) == plan.runs
-    with pytest.raises(ValueError, match="--only 'dota/small/bdf' matches no run.*nearest: dota/sm"):
+    with pytest.raises(ValueError, match="--only 'dota/small/bdf' matches no run.*nearest: do"):
         plan.only(['dota/small/bdf'])
 
 
@@ -89,7 +89,11 @@ def test_only(read):
         ('  dbf: {config', '  a/b: {config', "a name must be .* got 'a/b'"),
         ('tests:', 'test:', "datasets.dota has an unknown entry 'test'; nearest: tests"),
         ('split: val', 'split: train', "split must be 'test' or 'val', got 'train'"),
-        ('    tests:', '    in_domain: [voc]\n    tests:', r"in_domain must be some of .*\['voc'\]"),
+        (
+            '    tests:',
+            '    in_domain: [voc]\n    tests:',
+            r"in_domain must be some .*\['voc'\]",
+        ),
         ('{a.b: 3}', '3', 'options must be a mapping'),
         ('{detector}_{dataset}.py\n', '{model}.py\n', 'may have {dataset} and {detector} only'),
         ('methods:', 'measure: [speed]\nmethods:', "measure has an unknown entry 'speed'"),
