@@ -52,9 +52,11 @@ from .models import (  # noqa: E402
     stage_output_rule,
 )
 from .registry import FREEZING_SCHEDULES  # noqa: E402
+from .robustness import Corruption  # noqa: E402
 from .stages import Stage, StageMap, stage_rule  # noqa: E402
 
 __all__ = [
+    'Corruption',
     'DistortionRegularizerHook',
     'DriftHook',
     'EigenspectrumHook',

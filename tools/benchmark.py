@@ -73,6 +73,8 @@ def work(args: argparse.Namespace) -> int:
     launch.register_modules()
     for folder in folders:
         folder.check()
+        if folder.state != 'finished':
+            folder.check_data()
     if args.slurm == 'print':
         for folder in folders:
             folder.make_ready()

@@ -1,9 +1,12 @@
 """The folder of one run: its complete config, and how far the run has come."""
 
 import difflib
+import fcntl
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +123,8 @@ class RunFolder:
         config's list of hooks stays as it is; one that the config has already is not added again.
         """
         run = self.run
-        cfg = launch.load_config(run.config, dict(run.options), str(self.path / TRAIN))
+        # A copy: mmengine takes `_delete_` out of what it merges.
+        cfg = launch.load_config(run.config, deepcopy(dict(run.options)), str(self.path / TRAIN))
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': run.seed}
         hooks = list(cfg.get('custom_hooks', None) or [])
         hooks += (cfg.get('default_hooks', None) or {}).values()
@@ -129,6 +133,52 @@ class RunFolder:
             if HOOKS[name] not in present:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
         return cfg
+
+    def test_config(self, domain: Domain) -> Config:
+        """The config that has the data loader of a test set.
+
+        Args:
+            domain: The test set.
+        """
+        cfg = Config.fromfile(domain.config) if domain.config else self.config()
+        if domain.options:
+            cfg.merge_from_dict(deepcopy(dict(domain.options)))
+        return cfg
+
+    def check_data(self) -> None:
+        """Looks for the files of the training set and of every test set.
+
+        Raises:
+            FileNotFoundError: If a path is missing; the message names all of one loader.
+        """
+        launch.check_data(self.config(), ('train_dataloader',))
+        for domain in self.run.tests:
+            launch.check_data(self.test_config(domain), (f'{domain.split}_dataloader',))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the folder: two processes that train in one would spoil it.
+
+        Raises:
+            BlockingIOError: If another process holds it.
+        """
+        with (self.path / 'lock').open('w') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(f'{self.path}: another process is at this run') from None
+            yield
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process is at this run."""
+        if not self.path.is_dir():
+            return False
+        try:
+            with self.alone():
+                return False
+        except BlockingIOError:
+            return True
 
     def reopen(self) -> None:
         """Puts the result of a failed run aside, so that it can go on."""

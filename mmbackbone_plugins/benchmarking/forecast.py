@@ -1,6 +1,7 @@
 """What a plan will cost, before it starts."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -47,7 +48,7 @@ def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Fore
 
 def _count(run: Run) -> tuple[Optional[float], Optional[str]]:
     try:
-        ahead = planning.look_ahead(run.config, dict(run.options))
+        ahead = planning.look_ahead(run.config, deepcopy(dict(run.options)))
         if ahead.images is None:
             return None, 'its training set is not here'
         return ahead.plan()[0].training_flops * ahead.images, None

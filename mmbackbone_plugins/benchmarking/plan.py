@@ -32,7 +32,7 @@ ENTRIES = {
     'datasets': ('options', 'tests', 'in_domain', 'metric', 'check', 'name'),
     'detectors': ('options', 'name'),
     'methods': ('options', 'config'),
-    'tests': ('options', 'split', 'metric'),
+    'tests': ('config', 'options', 'split', 'metric'),
     'prepare': ('makes', 'run'),
 }
 
@@ -43,13 +43,15 @@ class Domain:
 
     Attributes:
         name: Its name in tables.
-        split: The data loader of the config that it starts from, ``'test'`` or ``'val'``.
-        options: What is changed in the config for it, by dotted key.
+        split: The data loader that it is, ``'test'`` or ``'val'``.
+        config: The config that has the loader; None for the run's own.
+        options: What is changed in that config for it, by dotted key.
         metric: Config of the metric; None for the data set's, or the benchmark's own.
     """
 
     name: str
     split: str = 'test'
+    config: Optional[str] = None
     options: Mapping[str, Any] = field(default_factory=dict)
     metric: Optional[Mapping[str, Any]] = None
 
@@ -202,10 +204,13 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
     runs, missing = [], []
     for seed in seeds:
         for dataset, where in datasets.items():
-            tests, in_domain = _tests(dataset, where)
             for detector, what in detectors.items():
+                names = dict(
+                    dataset=where.get('name', dataset), detector=what.get('name', detector)
+                )
+                tests, in_domain = _tests(dataset, where, names)
                 for method, how in methods.items():
-                    config = _config(method, how['config'], dataset, where, detector, what)
+                    config = _fill(f'methods.{method}', how['config'], names)
                     if not Path(config).is_file():
                         missing.append((method, config))
                     options = {**common}
@@ -263,7 +268,9 @@ def _entries(data: Mapping, kind: str, short: Optional[str]) -> dict[str, dict[s
     return found
 
 
-def _tests(dataset: str, entry: Mapping) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
+def _tests(
+    dataset: str, entry: Mapping, names: Mapping
+) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
     tests = []
     for name, given in (entry.get('tests') or {dataset: {}}).items():
         given = given or {}
@@ -274,24 +281,26 @@ def _tests(dataset: str, entry: Mapping) -> tuple[tuple[Domain, ...], tuple[str,
             raise ValueError(f"{where}.split must be 'test' or 'val', got {split!r}")
         options = _mapping(f'{where}.options', given.get('options'))
         metric = given.get('metric', entry.get('metric'))
-        tests.append(Domain(str(name), split, options, metric))
-    names = [test.name for test in tests]
-    inside = entry.get('in_domain', names[:1])
-    if not isinstance(inside, list) or not inside or not set(inside) <= set(names):
+        config = given.get('config') and _fill(where, given['config'], names)
+        if config and not Path(config).is_file():
+            raise ValueError(f'{where}: config {config!r} does not exist')
+        tests.append(Domain(str(name), split, config, options, metric))
+    there = [test.name for test in tests]
+    inside = entry.get('in_domain', there[:1])
+    if not isinstance(inside, list) or not inside or not set(inside) <= set(there):
         raise ValueError(
-            f'datasets.{dataset}.in_domain must be some of its tests, {", ".join(names)}; '
+            f'datasets.{dataset}.in_domain must be some of its tests, {", ".join(there)}; '
             f'got {inside!r}'
         )
     return tuple(tests), tuple(inside)
 
 
-def _config(method, template, dataset, where, detector, what) -> str:
-    names = dict(dataset=where.get('name', dataset), detector=what.get('name', detector))
+def _fill(where: str, template: Any, names: Mapping[str, str]) -> str:
     try:
         return str(template).format(**names)
     except (KeyError, IndexError, ValueError):
         raise ValueError(
-            f'methods.{method}: config may have {{dataset}} and {{detector}} only, got {template!r}'
+            f'{where}: config may have {{dataset}} and {{detector}} only, got {template!r}'
         ) from None
 
 

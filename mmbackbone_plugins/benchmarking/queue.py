@@ -93,13 +93,14 @@ class Queue:
         self._running: list[_Process] = []
         self._rates: list[float] = []  # seconds that a whole run takes
         self.failed: list[str] = []
+        self.elsewhere: list[str] = []  # other processes are at these runs
         self.full_disk: Optional[str] = None
 
     def run(self) -> int:
         """Does what is not finished. Failed runs are tried again, once.
 
         Returns:
-            Number of runs that failed or were not begun.
+            Number of runs that failed, were not begun, or are with another process.
         """
         waiting = [f for f in self.folders if f.state != 'finished']
         done = len(self.folders) - len(waiting)
@@ -123,9 +124,16 @@ class Queue:
                 f'stopped, the disk is full: {self.full_disk}. {len(waiting)} runs were not begun; '
                 'finished results are kept. Make room and give the same command again'
             )
-        return len(self.failed) + len(waiting)
+        return len(self.failed) + len(waiting) + len(self.elsewhere)
 
     def _start(self, folder: RunFolder) -> None:
+        # Several machines may work through one plan in a shared folder.
+        if folder.state == 'finished':
+            return
+        if folder.busy:
+            self.elsewhere.append(folder.run.name)
+            self.say(f'left to another process: {folder.run.name}')
+            return
         folder.make_ready()
         folder.reopen()
         slot = min(set(range(self.local.jobs)) - {p.slot for p in self._running})
@@ -190,7 +198,7 @@ class Queue:
             self.full_disk = str(error)
 
     def _status(self, waiting: Sequence[RunFolder]) -> str:
-        finished = len(self.folders) - len(waiting) - len(self._running) - len(self.failed)
+        finished = sum(folder.state == 'finished' for folder in self.folders)
         running = [f'{p.folder.run.name} {p.folder.progress:.0%}' for p in self._running]
         text = f'[{finished}/{len(self.folders)} finished'
         text += f', {len(self.failed)} failed]' if self.failed else ']'

@@ -5,13 +5,10 @@ stopped. Under ``torchrun`` with ``--launcher pytorch`` it is one run of several
 """
 
 import argparse
-import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -105,21 +102,6 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
     return result
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds a run's folder: two processes that train in one would spoil it.
-
-    Raises:
-        RuntimeError: If another process holds it.
-    """
-    with (folder / 'lock').open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RuntimeError(f'{folder}: another process is at this run already') from None
-        yield
-
-
 def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
     """The loop over one test set, on the model as it is now.
 
@@ -128,9 +110,7 @@ def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
         folder: The run's folder.
         domain: The test set.
     """
-    cfg = Config.fromfile(folder.path / CONFIG)
-    if domain.options:
-        cfg.merge_from_dict(dict(domain.options))
+    cfg = folder.test_config(domain)
     loader = cfg[f'{domain.split}_dataloader']
     if domain.metric == 'config':
         metric = cfg[f'{domain.split}_evaluator']
@@ -148,7 +128,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     folder = RunFolder.read(args.folder)
     if int(os.environ.get('RANK', 0)) == 0:
-        with alone(folder.path):
+        with folder.alone():
             execute(folder, args.launcher)
     else:
         execute(folder, args.launcher)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..cost.report import table
+from ..robustness.class_map import common_classes, named_classes, named_map
 from .oriented_ap import BOX_WIDTHS, EVAL_MODES, Detections, OrientedAP, Truth, oriented_ap
 
 _NAMED = (50, 75)  # thresholds, in percent, that have a score of their own for every class
@@ -36,6 +37,12 @@ class OrientedMetric(BaseMetric):
             ``'area'`` under the precision-recall curve.
         predict_box_type: ``'rbox'`` or ``'qbox'``, as ``DOTAMetric``'s: boxes of (x, y, w, h,
             angle), or of four corners.
+        class_map: Scores common classes instead of those of the test set: ``'dota-dior'``, or a
+            dict of names that mean the same thing by common name (see
+            :mod:`mmbackbone_plugins.robustness.class_map`). Boxes of other classes, labelled or
+            predicted, are left out.
+        predicted_classes: What predicted labels stand for, where that is not the test set's list:
+            ``'dota'``, ``'dior'`` or a list of names. Needs ``class_map``.
         classwise: Whether the scores of each class are among the results and in a table.
         collect_device: ``'cpu'`` or ``'gpu'``, see ``BaseMetric``.
         prefix: What the names begin with; default is ``'oriented'``.
@@ -47,6 +54,10 @@ class OrientedMetric(BaseMetric):
     Example:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> val_evaluator = dict(type='OrientedMetric')
+        >>> # a detector of DOTA's classes on the pictures and labels of DIOR-R
+        >>> test_evaluator = dict(
+        ...     type='OrientedMetric', class_map='dota-dior', predicted_classes='dota'
+        ... )
     """
 
     default_prefix: Optional[str] = 'oriented'
@@ -56,6 +67,8 @@ class OrientedMetric(BaseMetric):
         iou_thrs: Optional[Union[float, Sequence[float]]] = None,
         eval_mode: str = '11points',
         predict_box_type: str = 'rbox',
+        class_map: Optional[Union[str, Mapping[str, Sequence[str]]]] = None,
+        predicted_classes: Optional[Union[str, Sequence[str]]] = None,
         classwise: bool = True,
         collect_device: str = 'cpu',
         prefix: Optional[str] = None,
@@ -70,6 +83,10 @@ class OrientedMetric(BaseMetric):
             )
         self.eval_mode, self.predict_box_type = eval_mode, predict_box_type
         self.classwise = classwise
+        if predicted_classes is not None and class_map is None:
+            raise ValueError(f'predicted_classes={predicted_classes!r} needs a class_map')
+        self.class_map = None if class_map is None else named_map(class_map)
+        self.predicted_classes = predicted_classes and named_classes(predicted_classes)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
@@ -86,10 +103,15 @@ class OrientedMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        classes = self.dataset_meta['classes']
         # mmengine makes plain tuples of named ones.
         truths = [Truth(*truth) for truth, _ in results]
         detections = [Detections(*found) for _, found in results]
+        classes = self.dataset_meta['classes']
+        if self.class_map is not None:
+            common = common_classes(self.class_map, self.predicted_classes or classes, classes)
+            classes = common.names
+            truths = [_renamed_truth(truth, common.labelled) for truth in truths]
+            detections = [_renamed(found, common.predicted) for found in detections]
         found = oriented_ap(
             truths, detections, len(classes), self.iou_thrs, self.eval_mode, self.predict_box_type
         )
@@ -167,6 +189,25 @@ def _array(values: Any) -> np.ndarray:
     """A tensor, or a box type of MMDetection, in main memory."""
     values = getattr(values, 'tensor', values)
     return values.detach().cpu().numpy() if hasattr(values, 'detach') else np.asarray(values)
+
+
+def _renamed(found: Detections, places: Sequence[int]) -> Detections:
+    if len(found.labels) and found.labels.max() >= len(places):
+        raise ValueError(
+            f'predicted_classes has {len(places)} names, but the detector predicts the label '
+            f'{found.labels.max()}: name the classes that it was trained with, in their order'
+        )
+    labels = np.asarray(places, int)[found.labels]
+    kept = labels >= 0
+    return Detections(found.boxes[kept], labels[kept], found.scores[kept])
+
+
+def _renamed_truth(truth: Truth, places: Sequence[int]) -> Truth:
+    parts: list[np.ndarray] = []
+    for boxes, labels in (truth[:2], truth[2:]):
+        labels = np.asarray(places, int)[labels]
+        parts += [boxes[labels >= 0], labels[labels >= 0]]
+    return Truth(*parts)
 
 
 def _row(name: str, boxes: int, detections: int, values: Sequence[float]) -> list[str]:

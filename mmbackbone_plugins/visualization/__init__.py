@@ -28,6 +28,7 @@ from .eigenspectrum import (
 )
 from .labels import label_points
 from .methods import MethodStyle, method_styles
+from .robustness import plot_robustness
 from .seeds import plot_seeds
 from .tradeoff import Point, plot_gain, plot_pareto
 from .widths import plot_widths
@@ -52,6 +53,7 @@ __all__ = [
     'plot_gain',
     'plot_pareto',
     'plot_rgn_over_depth',
+    'plot_robustness',
     'plot_runs',
     'plot_seeds',
     'plot_spectra',

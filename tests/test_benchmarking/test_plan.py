@@ -2,7 +2,9 @@
 
 import pytest
 
-from mmbackbone_plugins.benchmarking import read_plan
+from mmbackbone_plugins.benchmarking import RunFolder, read_plan
+from mmbackbone_plugins.launch import register_modules
+from mmbackbone_plugins.toy import make_toy_dataset
 
 PLAN = """
 seeds: [0, 1]
@@ -94,8 +96,13 @@ def test_only(read):
             '    in_domain: [voc]\n    tests:',
             r"in_domain must be some .*\['voc'\]",
         ),
+        ('split: val', 'config: x.py', "tests.dota: config 'x.py' does not exist"),
         ('{a.b: 3}', '3', 'options must be a mapping'),
-        ('{detector}_{dataset}.py\n', '{model}.py\n', 'may have {dataset} and {detector} only'),
+        (
+            '{detector}_{dataset}.py\n',
+            '{model}.py\n',
+            'methods.full: config may have {dataset} and {detector} only',
+        ),
         ('methods:', 'measure: [speed]\nmethods:', "measure has an unknown entry 'speed'"),
         ('methods:', 'prepare: [{makes: x}]\nmethods:', 'prepare has no run'),
         ('methods:', 'methods: [', 'no valid YAML'),
@@ -125,3 +132,29 @@ def test_the_plan_of_the_study_is_sound(monkeypatch):
     assert len(plan.runs) == 33
     assert len({run.seed for run in plan.runs}) >= 3
     assert [test.name for test in plan.runs[0].tests][0] == 'clear'
+
+
+def test_the_plan_for_dota_and_dior(monkeypatch, tmp_path):
+    """Its configs exist, and its test sets are built by mmrotate, here of drawn pictures."""
+    from mmengine.config import Config
+    from mmengine.registry import DATASETS, init_default_scope
+
+    register_modules()
+    monkeypatch.chdir(__file__.rsplit('/tests/', 1)[0])
+    plan = read_plan('configs/benchmark/aerial.yml')
+    assert len(plan.runs) == 2 * 2 * 10 * 3
+    assert set(plan.checks) == {'dota', 'dior'}
+    for fmt in plan.checks:
+        make_toy_dataset(tmp_path / fmt, fmt=fmt, counts=(1, 2, 3), size=128)
+    for dataset in plan.checks:
+        run = next(run for run in plan.runs if run.dataset == dataset)
+        cfg = RunFolder.of(plan, run).config()
+        init_default_scope(cfg.default_scope)
+        for test in run.tests:
+            where = Config.fromfile(test.config) if test.config else cfg
+            config = where[f'{test.split}_dataloader'].dataset
+            fmt = test.name.split('-')[0]
+            assert fmt.upper() in config.data_root or fmt in config.data_root
+            config.data_root = str(tmp_path / fmt)
+            # DOTA's val, DIOR-R's test: what has public labels.
+            assert len(DATASETS.build(config)) == {'dota': 2, 'dior': 3}[fmt]

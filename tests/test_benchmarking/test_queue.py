@@ -16,12 +16,16 @@ custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False
 custom_hooks = [dict(type='RGNHook', interval=7)]
 default_hooks = dict(timer=dict(type='IterTimerHook'))
 value = 1
+size = dict(y=1)
 """
 PLAN = """
 seeds: [0]
 datasets: [d]
 detectors: [m]
-methods: {a: a.py, b: {config: a.py, options: {value: 2}}, c: {config: a.py, options: {value: 3}}}
+methods:
+  a: a.py
+  b: {config: a.py, options: {value: 2, size: {_delete_: true, x: 1}}}
+  c: {config: a.py, options: {value: 3}}
 """
 SCORES = {'d': {'mAP': 0.5}}
 # What the real process leaves behind, without the training; it imports nothing that takes time.
@@ -138,6 +142,18 @@ def test_interrupted(bench):
     assert any(line == 'resumed: d/m/a/seed0' for line in bench.said)
 
 
+def test_what_another_process_is_at_is_left_alone(bench):
+    first = bench.folders()[0]
+    first.make_ready()
+    with first.alone():
+        assert first.busy
+        queue = bench.queue()
+        assert queue.run() == 1
+        assert queue.elsewhere == ['d/m/a/seed0'] and not queue.failed
+    assert not first.busy
+    assert [f.state for f in bench.folders()] == ['new', 'finished', 'finished']
+
+
 def test_another_config_in_the_same_folder_is_refused(bench):
     assert bench.queue().run() == 0
     Path('p.yml').write_text(PLAN.replace('value: 2', 'value: 5'))
@@ -171,7 +187,7 @@ def test_folders_of_another_version_are_refused(bench):
 def test_the_config_of_a_run(bench):
     a, b, _ = bench.folders()
     cfg = b.config()
-    assert cfg.value == 2 and cfg.randomness.seed == 0
+    assert cfg.value == 2 and cfg.size == dict(x=1) and cfg.randomness.seed == 0
     # RGNHook is there already, with the user's own interval; the list of hooks is untouched.
     assert cfg.custom_hooks == [dict(type='RGNHook', interval=7)]
     assert cfg.default_hooks == dict(
@@ -180,6 +196,7 @@ def test_the_config_of_a_run(bench):
         drift=dict(type='DriftHook'),
         eigenspectrum=dict(type='EigenspectrumHook'),
     )
+    assert b.config().pretty_text == cfg.pretty_text  # the first call has used up nothing
     a.make_ready()
     again = RunFolder.read(a.path)
     assert again.run == a.run and again.command == a.command
