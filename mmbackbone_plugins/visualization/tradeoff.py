@@ -57,7 +57,7 @@ def plot_pareto(
         ValueError: If there is no point.
         ImportError: If matplotlib is not installed.
     """
-    figure, axis = _start(points, title)
+    figure, axis = _start(points, f'{title}\ndashed: Pareto front'.strip())
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     bars = _draw(axis, points, styles)
@@ -70,15 +70,6 @@ def plot_pareto(
         axis.step(xs, ys, where='post', color='0.45', lw=1.2, ls=(0, (4, 2)), zorder=1)
         for (x0, y0), (x1, y1) in zip(zip(xs, ys), zip(xs[1:], ys[1:])):
             bars += [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]
-        axis.annotate(
-            'Pareto front',
-            (right, steps[-1][1]),
-            xytext=(-2, 3),
-            textcoords='offset points',
-            ha='right',
-            fontsize=8,
-            color='0.35',
-        )
     _label(axis, points, styles, bars)
     save(figure, path)
 

@@ -18,7 +18,7 @@ pytest.importorskip('matplotlib')
 METHODS = ('full', 'frozen', 'dbf-rho2', 'l2-sp', 'ewc')
 DOMAINS = ('clear', 'haze', 'dusk')
 HALF = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)  # of a t-interval of three, in sd
-UNITS = {'%': 0.01, 'TFLOPs': 1e12, 'min': 60, 'MiB': 2**20, '× 10⁻³': 1e-3}
+UNITS = {'%': 0.01, 'TFLOPs': 1e12, 'min': 60, 'MiB': 2**20, '×\u00a010⁻³': 1e-3}
 ERROR = 'RuntimeError: <script>document.title = "broken in"</script>\n```\nmore'
 LINK = re.compile(r'!\[(?:\\.|[^\]\\])*\]\(([^)]+)\)')
 HOSTILE = '<img src=x onerror=alert(1)>|$a_1$`*[b](c)'
@@ -169,7 +169,7 @@ def test_failed_and_missing_runs_are_named(benchmark):
         assert '13 of 15 runs finished, 1 failed, 1 missing.' in text
         assert ERROR in text
         assert 'toy/retinanet-r18/l2-sp/seed2 (40% trained)' in text
-        assert 'l2-sp: no result yet of seed 2.' in text
+        assert 'No result yet: l2-sp (seed 2).' in text
         assert 'ewc, seed 2: the run failed and is in no number.' in text
         assert 'There is no plan.yml' in text
         assert f'python -m mmbackbone_plugins.benchmarking.report {work_dir}' in text

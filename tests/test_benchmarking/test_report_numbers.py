@@ -146,7 +146,7 @@ def test_nothing_is_dropped_in_silence():
     notes = '\n'.join(group.notes)
     for text in (
         'full, seed 1: the run failed',
-        'se: no result yet of seed 0, 1',
+        'No result yet: se (seed 0, 1).',
         'ewc, seed 1: no mAP on haze, dusk, hence no OOD mAP',
         'ewc: seed 1 has no pair in full',
         'Fewer than 3 seeds: full, ewc, unplanned',
@@ -170,6 +170,8 @@ def test_numbers_as_text():
     assert unit_for('seconds', [59]).name == 's' and unit_for('seconds', [61, 3]).name == 'min'
     assert unit_for('bytes', []).text(2**30) == '1.00' and unit_for('bytes', [2**22]).name == 'MiB'
     small = unit_for('plain', [0.0231, 0.004])
-    assert small.name == '× 10⁻³' and small.text(0.0231) == '23.1' and small.text(0.004) == '4.00'
+    assert (
+        small.name == '×\u00a010⁻³' and small.text(0.0231) == '23.1' and small.text(0.004) == '4.00'
+    )
     assert unit_for('plain', [0.5, 0.004]).text(0.004) == '0.00400'
     assert unit_for('plain', [0.0]).text(0.0) == '0'

@@ -144,7 +144,8 @@ def detections(book: Sketchbook, group: Group) -> Figure:
     used = [run for run in runs if run.method in files]
     figure.source = book.source(used, 'detections.json')
     figure.caption += (
-        f' Methods: {", ".join(files)} (the baseline and the highest means in and out of domain).'
+        f' Methods: {", ".join(files)} (the baseline, and of the '
+        'others the highest means in and out of domain).'
     )
     missing = _scenes(book, group, files, figure)
     if missing:
@@ -221,10 +222,11 @@ def _same(one: Any, two: Any) -> bool:
 
 
 def _worth_showing(group: Group) -> list[Method]:
+    """The baseline, and of the others the best in and out of domain."""
     finished = [m for m in group.methods.values() if m.finished]
     picked = [m for m in finished if m.name == group.baseline]
     for key in ('mAP', 'ood_mAP'):
-        scored = [m for m in finished if m.mean(key) is not None]
+        scored = [m for m in finished if m.mean(key) is not None and m.name != group.baseline]
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
     return list({m.name: m for m in picked or finished[:1]}.values())
 

@@ -262,13 +262,15 @@ def _means(group: Group, quantity: str) -> dict[str, Optional[float]]:
 
 def _notes(group: Group, baseline: str) -> list[str]:
     """Holes in the numbers of a group, one sentence each."""
-    notes = []
+    lacking = [
+        f'{method.name} (seed {", ".join(map(str, method.missing))})'
+        for method in group.methods.values()
+        if method.missing
+    ]
+    notes = [f'No result yet: {", ".join(lacking)}.'] if lacking else []
     for method in group.methods.values():
         for seed in method.failed:
             notes.append(f'{method.name}, seed {seed}: the run failed and is in no number.')
-        if method.missing:
-            seeds = ', '.join(map(str, method.missing))
-            notes.append(f'{method.name}: no result yet of seed {seeds}.')
         for seed, result in method.finished.items():
             notes += [f'{method.name}, seed {seed}: {problem}' for problem in _holes(result, group)]
     if group.baseline is None:

@@ -72,7 +72,7 @@ class Unit(NamedTuple):
 
 PERCENT = Unit('%', 0.01)
 PLAIN = Unit('', 1, None)
-_PLAIN = [PLAIN, Unit('× 10⁻³', 1e-3, None), Unit('× 10⁻⁶', 1e-6, None)]
+_PLAIN = [PLAIN, Unit('×\u00a010⁻³', 1e-3, None), Unit('×\u00a010⁻⁶', 1e-6, None)]
 _FLOPS = [Unit(f'{p}FLOPs', s, None) for p, s in zip('EPTGM', (1e18, 1e15, 1e12, 1e9, 1e6))]
 _SECONDS = [Unit('h', 3600, 2), Unit('min', 60), Unit('s', 1)]
 _BYTES = [Unit('GiB', 2**30, 2), Unit('MiB', 2**20, 0), Unit('KiB', 2**10, 0)]
