@@ -1,8 +1,9 @@
 """The configs that come with the package, found by name as ``mim`` finds them."""
 
-import difflib
 import os
 from pathlib import Path
+
+from .names import nearest
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -38,6 +39,5 @@ def find_config(path: str) -> str:
         if name in (known, file.name):
             return str(file)
     stems = [file.stem for file in shipped.values()]
-    near = difflib.get_close_matches(Path(name).stem, stems, n=3, cutoff=0.5)
-    hint = f'; the nearest that come with the package: {", ".join(near)}' if near else ''
-    raise FileNotFoundError(f'config {path!r} does not exist{hint}')
+    near = nearest(Path(name).stem, stems, 3, 0.5)
+    raise FileNotFoundError(f'config {path!r} does not exist{near}')

@@ -49,7 +49,7 @@ def test_a_mistyped_path_does_not_become_the_original(tmp_path, monkeypatch, pat
     ],
 )
 def test_the_nearest_are_named(typed, meant):
-    with pytest.raises(FileNotFoundError, match='nearest that come with the package') as error:
+    with pytest.raises(FileNotFoundError, match='; nearest: ') as error:
         zoo.find_config(typed)
     assert str(error.value).startswith(f'config {typed!r} does not exist')
     near = str(error.value).rsplit(': ', 1)[1].split(', ')

@@ -25,6 +25,7 @@ import yaml
 
 from ..files import at_one_go
 from ..names import nearest
+from ..zoo import find_config
 
 MEASURES = ('cost', 'rgn', 'drift', 'eigenspectrum')
 KEYS = ('work_dir', 'prepare', 'seeds', 'datasets', 'detectors', 'methods', 'options', 'measure')
@@ -34,6 +35,7 @@ ENTRIES = {
     'methods': ('options', 'config'),
     'tests': ('config', 'options', 'split', 'metric'),
     'prepare': ('makes', 'run'),
+    'check': ('format', 'root'),
 }
 
 
@@ -201,7 +203,8 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
     _check_keys('measure', measure, MEASURES)
     measure = {name: _mapping(f'measure.{name}', given) for name, given in measure.items()}
     common = _mapping('options', data.get('options'))
-    runs, missing = [], []
+    runs: list[Run] = []
+    missing: dict[str, str] = {}  # what is wrong, by config
     for seed in seeds:
         for dataset, where in datasets.items():
             for detector, what in detectors.items():
@@ -211,8 +214,10 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
                 tests, in_domain = _tests(dataset, where, names)
                 for method, how in methods.items():
                     config = _fill(f'methods.{method}', how['config'], names)
-                    if not Path(config).is_file():
-                        missing.append((method, config))
+                    try:
+                        config = find_config(config)
+                    except FileNotFoundError as error:
+                        missing.setdefault(config, f'unknown method {method!r}: {error}')
                     options = {**common}
                     for entry in (where, what, how):
                         options.update(_mapping('options', entry.get('options')))
@@ -230,19 +235,16 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
                         )
                     )
     if missing:
-        method, config = missing[0]
-        more = len({config for _, config in missing}) - 1
-        known = [str(found) for found in Path(config).parent.parent.glob('*/*.py')]
-        raise ValueError(
-            f'unknown method {method!r}: its config {config!r} does not exist'
-            f'{nearest(config, known)}' + (f' (and {more} more configs)' if more else '')
-        )
+        more = f' (and {len(missing) - 1} more configs)' if len(missing) > 1 else ''
+        raise ValueError(next(iter(missing.values())) + more)
     _check_different(runs)
     steps = []
     for step in data.get('prepare') or []:
         _check_keys('prepare', step, ENTRIES['prepare'], needed=ENTRIES['prepare'])
         steps.append(Step(str(step['makes']), str(step['run'])))
     checks = {name: entry['check'] for name, entry in datasets.items() if entry.get('check')}
+    for name, check in checks.items():
+        _check_keys(f'datasets.{name}.check', check, ENTRIES['check'], needed=ENTRIES['check'])
     folder = work_dir or data.get('work_dir') or f'work_dirs/{path.stem}'
     return Plan(path, Path(folder), tuple(steps), tuple(runs), checks)
 
@@ -282,8 +284,10 @@ def _tests(
         options = _mapping(f'{where}.options', given.get('options'))
         metric = given.get('metric', entry.get('metric'))
         config = given.get('config') and _fill(where, given['config'], names)
-        if config and not Path(config).is_file():
-            raise ValueError(f'{where}: config {config!r} does not exist')
+        try:
+            config = config and find_config(config)
+        except FileNotFoundError as error:
+            raise ValueError(f'{where}: {error}') from None
         tests.append(Domain(str(name), split, config, options, metric))
     there = [test.name for test in tests]
     inside = entry.get('in_domain', there[:1])

@@ -1,11 +1,12 @@
 """Label files of DOTA and DIOR-R, read as MMRotate reads them, with all that is wrong in them."""
 
-import difflib
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
+
+from ..names import nearest
 
 CORNERS = tuple(
     f'{axis}_{corner}'
@@ -116,9 +117,8 @@ def flaws_of(label: Label, classes: Sequence[str], size: Optional[tuple[int, int
     """
     found = []
     if label.name not in classes:
-        near = difflib.get_close_matches(label.name, classes, 1, 0.5)
-        hint = f'; nearest: {near[0]}' if near else ''
-        found.append(Flaw('unknown class', label.where, f'{label.name!r}{hint}'))
+        near = nearest(label.name, classes, cutoff=0.5)
+        found.append(Flaw('unknown class', label.where, f'{label.name!r}{near}'))
     xs, ys = label.corners[0::2], label.corners[1::2]
     if _extent(xs, ys) < 1e-3:
         found.append(Flaw('box without area', label.where, _shown(label.corners)))
