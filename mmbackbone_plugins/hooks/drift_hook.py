@@ -137,7 +137,9 @@ class DriftHook(Hook):
         state, anchor = named_tensors(model), self.anchor.tensors
         groups = {stage.name: stage.parameters for stage in self.stage_map}
         stages = weight_drift(state, anchor, groups)
-        network = weight_drift(state, anchor, dict(network=self.stage_map.parameters))['network']
+        # Added blocks have no pre-trained weights to be far from.
+        own = [n for s in self.stage_map if not s.is_block for n in s.parameters]
+        network = weight_drift(state, anchor, dict(network=own))['network']
         norms = {s.name: norm_buffers(model, s.modules) for s in self.stage_map}
         by_stage = {
             n: dict(zip(('mean', 'std'), statistics_drift(state, anchor, means)))
