@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -152,21 +151,3 @@ def test_set_up_names_the_pythons_it_takes(tmp_path):
     assert done.returncode == 1
     assert 'this is Python 3.13; Python 3.10, 3.11 or 3.12 is needed' in done.stderr
     assert not (tmp_path / 'env').exists()
-
-
-@pytest.mark.slow
-def test_a_wheel_carries_configs_and_leaves_the_tree_alone(tmp_path):
-    pytest.importorskip('setuptools', minversion='64')
-    tree = tmp_path / 'tree'  # a copy: setuptools leaves build/ and *.egg-info behind
-    ignore = shutil.ignore_patterns('.git', '.venv*', '.mim', 'work_dirs', 'data', '__pycache__')
-    shutil.copytree(ROOT, tree, ignore=ignore)
-    pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
-    subprocess.run([*pip, '-w', str(tmp_path), str(tree)], check=True)
-    (wheel,) = tmp_path.glob('*.whl')
-    names = zipfile.ZipFile(wheel).namelist()
-    assert 'mmbackbone_plugins/py.typed' in names
-    shipped = {name for name in names if name.startswith('mmbackbone_plugins/.mim/configs/')}
-    configs = {path.relative_to(tree).as_posix() for path in (tree / 'configs').rglob('*.py')}
-    assert configs and {f'mmbackbone_plugins/.mim/{name}' for name in configs} <= shipped
-    assert not (tree / 'mmbackbone_plugins/.mim').exists()
-    assert not any('setup_env' in name or name.startswith('tests') for name in names)
