@@ -62,6 +62,7 @@ def test_every_way_carries_the_same(tree, wheel, sdist, tmp_path):
         assert under(f'{PACKAGE}/.mim', found) == expected
         assert under(f'{dist_info(found)}/.mim', found) == expected
     assert set(files) == set(again)
+    assert f'{PACKAGE}/py.typed' in files
     tops = {name.split('/')[0] for name in files}
     assert tops == {PACKAGE, dist_info(files)}
     assert not any(name.startswith('tests') for name in in_sdist)
