@@ -53,8 +53,8 @@ class DriftHook(Hook):
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, if the target does
-            not exist, parameters are sharded (FSDP, DeepSpeed), or a resumed checkpoint has no
-            theta0 for the target.
+            not exist, there is a second hook of this kind, parameters are sharded (FSDP,
+            DeepSpeed), or a resumed checkpoint has no theta0 for the target.
 
     Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)

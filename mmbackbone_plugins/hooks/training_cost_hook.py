@@ -60,8 +60,8 @@ class TrainingCostHook(Hook):
             phase and after a validation. If not, a phase has the peak of all before it as well.
 
     Raises:
-        ValueError: If an argument is not one of the above; in ``before_train``, if parameters are
-            sharded (FSDP, DeepSpeed).
+        ValueError: If an argument is not one of the above; in ``before_train``, if there is a
+            second hook of this kind, or parameters are sharded (FSDP, DeepSpeed).
 
     Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
