@@ -81,8 +81,8 @@ val_dataloader = dict(
     persistent_workers=False,
     dataset=dict(data_root=data_root, pipeline=val_pipeline),
 )
-# No test scenes are drawn: tools/test.py scores the validation scenes, where the inherited test split
-# has no labels.
+# No test scenes are drawn, so tools/test.py scores the validation scenes. (The inherited test split
+# has no labels.)
 test_dataloader = dict(
     batch_size=4,
     num_workers=0,
