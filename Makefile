@@ -5,19 +5,22 @@
 #   ARGS='...'         passed on to pytest or to the demo
 #   WORKERS=2          processes that share the tests
 #   FORCE_CUDA=1       compile mmcv's CUDA operators; without, everything runs on the CPU
+#   VENV_OPENMMLAB=folder, PYTHON39=python3.9: as VENV and PYTHON, for test-openmmlab
 
 SHELL := bash
 VENV ?= .venv
+VENV_OPENMMLAB ?= .venv-openmmlab
 WORKERS ?= 2
 export VENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format clean distclean
+.PHONY: help setup demo test test-slow test-openmmlab lint docs format clean distclean
 
 # Operators compiled for the CPU only fail on CUDA tensors: without CUDA operators, hide the GPU.
-IN_VENV = if [ -e '$(VENV)/.cpu-ops' ]; then export CUDA_VISIBLE_DEVICES=; fi; '$(VENV)/bin/python'
+in_venv = if [ -e '$(1)/.cpu-ops' ]; then export CUDA_VISIBLE_DEVICES=; fi; '$(1)/bin/python'
+IN_VENV = $(call in_venv,$(VENV))
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup:  ## Make the environment (.venv); takes no time when it is there
 	@bash tools/setup_env.sh
@@ -31,16 +34,29 @@ test: lint  ## Lint and all tests but the slow ones; ARGS='-k name' picks
 test-slow: setup  ## The slow tests
 	@$(IN_VENV) -m pytest -m slow $(ARGS) $(PYTEST_ARGS)
 
+# What is about the families, and the parts of the suite that are near to what differs.
+OPENMMLAB_TESTS ?= tests/test_families.py tests/test_freezing
+
+test-openmmlab:  ## Set-up and tests beside the OpenMMLab family; skipped without Python 3.9
+	@FAMILY=openmmlab VENV='$(VENV_OPENMMLAB)' PYTHON='$(PYTHON39)' bash tools/setup_env.sh; status=$$?; \
+	if [ $$status = 77 ]; then echo 'skipped: the tests beside the OpenMMLab family need Python 3.9'; exit 0; fi; \
+	[ $$status = 0 ] || exit $$status; \
+	export OMP_NUM_THREADS=1; $(call in_venv,$(VENV_OPENMMLAB)) -m pytest -n $(WORKERS) --dist loadfile $(OPENMMLAB_TESTS) $(ARGS) $(PYTEST_ARGS)
+
 lint: setup  ## Check style and format
 	@'$(VENV)/bin/ruff' check --output-format concise . && '$(VENV)/bin/ruff' format --check .
+
+docs: setup  ## Build the documentation into site/; any warning is an error
+	@NO_MKDOCS_2_WARNING=1 '$(VENV)/bin/python' -m mkdocs build --strict $(ARGS)
 
 format: setup  ## Mend what can be mended
 	@'$(VENV)/bin/ruff' check --fix . ; '$(VENV)/bin/ruff' format .
 
 clean:  ## Remove builds and caches
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the environment too
 	@if [ -e '$(VENV)' ] && [ ! -e '$(VENV)/.lock' ]; then echo "$(VENV) was not made by make setup" >&2; exit 1; fi
 	rm -rf '$(VENV)'
+	if [ -e '$(VENV_OPENMMLAB)/.lock' ]; then rm -rf '$(VENV_OPENMMLAB)'; fi

@@ -4,6 +4,10 @@ Configs, tools and the model index live at the top of the repository; MMEngine a
 them in ``mmbackbone_plugins/.mim``. A wheel and an sdist carry copies there, made in the build tree
 so that a build leaves the working tree as it was. An editable install links to the originals, so
 that an edited config is the one that runs.
+
+A wheel carries a second copy beside its metadata. onedl-mim (0.5.1) takes the folder of the first
+installed file for the package; pip sorts the files, and where a distribution is named like its
+package, ``mmbackbone_plugins-<version>.dist-info`` comes before ``mmbackbone_plugins/``.
 """
 
 import os
@@ -15,6 +19,11 @@ from pathlib import Path
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'mmbackbone_plugins'
@@ -91,6 +100,15 @@ class BuildPyWithMim(build_py):
         return super().get_outputs(include_bytecode) + [str(path) for path in self.mim_files]
 
 
+class BdistWheelWithMim(bdist_wheel):
+    """The copy for onedl-mim, in the folder of the metadata."""
+
+    def write_wheelfile(self, wheelfile_base, *args, **kwargs):
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        if 'bdist_wheel' in self.distribution.commands:  # an editable install passes here too
+            fill_mim(Path(wheelfile_base), link=False)
+
+
 class SdistWithMim(sdist):
     """The sdist's tree gets ``.mim`` too, whatever the working tree's own ``.mim`` holds."""
 
@@ -126,11 +144,17 @@ if __name__ == '__main__':
         install_requires=['torch', 'numpy'],
         extras_require={
             name: read_requirements(name)
-            for name in ('onedl', 'openmmlab', 'mmpretrain', 'plots', 'dev')
+            for name in ('onedl', 'openmmlab', 'mmpretrain', 'plots', 'docs', 'dev')
         },
-        cmdclass={'build_py': BuildPyWithMim, 'sdist': SdistWithMim},
+        cmdclass={
+            'build_py': BuildPyWithMim,
+            'bdist_wheel': BdistWheelWithMim,
+            'sdist': SdistWithMim,
+        },
         classifiers=[
             'Development Status :: 4 - Beta',
+            'Environment :: GPU :: NVIDIA CUDA',
+            'Intended Audience :: Developers',
             'Intended Audience :: Science/Research',
             'Operating System :: OS Independent',
             'Programming Language :: Python :: 3',
@@ -139,6 +163,8 @@ if __name__ == '__main__':
             'Programming Language :: Python :: 3.11',
             'Programming Language :: Python :: 3.12',
             'Topic :: Scientific/Engineering :: Artificial Intelligence',
+            'Topic :: Scientific/Engineering :: Image Recognition',
+            'Typing :: Typed',
         ],
         zip_safe=False,
     )

@@ -4,10 +4,21 @@ Importing the package registers its hooks and schedules, so that one line in a c
 ``custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)``.
 """
 
+import sys
+
 from .compat import check_versions
 from .version import __version__
 
-check_versions()
+try:
+    check_versions()
+except ImportError as error:
+    if sys.argv[:1] != ['-m']:
+        raise
+    # Python is locating `python -m mmbackbone_plugins`, and imports this file first. The report
+    # has to come all the same.
+    from .__main__ import main
+
+    sys.exit(main(error))
 
 # Only now: these import mmengine, and the check above explains what is missing.
 from . import eigenspectrum, models  # noqa: E402

@@ -6,9 +6,11 @@ names that configs can use. Nothing is trained, no network is needed.
 
 import platform
 import sys
+from typing import Optional
 
-from . import FREEZING_SCHEDULES, __version__
+# Nothing else of the package: this has to run where the rest refuses to.
 from .compat import distributions
+from .version import __version__
 
 STACK = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmrotate', 'mmpretrain')
 
@@ -36,8 +38,10 @@ def compiled_operators() -> str:
 
 def devices() -> str:
     """GPUs that torch sees."""
-    import torch
-
+    try:
+        import torch
+    except Exception as error:
+        return f'unknown, torch does not work: {type(error).__name__}: {error}'
     if not torch.cuda.is_available():
         return 'no GPU'
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -49,6 +53,8 @@ def registered() -> dict[str, list[str]]:
     """Names of this package by registry."""
     from mmengine.registry import HOOKS, MODELS
 
+    from .registry import FREEZING_SCHEDULES
+
     found = {}
     for registry in (HOOKS, MODELS, FREEZING_SCHEDULES):
         ours = [n for n, c in registry.module_dict.items() if c.__module__.startswith(__package__)]
@@ -56,15 +62,23 @@ def registered() -> dict[str, list[str]]:
     return found
 
 
-def main() -> int:
-    """Prints the report."""
+def main(problem: Optional[ImportError] = None) -> int:
+    """Prints the report.
+
+    Args:
+        problem: Why the package refuses to be imported; comes last, and nothing is registered.
+    """
     rows = [('Python', f'{sys.version.split()[0]}, {platform.platform()}')]
     rows += [(name, installed(name)) for name in STACK]
     rows += [('devices', devices()), ("mmcv's operators", compiled_operators())]
     rows += [('mmbackbone_plugins', __version__)]
-    rows += [(registry, ', '.join(names)) for registry, names in registered().items()]
+    if problem is None:
+        rows += [(registry, ', '.join(names)) for registry, names in registered().items()]
     for name, text in rows:
         print(f'{name:<19} {text}')
+    if problem is not None:
+        print(f'error: {problem}', file=sys.stderr)
+        return 2
     return 0
 
 

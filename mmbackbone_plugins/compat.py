@@ -1,15 +1,24 @@
-"""Checks the installed OpenMMLab family; the only file that knows its versions."""
+"""What differs between families and versions of the stack; the only file that knows them.
 
+It imports nothing of the stack by itself: the functions on torch import what they need.
+"""
+
+import importlib
+import inspect
 from importlib.metadata import PackageNotFoundError, version
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from torch.nn.parallel import DistributedDataParallel
 
 # Import name: distribution names of the two families (OneDL, OpenMMLab), and the oldest version
-# of each that is let through. What is tested are the pins in requirements/tested.txt.
+# of each that is let through: what the tests were run with, requirements/tested.txt and
+# tested-openmmlab.txt. Older ones may work; nobody has looked.
 _FAMILIES = {
-    'mmengine': (('onedl-mmengine', '0.10.9'), ('mmengine', '0.10.7')),
-    'mmcv': (('onedl-mmcv', '2.3.0'), ('mmcv', '2.0.0')),
-    'mmdet': (('onedl-mmdetection', '3.4.0'), ('mmdet', '3.0.0')),
-    'mmrotate': (('onedl-mmrotate', '1.1.0'), ('mmrotate', '1.0.0rc1')),
+    'mmengine': (('onedl-mmengine', '0.10.12'), ('mmengine', '0.10.7')),
+    'mmcv': (('onedl-mmcv', '2.3.6'), ('mmcv', '2.0.1')),
+    'mmdet': (('onedl-mmdetection', '3.5.1'), ('mmdet', '3.0.0')),
+    'mmrotate': (('onedl-mmrotate', '1.2.1'), ('mmrotate', '1.0.0rc1')),
 }
 
 
@@ -19,8 +28,17 @@ def check_versions() -> None:
     Distribution metadata is read, nothing is imported, so this costs next to nothing.
 
     Raises:
-        ImportError: If mmengine is missing, or an installed package is too old.
+        ImportError: If mmengine is missing, both families are installed, or a package is too old.
     """
+    twice = {name: found for name in _FAMILIES if len(found := distributions(name)) > 1}
+    if twice:
+        both = [pair for found in twice.values() for pair in found]
+        raise ImportError(
+            f'both families are installed ({", ".join(" ".join(pair) for pair in both)}), and '
+            f'they share the files of {", ".join(twice)}: one overwrote the other. To remove one '
+            'would break what is left, so remove both, then install one family again (see the '
+            f'README): pip uninstall -y {" ".join(dist for dist, _ in both)}'
+        )
     for name, families in _FAMILIES.items():
         found = [(dist, oldest, _installed(dist)) for dist, oldest in families]
         found = [(dist, oldest, have) for dist, oldest, have in found if have]
@@ -35,6 +53,33 @@ def check_versions() -> None:
                 raise ImportError(
                     f'mmbackbone_plugins needs {dist}>={oldest}, but {have} is installed'
                 )
+
+
+def check_operators() -> None:
+    """Refuses an mmcv without compiled operators: no detector can be built without them.
+
+    Raises:
+        ImportError: If mmcv is installed and its compiled module is missing or cannot be loaded;
+            mmcv's own, if it cannot be imported itself (libGL is often missing on servers).
+    """
+    try:
+        importlib.import_module('mmcv')
+    except ModuleNotFoundError as error:
+        if error.name == 'mmcv':  # not installed: mmdet says so, where it is needed
+            return
+        raise
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError as error:
+        dist, have = (distributions('mmcv') or [('mmcv', '')])[0]
+        pinned = f'{dist}=={have}' if have else dist
+        raise ImportError(
+            f"mmcv's compiled operators cannot be loaded ({error}). pip skips them in silence "
+            'where torch is not at hand, as in its isolated builds; operators of another torch '
+            'do not load either. Compile them again, which takes minutes: MMCV_WITH_OPS=1 '
+            'pip install --no-build-isolation --no-cache-dir --no-deps --force-reinstall '
+            f"--no-binary {dist} '{pinned}'"
+        ) from error
 
 
 def distributions(name: str) -> list[tuple[str, str]]:
@@ -69,3 +114,58 @@ def _key(text: str) -> tuple[int, ...]:
             break
         numbers.append(int(digits))
     return tuple(numbers)
+
+
+# -- torch -----------------------------------------------------------------------------------------
+
+
+def flop_counter() -> Optional[type]:
+    """The flop counter of torch; None in torch 2.0, which has none."""
+    try:
+        from torch.utils.flop_counter import FlopCounterMode
+    except ImportError:
+        return None
+    return FlopCounterMode
+
+
+def ddp_options(ddp: 'DistributedDataParallel') -> dict[str, Any]:
+    """Arguments for a wrapper like this one that not every torch takes.
+
+    ``init_sync`` (2.1 or newer) is off: it leaves out the broadcast of parameters that are equal on
+    all ranks already.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    options: dict[str, Any] = {}
+    if 'init_sync' in known:
+        options['init_sync'] = False
+    if 'skip_all_reduce_unused_params' in known:
+        options['skip_all_reduce_unused_params'] = ddp.skip_all_reduce_unused_params
+    return options
+
+
+def ddp_comm_hooks(ddp: 'DistributedDataParallel') -> list[tuple[Any, Any]]:
+    """The communication hooks of a wrapper, as (hook, state).
+
+    Raises:
+        RuntimeError: If there is one that this torch gives no access to (2.0).
+    """
+    hooks = getattr(ddp, '_comm_hooks', None)
+    if hooks is not None:
+        return list(hooks)
+    name = ddp._get_ddp_logging_data().get('comm_hook')
+    if name:
+        raise RuntimeError(
+            f'the distributed wrapper has the communication hook {name!r}, and this torch cannot '
+            'hand it on to the wrapper of the next phase: use torch 2.1 or newer, or no such hook'
+        )
+    return []
+
+
+def ddp_release(ddp: 'DistributedDataParallel') -> None:
+    """Ends a wrapper's reactions to gradients; it cannot be used afterwards."""
+    if hasattr(ddp, '_remove_autograd_hooks'):
+        ddp._remove_autograd_hooks()
+    else:  # torch 2.0: the reducer does it when nothing holds it any more
+        ddp.logger = ddp.reducer = None

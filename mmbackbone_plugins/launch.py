@@ -1,6 +1,11 @@
-"""What the command line tools share: reading a config, checking its data, starting processes."""
+"""What the command line tools share: reading a config, checks, starting processes.
+
+Whatever is refused before the work starts is an ImportError, OSError or ValueError with a message
+for users: the tools print it as one line, without a traceback, and exit with status 2.
+"""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -10,7 +15,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, init_default_scope
 from mmengine.runner import CheckpointLoader, Runner
 
+from .compat import check_operators
 from .distortion import seed_everything
+from .zoo import find_config
+
+TRAIN_LOADERS = ('train_dataloader', 'val_dataloader')
 
 
 def load_config(
@@ -22,16 +31,16 @@ def load_config(
     """Reads a config as the tools do.
 
     Args:
-        path: The config file.
+        path: The config file, or the name of one of the zoo; see :func:`~.zoo.find_config`.
         cfg_options: Values that override the file's, by dotted key.
         work_dir: Work dir; default is the config's own, else ``work_dirs/<name of the file>``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        ImportError: If mmcv has no compiled operators.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'config {path!r} does not exist')
+    path = find_config(path)
     register_modules()
     cfg = Config.fromfile(path)
     cfg.launcher = launcher
@@ -45,9 +54,14 @@ def load_config(
 
 
 def register_modules() -> None:
-    """Registers what mmdet and mmrotate define, whichever of them is installed."""
+    """Registers what mmdet and mmrotate define, whichever of them is installed.
+
+    Raises:
+        ImportError: If mmcv has no compiled operators; see :func:`~.compat.check_operators`.
+    """
     import importlib
 
+    check_operators()
     for package in ('mmdet', 'mmrotate'):
         try:
             utils = importlib.import_module(f'{package}.utils')
@@ -60,6 +74,22 @@ def register_modules() -> None:
     importlib.import_module('mmbackbone_plugins')
 
 
+def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
+    """Last checks of a run, and its process group; what follows is the runner.
+
+    Args:
+        cfg: The config, with its final values.
+        loaders: Names of the data loaders that the run reads.
+
+    Raises:
+        OSError: If data are missing, or the work dir cannot be written.
+        ValueError: See :func:`start_processes`.
+    """
+    check_data(cfg, loaders)
+    check_work_dir(cfg.work_dir)
+    start_processes(cfg)
+
+
 def start_processes(cfg: Config) -> None:
     """Joins a process group on a machine without a GPU, before mmengine does.
 
@@ -69,15 +99,35 @@ def start_processes(cfg: Config) -> None:
 
     Args:
         cfg: The config; ``model_wrapper_cfg`` is set in place where it is needed.
+
+    Raises:
+        ValueError: If the launcher needs a GPU that is not there, or torchrun's environment.
     """
-    if cfg.get('launcher', 'none') != 'pytorch' or torch.cuda.is_available():
+    launcher, gpus = cfg.get('launcher', 'none'), torch.cuda.device_count()
+    if launcher == 'none':
+        return
+    if launcher != 'pytorch':
+        if not gpus:
+            raise ValueError(
+                f'launcher={launcher!r} needs a GPU, and torch sees none in this process: ask for '
+                "some (Slurm: --gres=gpu:1) or start with torchrun and launcher='pytorch', which "
+                'runs on a CPU too: tools/dist_train.sh CONFIG 2'
+            )
         return
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
     if missing:
-        raise RuntimeError(
+        raise ValueError(
             f"launcher='pytorch' needs the environment of torchrun ({', '.join(missing)} not "
             'set); start with: torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch'
         )
+    if gpus:
+        local_rank = int(os.environ.get('LOCAL_RANK', 0))
+        if local_rank >= gpus:
+            raise ValueError(
+                f'process {local_rank} of this machine has no GPU: torch sees {gpus}; start at '
+                'most as many processes as there are GPUs'
+            )
+        return
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
     if cfg.get('model_wrapper_cfg', None) is None:
@@ -87,6 +137,36 @@ def start_processes(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def check_work_dir(folder: str) -> None:
+    """Makes a work dir and writes into it, before a run spends minutes on its way there.
+
+    Args:
+        folder: The work dir.
+
+    Raises:
+        OSError: If it cannot be made or written.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f'work_dir {os.fspath(folder)!r} cannot be written ({error.strerror}): choose another '
+            'folder by --work-dir'
+        ) from error
+
+
+def check_checkpoint(path: str) -> None:
+    """Looks for a checkpoint; addresses (``https://...``) are left to the loader.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if '://' not in path and not Path(path).is_file():
+        raise FileNotFoundError(f'checkpoint {path!r} does not exist')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -105,8 +185,7 @@ def load_weights(model: torch.nn.Module, path: str) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If a key is missing, unknown or of another shape; the message names the first.
     """
-    if '://' not in path and not Path(path).is_file():
-        raise FileNotFoundError(f'checkpoint {path!r} does not exist')
+    check_checkpoint(path)
     loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     state = loaded.get('state_dict', loaded)
     state = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
@@ -161,7 +240,7 @@ def build_detector(
     return model.to(device), device
 
 
-def check_data(cfg: Config, loaders: tuple[str, ...] = ('train_dataloader', 'val_dataloader')):
+def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
     """Looks for the files of a config's datasets before anything is built.
 
     Args:

@@ -8,13 +8,14 @@ A new family is one function with the decorator :func:`stage_rule`. A module can
 itself with a method ``stage_prefixes()`` that returns what a rule returns.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
 from torch import nn
+
+from .names import nearest
 
 # A rule divides a module: stage names in order, each with the prefixes (of parameters and
 # submodules, relative to the module) that belong to it. None: not a module of this family.
@@ -244,12 +245,10 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     for part in path.split('.') if path else []:
         children = _children(module)
         if part not in children:
-            near = difflib.get_close_matches(part, children, n=1)
-            hint = f'; did you mean {near[0]!r}?' if near else '.'
             where = f'{".".join(walked)!r}' if walked else f'the model ({type(model).__name__})'
             raise ValueError(
-                f'target {path!r} does not exist: {where} has no module {part!r}{hint} '
-                f'It has: {", ".join(children) or "no modules"}.'
+                f'target {path!r} does not exist: {where} has no module '
+                f'{part!r}{nearest(part, children)}. It has: {", ".join(children) or "no modules"}.'
             )
         module = getattr(module, part)
         walked.append(part)

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Optional
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
@@ -24,9 +25,12 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch.utils.data import Dataset
 
+from mmbackbone_plugins import compat
 from mmbackbone_plugins.launch import register_modules
 
 CLASSES = ('plane', 'ship')
+# Whether a rebuilt wrapper can have the communication hooks of the one before: not in torch 2.0.
+KEEPS_COMM_HOOKS = compat.flop_counter() is not None
 
 
 @DATASETS.register_module(force=True)
@@ -135,7 +139,7 @@ class CommunicatedBytes(Hook):
 def _count_and_reduce(counter: CommunicatedBytes, bucket):
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-    counter.per_iter[-1] += bucket.buffer().nbytes
+    counter.per_iter[-1] += nbytes(bucket.buffer())
     return allreduce_hook(None, bucket)
 
 
@@ -144,6 +148,8 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
     """mmengine's AMP wrapper, which refuses a machine without a GPU, with torch's CPU scaler."""
 
     def __init__(self, loss_scale: Any = 1024.0, **options: Any) -> None:
+        if not hasattr(torch.amp, 'GradScaler'):
+            pytest.skip(f'torch {torch.__version__} has no gradient scaler for the CPU')
         OptimWrapper.__init__(self, **options)
         self._scale_update_param = None
         scale = loss_scale if isinstance(loss_scale, dict) else dict(init_scale=loss_scale)
@@ -374,6 +380,11 @@ def listen_to(built: Runner) -> list[str]:
     return messages
 
 
+def nbytes(tensor: torch.Tensor) -> int:
+    """``tensor.nbytes``, which torch 2.0 has not."""
+    return tensor.numel() * tensor.element_size()
+
+
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], prefix: str = '') -> list[str]:
     """Names under a prefix whose tensors are not equal bit for bit."""
     assert a.keys() == b.keys()
@@ -389,6 +400,11 @@ def free_port() -> int:
 
 def start(ranks: int = 1, **options: Any) -> list[subprocess.Popen]:
     """Starts ``worker.py`` with the arguments of :func:`runner`, in one process per rank."""
+    asked = json.dumps(options, default=str)
+    if 'CpuAmpOptimWrapper' in asked and not hasattr(torch.amp, 'GradScaler'):
+        pytest.skip(f'torch {torch.__version__} has no gradient scaler for the CPU')
+    if 'CommunicatedBytes' in asked and not KEEPS_COMM_HOOKS:
+        pytest.skip(f'torch {torch.__version__} hands no communication hook on')
     path = Path(__file__).parent
     port = free_port()
     started = []
@@ -397,7 +413,7 @@ def start(ranks: int = 1, **options: Any) -> list[subprocess.Popen]:
         if ranks > 1:
             env.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
             env.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-        command = [sys.executable, str(path / 'worker.py'), json.dumps(options, default=str)]
+        command = [sys.executable, str(path / 'worker.py'), asked]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started.append(subprocess.Popen(command, env=env, **pipes))
     return started

@@ -123,8 +123,8 @@ def test_validation_runs_on_the_scenes(scenes, tmp_path):
     assert {'plane', 'ship', 'roundabout'} <= names
 
 
-def test_demo_keeps_data_that_is_not_its_own(demo, scenes, capsys):
-    assert demo.main(['--data-root', str(scenes)]) == 2
+def test_demo_keeps_data_that_is_not_its_own(demo, scenes, tmp_path, capsys):
+    assert demo.main(['--data-root', str(scenes), '--work-dir', str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.count('\n') == 1 and str(scenes) in error
 

@@ -1,5 +1,6 @@
 """The command line tools as a user runs them: messages, overrides, several processes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -85,10 +86,28 @@ def test_torchrun_on_a_cpu(config, tmp_path):
     assert [line['freezing/trainable_stages'] for line in lines] == [5, 5, 0, 0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['--work-dir', 'tiny_dbf.py/below'], "work_dir 'tiny_dbf.py/below' cannot be written"),
+        (['--resume', 'gone.pth'], "checkpoint 'gone.pth' does not exist"),
+        (['--launcher', 'mpi'], "launcher='mpi' needs a GPU"),
+    ],
+)
+def test_what_cannot_start_is_one_line(config, tmp_path, arguments, words):
+    train = ROOT / 'tools' / 'train.py'
+    done = run_tool(train, config.name, *arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES='')
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith('error: ')]
+    assert words in line
+
+
 @pytest.mark.parametrize(
     'arguments, words',
     [
         (['train.py', 'nowhere.py'], ["config 'nowhere.py' does not exist"]),
+        (['train.py', 'configs/dbf/oriented-rcnn_dbf.py'], ['nearest', '_dbf-rho5-1x_dota']),
         (['test.py', 'nowhere.py', 'nothing.pth'], ["checkpoint 'nothing.pth' does not exist"]),
         (['analysis_tools/print_freezing_schedule.py', 'nowhere.py'], ['nowhere.py']),
     ],
@@ -130,10 +149,64 @@ def test_missing_data_are_named_with_what_to_do(tmp_path):
 def test_launcher_outside_torchrun_is_one_clear_error(monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    with pytest.raises(RuntimeError, match='torchrun --nproc_per_node'):
-        launch.start_processes(Config(dict(launcher='pytorch')))
-    launch.start_processes(Config(dict(launcher='none')))
+    for gpus in (0, 2):
+        monkeypatch.setattr('torch.cuda.device_count', lambda gpus=gpus: gpus)
+        with pytest.raises(ValueError, match='torchrun --nproc_per_node'):
+            launch.start_processes(Config(dict(launcher='pytorch')))
+        launch.start_processes(Config(dict(launcher='none')))
+
+
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_launchers_that_need_a_gpu_say_so(monkeypatch, launcher):
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 0)
+    with pytest.raises(ValueError, match=f"launcher='{launcher}' needs a GPU, .* --gres=gpu:1"):
+        launch.start_processes(Config(dict(launcher=launcher)))
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 1)
+    launch.start_processes(Config(dict(launcher=launcher)))  # mmengine's own, from here
+
+
+def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch):
+    environment = dict(RANK='2', WORLD_SIZE='3', LOCAL_RANK='2', MASTER_ADDR='127.0.0.1')
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    cfg = Config(dict(launcher='pytorch'))
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    with pytest.raises(ValueError, match='process 2 of this machine has no GPU: torch sees 2'):
+        launch.start_processes(cfg)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 3)
+    launch.start_processes(cfg)
+    assert 'model_wrapper_cfg' not in cfg and not launch.torch.distributed.is_initialized()
+
+
+def test_a_work_dir_is_made_and_left_empty(tmp_path):
+    launch.check_work_dir(tmp_path / 'new' / 'run')
+    assert list((tmp_path / 'new' / 'run').iterdir()) == []
+    (tmp_path / 'old').mkdir()
+    (tmp_path / 'old' / 'epoch_1.pth').write_text('precious')
+    launch.check_work_dir(tmp_path / 'old')
+    assert [path.name for path in (tmp_path / 'old').iterdir()] == ['epoch_1.pth']
+
+
+@pytest.mark.parametrize('below', ['', 'run'])
+def test_a_file_in_the_place_of_the_work_dir(tmp_path, below):
+    (tmp_path / 'file').write_text('precious')
+    folder = tmp_path / 'file' / below
+    with pytest.raises(OSError) as error:
+        launch.check_work_dir(folder)
+    assert str(error.value).startswith(f"work_dir '{folder}' cannot be written (")
+    assert '--work-dir' in str(error.value)
+    assert (tmp_path / 'file').read_text() == 'precious'
+
+
+def test_a_read_only_work_dir(tmp_path, monkeypatch):
+    """Played: permissions stop nobody who runs the tests as root."""
+
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(launch.tempfile, 'TemporaryFile', refuse)
+    with pytest.raises(OSError, match='cannot be written .Read-only file system.'):
+        launch.check_work_dir(tmp_path)
 
 
 def test_help_answers_without_the_stack():

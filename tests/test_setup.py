@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mmbackbone_plugins import compat
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -48,19 +50,31 @@ def test_version_is_read_without_importing_the_package(setup_py):
     assert f"'{setup_py.read_version()}'" in text
 
 
-def test_tested_versions_lie_in_the_ranges_users_get(setup_py):
+@pytest.mark.parametrize(
+    ('file', 'extras'),
+    [('tested', ('onedl', 'mmpretrain', 'docs', 'dev')), ('tested-openmmlab', ('openmmlab',))],
+)
+def test_tested_versions_lie_in_the_ranges_users_get(setup_py, file, extras):
     requirement = pytest.importorskip('packaging.requirements').Requirement
     tested = {}
-    for line in setup_py.read_requirements('tested'):
+    for line in setup_py.read_requirements(file):
         name, version = line.split('==')
         tested[name] = version
-    for extra in ('onedl', 'mmpretrain', 'dev'):
+    for extra in extras:
         for line in setup_py.read_requirements(extra):
             wanted = requirement(line)
             if extra != 'dev':
                 assert wanted.name in tested
             if wanted.name in tested:
-                assert wanted.specifier.contains(tested[wanted.name]), line
+                assert wanted.specifier.contains(tested[wanted.name], prereleases=True), line
+
+
+@pytest.mark.parametrize(('file', 'family'), [('tested', 0), ('tested-openmmlab', 1)])
+def test_the_oldest_versions_let_through_are_those_that_are_tested(setup_py, file, family):
+    tested = dict(line.split('==') for line in setup_py.read_requirements(file))
+    for families in compat._FAMILIES.values():
+        name, oldest = families[family]
+        assert tested[name] == oldest
 
 
 def test_pre_commit_and_the_environment_run_the_same_ruff():
@@ -152,6 +166,50 @@ def test_set_up_names_the_pythons_it_takes(tmp_path):
     assert done.returncode == 1
     assert 'this is Python 3.13; Python 3.10, 3.11 or 3.12 is needed' in done.stderr
     assert not (tmp_path / 'env').exists()
+
+
+@pytest.fixture
+def no_pythons(tmp_path):
+    """A PATH with what the script needs and no interpreter, and a home without any."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    for name in ('bash', 'cat', 'cksum', 'dirname', 'grep', 'sed', 'tail', 'tr', 'make'):
+        if shutil.which(name):
+            (folder / name).symlink_to(shutil.which(name))
+    return dict(PATH=str(folder), HOME=str(tmp_path), PYENV_ROOT=str(tmp_path), PYTHON='')
+
+
+@needs_bash
+@pytest.mark.parametrize(('family', 'status'), [('onedl', 1), ('openmmlab', 77)])
+def test_set_up_without_a_python_says_so(tmp_path, no_pythons, family, status):
+    done = run_setup(tmp_path, FAMILY=family, VENV=str(tmp_path / 'env'), **no_pythons)
+    assert done.returncode == status, done.stderr
+    wanted = {'onedl': '3.10, 3.11 or 3.12', 'openmmlab': '3.9'}[family]
+    assert f'no Python {wanted} was found' in done.stderr
+    assert not (tmp_path / 'env').exists()
+
+
+@needs_bash
+@pytest.mark.skipif(shutil.which('make') is None, reason='make is not installed')
+@pytest.mark.parametrize(('python', 'status'), [('', 0), ('/bin/false', 2)])
+def test_the_other_family_is_skipped_without_a_python_and_red_otherwise(
+    tmp_path, no_pythons, python, status
+):
+    done = subprocess.run(
+        ['make', 'test-openmmlab', f'VENV_OPENMMLAB={tmp_path / "env"}', f'PYTHON39={python}'],
+        env={**os.environ, **no_pythons},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stderr
+    assert ('skipped: ' in done.stdout) == (status == 0)
+
+
+def test_an_unknown_family_is_one_line(tmp_path):
+    done = run_setup(tmp_path, FAMILY='mmlab')
+    assert done.returncode == 1 and done.stderr == 'FAMILY=mmlab: it is onedl or openmmlab\n'
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def test_a_module_can_describe_itself():
 @pytest.mark.parametrize(
     'target, words',
     [
-        ('backbon', ["'backbon'", 'RetinaNet', "did you mean 'backbone'"]),
+        ('backbon', ["'backbon'", 'RetinaNet', 'nearest: backbone']),
         ('backbone.layer9', ["'backbone'", "'layer9'", 'layer4']),
         ('data_preprocessor', ['data_preprocessor', 'no parameters']),
         ([], ['empty']),

@@ -9,7 +9,9 @@ again; a failure does not stop the others.
 """
 
 import argparse
+import subprocess
 import sys
+from pathlib import Path
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -54,6 +56,21 @@ def report(plan) -> None:
     print(f'report: {path}')
 
 
+def check_data(plan) -> int:
+    """Checks the data sets that the plan names, with the tool for one."""
+    if not plan.checks:
+        raise ValueError(
+            f'plan {str(plan.path)!r} has no check: give a data set its format and root'
+        )
+    tool = str(Path(__file__).with_name('check_data.py'))
+    status = 0
+    for name, where in plan.checks.items():
+        print(f'{name}:', flush=True)
+        command = [sys.executable, tool, '--format', where['format'], where['root']]
+        status = max(status, subprocess.run(command).returncode)
+    return status
+
+
 def work(args: argparse.Namespace) -> int:
     import torch
 
@@ -64,6 +81,8 @@ def work(args: argparse.Namespace) -> int:
     if args.report:
         report(plan)
         return 0
+    if args.check_data:
+        return check_data(plan)
     if args.dry_run:
         found = benchmarking.forecast([f.run for f in folders], lambda t: print(t, file=sys.stderr))
         print(benchmarking.plan_table(folders, found))
@@ -99,7 +118,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         return work(args)
-    except (FileNotFoundError, ImportError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -179,17 +179,21 @@ def main(argv=None) -> int:
     warnings.filterwarnings('ignore', message='The `clip` function does nothing')
     folder = Path(args.work_dir)
     try:
+        from mmbackbone_plugins import compat, launch
         from mmbackbone_plugins.visualization import pyplot
 
-        pyplot()  # what the pictures need should be missed now, not after the training
+        # What the end needs should be missed now, not after the training.
+        pyplot()
+        compat.check_operators()
+        launch.check_work_dir(folder)
         draw_data(args.data_root)
-        print(f'[2/3] training {Path(CONFIG).stem}', flush=True)
-        with aside(folder / 'console.log') as screen:
-            cfg = read_config(args)
-            runner = train(cfg, screen)
-    except (FileExistsError, ImportError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    print(f'[2/3] training {Path(CONFIG).stem}', flush=True)
+    with aside(folder / 'console.log') as screen:
+        cfg = read_config(args)
+        runner = train(cfg, screen)
     print('[3/3] drawing pictures')
     score = report(runner, folder)
     print(f'\ndone in {time.time() - started:.0f} s. Look at:')

@@ -81,11 +81,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
-    # Imported here, so that --help answers at once.
-    from mmengine import ProgressBar
-
-    from mmbackbone_plugins.toy import make_toy_dataset, toy_settings
-
     options = dict(
         fmt=args.format,
         counts=args.images,
@@ -96,15 +91,20 @@ def main(argv=None) -> int:
         density=args.density,
     )
     try:
-        toy_settings(**options)
-        if args.workers < 0:
-            raise ValueError(f'workers must be a whole number from 0, got {args.workers}')
-    except ValueError as error:
-        # The library names its arguments; here they are options.
-        name, rest = re.match(r'(\w+)(.*)', str(error), re.S).groups()
-        parser.error(f'--{OPTIONS.get(name, name)}{rest}')
-    bar = ProgressBar(sum(args.images), start=False, file=sys.stdout)
-    try:
+        # Imported here, so that --help answers at once.
+        from mmengine import ProgressBar
+
+        from mmbackbone_plugins.toy import make_toy_dataset, toy_settings
+
+        try:
+            toy_settings(**options)
+            if args.workers < 0:
+                raise ValueError(f'workers must be a whole number from 0, got {args.workers}')
+        except ValueError as error:
+            # The library names its arguments; here they are options.
+            name, rest = re.match(r'(\w+)(.*)', str(error), re.S).groups()
+            parser.error(f'--{OPTIONS.get(name, name)}{rest}')
+        bar = ProgressBar(sum(args.images), start=False, file=sys.stdout)
         manifest = make_toy_dataset(
             args.out,
             **options,
@@ -112,9 +112,9 @@ def main(argv=None) -> int:
             overwrite=args.overwrite,
             progress=lambda done, total: bar.update() if done else bar.start(),
         )
-    except OSError as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
-        return 1
+        return 2
     print()
     for split, total in manifest['splits'].items():
         objects = ', '.join(f'{count} {name}' for name, count in total['objects'].items())

@@ -1,20 +1,45 @@
 #!/usr/bin/env bash
-# Makes the development environment in .venv: torch, the OneDL stack with compiled operators,
-# the test tools and this package (editable). `make setup` runs it; a second run takes no time.
+# Makes a development environment: torch, one family's stack with compiled operators, the test
+# tools and this package (editable). `make setup` runs it; a second run takes no time.
 #
-#   PYTHON      interpreter, 3.10 to 3.12 (default: the first of 3.11, 3.12, 3.10 that runs)
-#   VENV        folder (default .venv)
+#   FAMILY      onedl (default) or openmmlab
+#   PYTHON      interpreter, 3.10 to 3.12 or 3.9 (default: the first of 3.11, 3.12, 3.10 that runs)
+#   VENV        folder (default .venv or .venv-openmmlab)
 #   FORCE_CUDA  1: compile the CUDA operators too (needs the CUDA toolkit; default: CPU only)
 #   MAX_JOBS    compilers at once (default: by cores and memory)
 #
 # It may be interrupted at any time: a pip install that was cut off is recognised and the
 # environment made anew (pip's cache makes that cheap); the compile, which takes most of the time,
 # runs outside of such a phase. Two runs at once wait for each other.
+#
+# Ends with status 77 where the family is openmmlab and no Python of its age was found.
 set -euo pipefail
 unset PYTHONPATH PYTHONHOME  # nothing from outside the environment counts as installed
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
-venv=${VENV:-.venv}
+# All that differs between the families.
+family=${FAMILY:-onedl}
+case $family in
+  onedl)
+    pythons=(3.11 3.12 3.10) pythons_text='3.10, 3.11 or 3.12' missing=1 folder=.venv
+    title='OneDL stack' mmcv=onedl-mmcv
+    build=requirements/build.txt tested=requirements/tested.txt
+    stack=(-r requirements/onedl.txt -r requirements/mmpretrain.txt
+      -r requirements/dev.txt -r requirements/docs.txt)
+    ;;
+  openmmlab)
+    pythons=(3.9) pythons_text=3.9 missing=77 folder=.venv-openmmlab
+    title='OpenMMLab stack' mmcv=mmcv
+    build=requirements/build-openmmlab.txt tested=requirements/tested-openmmlab.txt
+    stack=(-r requirements/openmmlab.txt mmpretrain -r requirements/dev.txt)
+    ;;
+  *)
+    printf 'FAMILY=%s: it is onedl or openmmlab\n' "$family" >&2
+    exit 1
+    ;;
+esac
+
+venv=${VENV:-$folder}
 venv=${venv%/}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
 py=$venv/bin/python
@@ -25,11 +50,16 @@ steps=5
 step=0
 
 # What a finished environment depends on; the last: what .mim links to.
-key="$(cat tools/setup_env.sh tools/misc/compile_progress.py setup.py requirements/*.txt | cksum)
+files=(tools/setup_env.sh tools/misc/compile_progress.py setup.py "$build" "$tested")
+for file in "${stack[@]}"; do
+  case $file in requirements/*) files+=("$file") ;; esac
+done
+key="$(cat "${files[@]}" | cksum)
 cuda=${FORCE_CUDA:-0} root=$PWD mim=$(echo configs* tools* model-index.y*)"
 
 say() { printf '%s\n' "$*"; }
 
+# fail MESSAGE [STATUS]
 fail() {
   printf '\nset-up failed: %s\n' "$1" >&2
   if [ "$step" -gt 0 ]; then
@@ -37,7 +67,7 @@ fail() {
     # pip reports every unreadable index location it was configured with: noise here.
     grep -v 'Location .* is ignored' "$log" | tail -n 30 >&2 || true
   fi
-  exit 1
+  exit "${2:-1}"
 }
 
 # --- choosing an interpreter ------------------------------------------------------------------
@@ -48,20 +78,20 @@ probe() {
   "$1" -c '
 import sys
 version = "%d.%d" % sys.version_info[:2]
-if not (3, 10) <= sys.version_info[:2] <= (3, 12):
+if version not in sys.argv[1:]:
     sys.exit("this is Python " + version)
 try:
     import ensurepip, venv
 except ImportError:
     sys.exit("it cannot make virtual environments (install python%s-venv)" % version)
-print(version)' 2>&1
+print(version)' "${pythons[@]}" 2>&1
 }
 
 candidates() {
   local name root version
-  for name in python3.11 python3.12 python3.10 python3; do type -aP "$name" || true; done
+  for name in "${pythons[@]/#/python}" python3; do type -aP "$name" || true; done
   root=$(pyenv root 2>/dev/null || echo "${PYENV_ROOT:-${HOME:-}/.pyenv}")
-  for version in 3.11 3.12 3.10; do
+  for version in "${pythons[@]}"; do
     for name in "$root/versions/$version".*/bin/python; do
       if [ -x "$name" ]; then echo "$name"; fi
     done
@@ -74,7 +104,7 @@ choose_python() {  # sets python and version
   local candidate seen=''
   if [ -n "${PYTHON:-}" ]; then
     version=$(probe "$PYTHON") ||
-      fail "PYTHON=$PYTHON: $(first_line "$version"); Python 3.10, 3.11 or 3.12 is needed"
+      fail "PYTHON=$PYTHON: $(first_line "$version"); Python $pythons_text is needed"
     python=$PYTHON version=$(tail -n 1 <<<"$version")
     return
   fi
@@ -86,7 +116,7 @@ choose_python() {  # sets python and version
     seen+="
   $candidate: $(first_line "$version")"
   done < <(candidates)
-  fail "no Python 3.10, 3.11 or 3.12 was found: install one, or name it (make setup PYTHON=/path/to/python3.11).${seen:+ Looked at:$seen}"
+  fail "no Python $pythons_text was found: install one, or name it (PYTHON=/path/to/python${pythons[0]}).${seen:+ Looked at:$seen}" "$missing"
 }
 
 # --- steps ------------------------------------------------------------------------------------
@@ -113,29 +143,30 @@ make_venv() {
   # The marks stay, so that a removal that is cut off is recognised too.
   find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock ! -name .in-progress ! -name setup.log \
     ! -name tmp -exec rm -rf {} + &&
-    "$python" -m venv "$venv" && pip install --upgrade -r requirements/build.txt
+    "$python" -m venv "$venv" && pip install --upgrade -r "$build"
 }
 
 # The tested versions; and the build tools stay as they are.
-pins=(-c requirements/tested.txt -c requirements/build.txt)
+pins=(-c "$tested" -c "$build")
 
 install_torch() { pip install "${pins[@]}" torch torchvision; }
 
 install_stack() {
   # The wheel first and by force: a broken build of the same version may be there.
   if [ -d "$venv/wheels" ]; then
-    pip install --no-deps --force-reinstall "$venv"/wheels/onedl_mmcv-*.whl || return
+    install_wheel || return
   fi
-  pip install --no-build-isolation "${pins[@]}" -r requirements/onedl.txt \
-    -r requirements/mmpretrain.txt -r requirements/dev.txt
+  pip install --no-build-isolation "${pins[@]}" "${stack[@]}"
 }
+
+install_wheel() { pip install --no-deps --force-reinstall "$venv"/wheels/"${mmcv//-/_}"-*.whl; }
 
 install_package() { pip install --no-deps --no-build-isolation -e .; }
 
 # Are the operators there, made for this torch, and do they compute? Without torch at build time
 # they are skipped in silence and every detector fails later.
 check_ops() {
-  "$py" - "${FORCE_CUDA:-0}" "$(sed -n 's/^onedl-mmcv==//p' requirements/tested.txt)" <<'PY'
+  "$py" - "${FORCE_CUDA:-0}" "$mmcv" "$(sed -n "s/^$mmcv==//p" "$tested")" <<'PY'
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -146,7 +177,7 @@ from mmcv.ops import box_iou_rotated, get_compiling_cuda_version, nms_rotated
 boxes = torch.tensor([[10.0, 10.0, 8.0, 4.0, 0.3], [10.0, 10.0, 8.0, 4.0, 0.3]])
 assert abs(float(box_iou_rotated(boxes, boxes)[0, 1]) - 1) < 1e-4
 assert len(nms_rotated(boxes, torch.tensor([0.9, 0.8]), 0.5)[1]) == 1
-assert version('onedl-mmcv') == sys.argv[2], 'another version of onedl-mmcv is installed'
+assert version(sys.argv[2]) == sys.argv[3], 'another version of mmcv is installed'
 cuda = get_compiling_cuda_version()
 assert sys.argv[1] != '1' or cuda != 'not available', 'FORCE_CUDA=1, but there are no CUDA operators'
 print('mmcv operators work; CUDA:', cuda)
@@ -163,7 +194,7 @@ build_ops() {
   rm -rf "$venv/wheels"
   # A machine with a GPU and no CUDA toolkit cannot compile for it: CPU operators unless asked.
   if [ "${FORCE_CUDA:-0}" = 1 ]; then
-    set -- "$@" --no-binary onedl-mmcv --no-cache-dir  # a ready wheel may lack CUDA
+    set -- "$@" --no-binary "$mmcv" --no-cache-dir  # a ready wheel may lack CUDA
   else
     hide_gpu=(CUDA_VISIBLE_DEVICES=)
   fi
@@ -171,7 +202,7 @@ build_ops() {
   if ! env ${hide_gpu[@]+"${hide_gpu[@]}"} MMCV_WITH_OPS=1 CFLAGS="${CFLAGS:-} -g0" PATH="$venv/bin:$PATH" \
     "$py" tools/misc/compile_progress.py --log "$log" --label "$label" -- \
     "$py" -m pip wheel -v --no-build-isolation --no-deps -w "$venv/wheels" "$@" \
-    "${pins[@]}" onedl-mmcv; then
+    "${pins[@]}" "$mmcv"; then
     headers=$("$py" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     [ -e "$headers/Python.h" ] ||
       fail "Python's headers are missing ($headers/Python.h): install ${headers##*/}-dev"
@@ -237,7 +268,7 @@ if [ -e "$in_progress" ] || [ "$(cat "$venv/.lock")" != "$venv" ] || ! has_pytho
   printf '%s' "$venv" >"$venv/.lock"
   rm "$in_progress"
 else
-  run "build tools" installing pip install -r requirements/build.txt
+  run "build tools" installing pip install -r "$build"
 fi
 
 run "torch and torchvision (gigabytes, unless pip has them cached)" installing install_torch
@@ -250,7 +281,7 @@ else
   build_ops "[$step/$steps] mmcv's operators:"
 fi
 
-run "the OneDL stack and the test tools" installing install_stack
+run "the $title and the test tools" installing install_stack
 
 step=$((step + 1))
 start=$SECONDS
@@ -259,12 +290,12 @@ installing install_package >>"$log" 2>&1 || fail "installing this package"
 if ! check_ops >>"$log" 2>&1; then
   # A wheel from pip's cache may come from a build without torch, or beside another torch.
   say "the operators do not work: building them from source, once"
-  build_ops "      mmcv's operators:" --no-binary onedl-mmcv --no-cache-dir
-  installing pip install --no-deps --force-reinstall "$venv"/wheels/onedl_mmcv-*.whl >>"$log" 2>&1 ||
+  build_ops "      mmcv's operators:" --no-binary "$mmcv" --no-cache-dir
+  installing install_wheel >>"$log" 2>&1 ||
     fail "installing mmcv's wheel"
   check_ops >>"$log" 2>&1 || fail "mmcv was installed, but its compiled operators do not work"
   say "the broken wheel is still in pip's cache or in PIP_FIND_LINKS: without it (say," \
-    "'pip cache remove onedl_mmcv') the next set-up need not compile twice"
+    "'pip cache remove ${mmcv//-/_}') the next set-up need not compile twice"
 fi
 rm -rf "$venv/wheels" "$TMPDIR"
 say "$((SECONDS - start)) s"

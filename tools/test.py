@@ -12,7 +12,7 @@ from mmengine.config import DictAction
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test (and evaluate) a detector')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of one of the zoo')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder for the evaluation metrics')
     parser.add_argument('--out', help='pickle file for the predictions')
@@ -58,23 +58,21 @@ def use_tta(cfg) -> None:
 
 def main() -> int:
     args = parse_args()
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins import launch
-
     try:
-        if not os.path.isfile(args.checkpoint) and '://' not in args.checkpoint:
-            raise FileNotFoundError(f'checkpoint {args.checkpoint!r} does not exist')
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import launch
+
+        launch.check_checkpoint(args.checkpoint)
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         cfg.load_from = args.checkpoint
         if args.show or args.show_dir:
             draw_predictions(cfg, args)
         if args.tta:
             use_tta(cfg)
-        launch.check_data(cfg, ('test_dataloader',))
-    except (FileNotFoundError, ValueError) as error:
+        launch.prepare(cfg, ('test_dataloader',))
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    launch.start_processes(cfg)
     runner = launch.build_runner(cfg)
     if args.out:
         from mmdet.evaluation import DumpDetResults

@@ -13,7 +13,7 @@ from mmengine.config import DictAction
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a detector')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of one of the zoo')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
     parser.add_argument(
@@ -61,25 +61,24 @@ def enable_auto_scale_lr(cfg) -> None:
 
 def main() -> int:
     args = parse_args()
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins import launch
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import interruption, launch, resume
+
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
             enable_amp(cfg)
         if args.auto_scale_lr:
             enable_auto_scale_lr(cfg)
-        launch.check_data(cfg)
-    except (FileNotFoundError, ValueError) as error:
+        resume.choose_checkpoint(cfg, args.resume)
+        launch.prepare(cfg)
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    if args.resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
-    elif args.resume:
-        cfg.resume, cfg.load_from = True, args.resume
-    launch.start_processes(cfg)
-    launch.build_runner(cfg).train()
+    with interruption.explained(cfg.work_dir):
+        runner = launch.build_runner(cfg)
+        resume.check_ranks_agree(cfg)
+        runner.train()
     return 0
 
 

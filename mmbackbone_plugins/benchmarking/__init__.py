@@ -3,7 +3,8 @@
 from . import slurm
 from .folder import RunFolder
 from .forecast import forecast, plan_table
-from .plan import Plan, Run, read_plan
+from .plan import Plan, Run
+from .plan_file import read_plan
 from .prepare import prepare
 from .queue import Local, Queue
 from .results import Result, load_results

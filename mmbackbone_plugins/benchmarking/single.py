@@ -18,7 +18,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
-from .. import launch
+from .. import launch, resume
 from ..files import at_one_go
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
 from .detections import look_at_images
@@ -63,7 +63,7 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
     cfg = Config.fromfile(folder.path / CONFIG)
     cfg.launcher = launcher
     launch.start_processes(cfg)
-    cfg.resume = find_latest_checkpoint(str(folder.path / TRAIN)) is not None
+    resume.choose_checkpoint(cfg, 'auto')
     runner = launch.build_runner(cfg)
     runner.register_hook(_Progress(folder.path / PROGRESS))
     runner.train()

@@ -1,6 +1,6 @@
 """What a run costs."""
 
-from .counting import OperatorCounter, flop_counter
+from .counting import OperatorCounter, new_flop_counter
 from .flops import StepFlops, training_flops
 from .ledger import Ledger, Lost, PhaseCost
 from .naming import first_training, phase_name
@@ -18,7 +18,7 @@ __all__ = [
     'StepFlops',
     'bill',
     'first_training',
-    'flop_counter',
+    'new_flop_counter',
     'flops_text',
     'operators_text',
     'phase_name',

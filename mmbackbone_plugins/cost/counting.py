@@ -10,9 +10,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Optional
+from typing import Any
 
 import torch
+
+from .. import compat
 
 # Python modules with compiled operators that torch's dispatcher does not see.
 EXTENSIONS = ('mmcv._ext',)
@@ -39,13 +41,18 @@ _MOVES = (
 )
 
 
-def flop_counter() -> Optional[type]:
-    """The flop counter of torch; None in torch 2.0, which has none. The only place that knows."""
-    try:
-        from torch.utils.flop_counter import FlopCounterMode
-    except ImportError:
-        return None
-    return FlopCounterMode
+def new_flop_counter() -> Any:
+    """A flop counter of torch that prints nothing.
+
+    Raises:
+        ImportError: If torch has no flop counter (2.0).
+    """
+    kind = compat.flop_counter()
+    if kind is None:
+        raise ImportError(
+            f'counting FLOPs needs torch 2.1 or newer, {torch.__version__} has no flop counter'
+        )
+    return kind(display=False)
 
 
 class OperatorCounter:
@@ -65,12 +72,7 @@ class OperatorCounter:
     """
 
     def __init__(self) -> None:
-        counter = flop_counter()
-        if counter is None:
-            raise ImportError(
-                f'counting FLOPs needs torch 2.1 or newer, {torch.__version__} has no flop counter'
-            )
-        self._flops = counter(display=False)
+        self._flops = new_flop_counter()
         self._stack = ExitStack()
         self._watch = _watcher(self._flops)
 

@@ -7,13 +7,13 @@ Source: "Mind the Backbone", arXiv 2303.14744, ``tools/utils.py`` of the authors
 process keeps the importance of its own data, so that their weights drift apart; here it is reduced.
 """
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional, Union
 
 import torch
 from torch import nn
 
+from ..names import nearest
 from ..stages import StageMap
 from .passes import gradient_passes
 from .rgn import kernel_ratio
@@ -98,10 +98,9 @@ def find_kind(name: Any) -> type[ImportanceKind]:
     """
     if isinstance(name, str) and name in _KINDS:
         return _KINDS[name]
-    near = difflib.get_close_matches(str(name), _KINDS, n=1)
-    hint = f'; did you mean {near[0]!r}?' if near else ''
     raise ValueError(
-        f'importance must be one of {", ".join(map(repr, _KINDS))}, got {name!r}{hint}'
+        f'importance must be one of {", ".join(map(repr, _KINDS))}, got {name!r}'
+        f'{nearest(name, _KINDS)}'
     )
 
 

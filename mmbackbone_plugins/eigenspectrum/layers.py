@@ -1,6 +1,5 @@
 """Names of layers, and the feature maps that come out of them."""
 
-import difflib
 import fnmatch
 from collections.abc import Sequence
 from typing import Any, Optional, Union
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from ..distortion.features import output_names
+from ..names import nearest
 from ..stages import StageMap
 
 CONVOLUTIONS = (nn.Conv2d,)
@@ -72,9 +72,8 @@ def resolve_layers(model: nn.Module, layers: Union[str, Sequence[str]]) -> list[
         else:
             matches = [layer] if layer in names else []
         if not matches:
-            near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
-            hint = f'; nearest: {", ".join(near)}' if near else ''
-            raise ValueError(f'layers: {type(model).__name__} has no module {layer!r}{hint}')
+            near = nearest(layer, names, 3, 0.4)
+            raise ValueError(f'layers: {type(model).__name__} has no module {layer!r}{near}')
         found += matches
     return list(dict.fromkeys(found))
 

@@ -7,12 +7,13 @@ goes on reducing every byte of the frozen backbone. A new wrapper around the sam
 in both directions and reduces exactly what trains.
 """
 
-import inspect
 from typing import Any, Optional
 
 from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from .. import compat
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -66,12 +67,14 @@ def rebuild(ddp: DistributedDataParallel) -> DistributedDataParallel:
 
     Returns:
         A new wrapper of the same class with the same options, communication hooks included.
+
+    Raises:
+        RuntimeError: If there is a communication hook and torch (2.0) gives no access to it.
     """
     options = _options(ddp)
-    hooks = list(getattr(ddp, '_comm_hooks', ()))
+    hooks = compat.ddp_comm_hooks(ddp)
     # Without this the old reducer would go on reacting to gradients until it is collected.
-    if hasattr(ddp, '_remove_autograd_hooks'):
-        ddp._remove_autograd_hooks()
+    compat.ddp_release(ddp)
     training = ddp.training
     new = type(ddp)(ddp.module, **options)
     new.require_backward_grad_sync = ddp.require_backward_grad_sync
@@ -91,15 +94,10 @@ def _options(ddp: DistributedDataParallel) -> dict[str, Any]:
         process_group=ddp.process_group,
         find_unused_parameters=ddp.find_unused_parameters,
         gradient_as_bucket_view=ddp.gradient_as_bucket_view,
+        **compat.ddp_options(ddp),
     )
     if not getattr(ddp, 'bucket_bytes_cap_default', False):
         options['bucket_cap_mb'] = ddp.bucket_bytes_cap / (1024 * 1024)
-    known = inspect.signature(DistributedDataParallel.__init__).parameters
-    if 'init_sync' in known:
-        options['init_sync'] = False
-    for name in ('skip_all_reduce_unused_params',):
-        if name in known:
-            options[name] = getattr(ddp, name)
     if hasattr(ddp, 'detect_anomalous_params'):
         options['detect_anomalous_params'] = ddp.detect_anomalous_params
     return options

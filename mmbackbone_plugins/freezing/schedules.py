@@ -8,13 +8,13 @@ A new schedule is one class: derive from :class:`FreezingSchedule`, write ``sele
 it in ``FREEZING_SCHEDULES``.
 """
 
-import difflib
 import inspect
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, Union
 
+from ..names import nearest
 from ..registry import FREEZING_SCHEDULES
 
 Stages = Sequence[str]
@@ -250,9 +250,8 @@ def build_schedule(schedule: Union[FreezingSchedule, Mapping[str, Any]]) -> Free
     if isinstance(kind, str):
         found = FREEZING_SCHEDULES.get(kind)
         if found is None:
-            near = difflib.get_close_matches(kind, FREEZING_SCHEDULES.module_dict, n=1)
-            hint = f'; did you mean {near[0]!r}?' if near else '.'
-            raise ValueError(f'unknown schedule type {kind!r}{hint} Known types: {_known()}')
+            near = nearest(kind, FREEZING_SCHEDULES.module_dict)
+            raise ValueError(f'unknown schedule type {kind!r}{near}. Known types: {_known()}')
         kind = found
     if not isinstance(kind, type):
         raise ValueError(f'schedule type must be one of {_known()}, got {kind!r}')

@@ -26,3 +26,21 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
     return value
+
+
+def refuse_second(runner, hook: Any) -> None:
+    """Refuses two hooks of a kind that would write one file and one set of scalars.
+
+    Args:
+        runner: The runner.
+        hook: One of its hooks.
+
+    Raises:
+        ValueError: If another hook has the same class.
+    """
+    if any(type(other) is type(hook) and other is not hook for other in runner.hooks):
+        name = type(hook).__name__
+        raise ValueError(
+            f'custom_hooks: there are two {name}s, which would write the same file; keep one (one '
+            'may be in default_hooks)'
+        )

@@ -67,7 +67,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
             step, if there is nothing to hold, the anchor does not fit, or gradients are sharded.
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='DistortionRegularizerHook', importance='rgn', coeff=0.1)]
     """

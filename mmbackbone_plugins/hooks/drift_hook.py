@@ -15,7 +15,7 @@ from ..distortion.features import feature_similarity, output_names
 from ..freezing.ddp import unwrap
 from ..sampling import SeededBatches, inputs_of
 from ..stages import StageMap, find_module
-from .checks import check_count, check_target
+from .checks import check_count, check_target, refuse_second
 from .epochs import epoch_that_ends
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
@@ -56,7 +56,7 @@ class DriftHook(Hook):
             not exist, parameters are sharded (FSDP, DeepSpeed), or a resumed checkpoint has no
             theta0 for the target.
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='DriftHook', interval=1)]
     """
@@ -95,6 +95,7 @@ class DriftHook(Hook):
     def before_train(self, runner) -> None:
         """Clones theta0 in a fresh run, or takes up that of the run's first start."""
         refuse_sharded(runner, 'DriftHook')
+        refuse_second(runner, self)
         model = unwrap(runner.model)
         self.stage_map = StageMap.of(model, self.target)
         self._backbone = self._find_backbone(runner, model)

@@ -19,7 +19,7 @@ from ..eigenspectrum.moments import SecondMoment
 from ..eigenspectrum.spectrum import check_threshold, summarize
 from ..freezing.ddp import unwrap
 from ..sampling import SeededBatches
-from .checks import check_count
+from .checks import check_count, refuse_second
 from .epochs import epoch_that_ends
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
@@ -68,7 +68,7 @@ class EigenspectrumHook(Hook):
     Source:
         arXiv 1909.04021. Which layers, how many images and how often: our reading.
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='EigenspectrumHook', interval=1)]
     """
@@ -113,6 +113,7 @@ class EigenspectrumHook(Hook):
     def before_train(self, runner) -> None:
         """Finds the layers and the images, and measures the start of a fresh run."""
         refuse_sharded(runner, 'EigenspectrumHook')
+        refuse_second(runner, self)
         model = unwrap(runner.model)
         self._shown = resolve_layers(model, self.layers or default_layers(model))
         self._layers = list(self._shown)

@@ -55,7 +55,7 @@ class FreezingSchedulerHook(Hook):
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
             step, if the run has any conflict with the schedule, all of them in one message.
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [
         ...     dict(type='FreezingSchedulerHook', schedule=dict(type='StepFreezing', rho=10))

@@ -1,7 +1,8 @@
 """One step of full fine-tuning, counted beside a run that does not fine-tune everything."""
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ def count_full_step(
 
     A second model is built from the run's config for it, with the same weights: detectors keep
     state in places that nobody could put back (the statistics of Dynamic R-CNN are a list). One
-    image needs less memory than the run's own batch as a rule. Random numbers are put back.
+    image needs less memory than the run's own batch as a rule. Random numbers are put back. Where
+    there are several ranks, nothing is exchanged with them.
 
     Args:
         runner: The runner.
@@ -42,7 +44,7 @@ def count_full_step(
         context = wrapper.optim_context(nn.Module())  # autocast, if the run has it
     except NotImplementedError:  # several optimizers
         context = nullcontext()
-    with untouched_random_numbers(), torch.enable_grad():
+    with untouched_random_numbers(), torch.enable_grad(), alone():
         twin = MODELS.build(copy.deepcopy(runner.cfg.model)).to(device)
         twin.load_state_dict(model.state_dict())
         twin.train()
@@ -57,6 +59,22 @@ def count_full_step(
             loss, _ = twin.parse_losses(losses)
             loss.backward()
     return StepFlops.of(counter), shape
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Lets a process of several compute for itself.
+
+    Losses that average over ranks, and SyncBN, ask torch whether there is a process group. Told
+    that there is none they wait for nobody, so that a rank on which this fails (memory, as a rule)
+    cannot leave the others waiting for ever.
+    """
+    asked = torch.distributed.is_initialized
+    torch.distributed.is_initialized = lambda: False
+    try:
+        yield
+    finally:
+        torch.distributed.is_initialized = asked
 
 
 def batch_shape(data: Any) -> str:

@@ -51,7 +51,7 @@ class RGNHook(Hook, GradientListener):
         ValueError: If an argument is not one of the above; in ``before_train``, if the target does
             not exist or the run hides its gradients (FSDP, DeepSpeed).
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='RGNHook', interval=50)]
     """

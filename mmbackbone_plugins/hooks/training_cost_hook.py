@@ -9,7 +9,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ..cost.counting import flop_counter
+from .. import compat
 from ..cost.ledger import FILE_NAME, Ledger
 from ..cost.memory import PeakMemory
 from ..cost.naming import FULL, first_training, phase_name
@@ -19,7 +19,7 @@ from ..cost.weighing import Counted
 from ..freezing.ddp import unwrap
 from ..freezing.phases import phases
 from ..stages import StageMap
-from .checks import check_count
+from .checks import check_count, refuse_second
 from .cost_file import open_ledger, say
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .full_reference import count_full_step
@@ -63,7 +63,7 @@ class TrainingCostHook(Hook):
         ValueError: If an argument is not one of the above; in ``before_train``, if parameters are
             sharded (FSDP, DeepSpeed).
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> custom_hooks = [dict(type='TrainingCostHook')]
     """
@@ -107,6 +107,7 @@ class TrainingCostHook(Hook):
     def before_train(self, runner) -> None:
         """Opens the ledger, or goes on in that of the part before."""
         refuse_sharded(runner, 'TrainingCostHook')
+        refuse_second(runner, self)
         model = unwrap(runner.model)
         self._named = list(model.named_parameters())
         self._main = is_main_process()
@@ -280,7 +281,7 @@ class TrainingCostHook(Hook):
     # -- counting --------------------------------------------------------------------------------
 
     def _may_count(self, runner) -> bool:
-        if flop_counter() is None:
+        if compat.flop_counter() is None:
             say(
                 f'torch {torch.__version__} has no flop counter (2.1 or newer has); everything but '
                 'FLOPs is recorded'
@@ -295,7 +296,7 @@ class TrainingCostHook(Hook):
         return False
 
     def _count_full(self, runner, data_batch: Any) -> None:
-        """On every rank: losses may average over ranks."""
+        """On every rank, each for itself: should one fail, the others do not wait for it."""
         ledger = self.ledger
         known = ledger.full or FULL in ledger.phases
         if not self._counting or known or self._phase.name == FULL:

@@ -51,7 +51,7 @@ class StageBlockBackbone:
         "Mind the Backbone", arXiv 2303.14744, from the authors' code: one SE block after each
         stage. For other blocks and families, our reading.
 
-    Example:
+    Examples:
         >>> backbone = dict(
         ...     type='StageBlockBackbone',
         ...     backbone=dict(type='mmdet.ResNet', depth=50),
@@ -89,8 +89,15 @@ class StageBlockBackbone:
         self.__class__ = _extended(type(self))
         return self
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: the original's own has run, and ``__new__`` has added the blocks."""
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        block: Mapping[str, Any],
+        stages: Optional[Sequence[str]] = None,
+        per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
+        **options: Any,
+    ) -> None:
+        pass  # the original's own has run, and __new__ has added the blocks
 
     def train(self, mode: bool = True) -> nn.Module:
         super().train(mode)  # of MMDetection's ResNet, returns None

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from ..cost import new_flop_counter
 from .resnet_widths import width_options
 from .scratch import scratch_overrides
 
@@ -43,12 +44,10 @@ def count_cost(build: Callable[[], nn.Module], shape: tuple[int, int]) -> Cost:
         ValueError: If an operator cannot be counted (deformable convolutions).
         ImportError: If torch has no flop counter (2.0).
     """
-    from torch.utils.flop_counter import FlopCounterMode  # not in torch 2.0
-
+    counter = new_flop_counter()
     with torch.device('meta'):
         model = build()
     model.eval()
-    counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         try:
             features = model.backbone(torch.empty(1, 3, *shape, device='meta'))

@@ -19,6 +19,7 @@ from .evaluate import (
 )
 from .scores import RobustnessScores, robustness_scores
 from .sweep import Cell, Sweep
+from .transfer import LAYOUTS, innermost, move_data, other_data
 from .transform import Corruption, insert_corruption
 
 __all__ = [
@@ -26,6 +27,10 @@ __all__ = [
     'CLASS_MAPS',
     'Cell',
     'Sweep',
+    'LAYOUTS',
+    'innermost',
+    'move_data',
+    'other_data',
     'default_score',
     'evaluate',
     'is_precision',

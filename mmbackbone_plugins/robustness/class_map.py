@@ -25,19 +25,7 @@ expressway-toll-station, golffield, trainstation, windmill.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Union
 
-DATASET_CLASSES: dict[str, tuple[str, ...]] = {
-    'dota': (
-        *('plane', 'baseball-diamond', 'bridge', 'ground-track-field', 'small-vehicle'),
-        *('large-vehicle', 'ship', 'tennis-court', 'basketball-court', 'storage-tank'),
-        *('soccer-ball-field', 'roundabout', 'harbor', 'swimming-pool', 'helicopter'),
-    ),
-    'dior': (
-        *('airplane', 'airport', 'baseballfield', 'basketballcourt', 'bridge', 'chimney'),
-        *('expressway-service-area', 'expressway-toll-station', 'dam', 'golffield'),
-        *('groundtrackfield', 'harbor', 'overpass', 'ship', 'stadium', 'storagetank'),
-        *('tenniscourt', 'trainstation', 'vehicle', 'windmill'),
-    ),
-}
+from ..datasets.classes import CLASSES as DATASET_CLASSES
 
 CLASS_MAPS: dict[str, dict[str, tuple[str, ...]]] = {
     'dota-dior': {

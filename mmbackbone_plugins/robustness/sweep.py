@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -66,7 +67,7 @@ class Sweep:
     folder: Path
     jobs: int = 0
     device: Optional[str] = None
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = partial(print, flush=True)
 
     def __post_init__(self) -> None:
         if self.jobs < 0:

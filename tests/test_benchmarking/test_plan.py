@@ -83,7 +83,11 @@ def test_only(read):
 @pytest.mark.parametrize(
     'old, new, message',
     [
-        ('zoo/dbf/', 'zoo/dbff/', "unknown method 'dbf': its config .* nearest: zoo/dbf/small"),
+        (
+            'zoo/dbf/',
+            'zoo/dbff/',
+            "unknown method 'dbf': config 'zoo/dbff/small_r18_dota.py' does not exist",
+        ),
         ('seeds: [0, 1]', 'seeds: [0, 0]', 'seeds has duplicates'),
         ('seeds: [0, 1]', 'seeds: 3', 'seeds must be a list of integers, got 3'),
         ('seeds: [0, 1]', 'seed: [0]', "unknown entry 'seed'; nearest: seeds"),

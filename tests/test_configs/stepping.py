@@ -35,16 +35,12 @@ class Watch(Hook):
         return [k for k in before if not torch.equal(before[k], after[k])]
 
 
-def shrink(cfg: Config, root, work_dir, size: int = 64) -> Config:
-    """Overrides a config as a user would by ``--cfg-options``: small, on a CPU, offline."""
+def small(cfg: Config, root, size: int = 64) -> dict[str, Any]:
+    """What makes a config small, for a CPU and offline, as a user would by ``--cfg-options``."""
     options: dict[str, Any] = {
-        'work_dir': str(work_dir),
         'model.backbone.init_cfg': None,
-        'log_level': 'WARNING',
-        'experiment_name': str(work_dir).replace('/', '_'),  # loggers and the like go by name
         'default_hooks.checkpoint': None,
         'default_hooks.logger.interval': 1,
-        'visualizer.name': str(work_dir).replace('/', '_'),
     }
     for split in ('train', 'val', 'test'):
         loader = f'{split}_dataloader'
@@ -56,7 +52,14 @@ def shrink(cfg: Config, root, work_dir, size: int = 64) -> Config:
         options[f'{loader}.persistent_workers'] = False
     if 'roi_head' in cfg.model and isinstance(cfg.model.train_cfg.rcnn, dict):  # no cascade
         options['model.train_cfg.rcnn.sampler.num'] = 64  # RoI pooling is slow on a CPU
-    cfg.merge_from_dict(options)
+    return options
+
+
+def shrink(cfg: Config, root, work_dir, size: int = 64) -> Config:
+    """Overrides a config in place: small, in a work dir, quiet."""
+    name = str(work_dir).replace('/', '_')  # loggers and the like go by name
+    options = dict(work_dir=str(work_dir), log_level='WARNING', experiment_name=name)
+    cfg.merge_from_dict({**options, **small(cfg, root, size), 'visualizer.name': name})
     return cfg
 
 

@@ -25,7 +25,7 @@ def test_model_optimizer_and_hooks(first):
     optimized = {id(p) for group in optimizer.param_groups for p in group['params']}
     stages = StageMap.of(model, 'backbone')
     assert sum(not s.is_block for s in stages) == 5  # stem or patch embedding, and four stages
-    with_blocks = zoo.part(first, 'method') in ('se', 'se-dp-ft', 'adapter')
+    with_blocks = zoo.part(first, 'method') in ('se', 'se-dp-ft', 'adapter', 'combined')
     assert sum(s.is_block for s in stages) == (4 if with_blocks else 0)
     for parameter in model.parameters():
         assert id(parameter) in optimized or not parameter.requires_grad
@@ -55,7 +55,7 @@ def test_epochs_that_train(name):
     if method in ('frozen', 'adapter'):
         assert trained == []
         return
-    if 'dp-ft' in method:
+    if 'dp-ft' in method or method == 'combined':
         assert trained == list(range(6, 12)) and _rates(cfg, trained) == {1.0, 0.1, 0.01}
         return
     if method == 'dbf-milestones':

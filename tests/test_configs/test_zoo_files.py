@@ -51,6 +51,7 @@ def test_the_zoo_is_complete():
             wanted.add(f'{detector}_r50_fpn_dbf-milestones-100e_{data}')
             for method in ('se-', 'se-dp-ft-', 'adapter-'):
                 wanted.add(f'{detector}_r50_fpn_{method}1x_{data}')
+        wanted.add(f'oriented-rcnn-le90_r50_fpn_combined-1x_{data}')
         for detector, tail in (('oriented-rcnn-le90', data), ('faster-rcnn', f'{data}-hbb')):
             wanted.add(f'{detector}_r50_fpn_scratch-gn-100e_{tail}')
         for detector in STRONG:

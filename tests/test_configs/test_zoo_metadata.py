@@ -5,8 +5,6 @@ import re
 import pytest
 import yaml
 import zoo
-from mmengine.config import Config
-from mmengine.registry import HOOKS
 
 from mmbackbone_plugins import build_schedule
 
@@ -108,23 +106,6 @@ def test_readme_lists_every_config():
     assert len(configs) == len(set(configs)) and set(configs) == set(zoo.FILES)
     assert all(p.exists() for p in links)
     assert f'{len(zoo.FILES)} configs' in readme.read_text()
-
-
-@pytest.mark.parametrize('readme', ['README.md', *(f'{f}/README.md' for f in zoo.FOLDERS)])
-def test_config_lines_of_a_readme_load(readme, tmp_path):
-    """What a reader copies out of a card is a config."""
-    blocks = re.findall(r'```python\n(.*?)```', (zoo.CONFIGS / readme).read_text(), re.DOTALL)
-    assert blocks
-    for number, block in enumerate(blocks):
-        block = block.replace('path/to/configs', zoo.CONFIGS.as_posix())
-        (tmp_path / f'{number}.py').write_text(block)
-        cfg = Config.fromfile(tmp_path / f'{number}.py')
-        assert cfg.custom_imports.imports == ['mmbackbone_plugins']
-        for hook in cfg.get('custom_hooks', []):
-            if hook.type == 'FreezingSchedulerHook':
-                build_schedule(hook.schedule)
-            else:
-                HOOKS.build(hook)
 
 
 def test_options_that_the_readmes_name():

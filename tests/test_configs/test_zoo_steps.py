@@ -98,3 +98,25 @@ def test_blocks(method, toy_root, tmp_path):
         assert blocks == {'stage1', 'stage2', 'stage3', 'stage4'}
         assert any(k.startswith('backbone.layer4.') for k in moved) == bool(trains)
         assert not any(k.startswith(('backbone.conv1', 'backbone.layer1.')) for k in moved)
+
+
+def test_everything_at_once(toy_root, tmp_path):
+    """The config with all methods: each of them does its part, and leaves its record."""
+    cfg = zoo.load('oriented-rcnn-le90_r50_fpn_combined-1x_dior')
+    stepping.shrink(cfg, toy_root['dior'], tmp_path)
+    freeze, hold, rgn, _, eigen, _ = cfg.custom_hooks
+    freeze.schedule.probe = hold.interval = rgn.interval = 1
+    eigen.update(split='train', num_batches=1)
+    cfg.optim_wrapper.optimizer.lr = 0.01
+    cfg.param_scheduler = None
+    watch = stepping.train(cfg, epochs=3)
+    for epoch in range(3):
+        moved = watch.moved(epoch)
+        assert any(k.startswith('backbone.blocks.') for k in moved)
+        assert any(k.startswith('backbone.layer4.') for k in moved) == (epoch > 0)
+    rows = stepping.scalars(tmp_path)
+    assert [row.get('distortion/penalty', 0) > 0 for row in rows] == [False, False, True]
+    assert [row['freezing/trainable_stages'] > 0 for row in rows] == [False, True, True]
+    names = {p.name for p in tmp_path.rglob('*') if p.is_file()}
+    assert {'rgn.jsonl', 'drift.jsonl', 'eigen.jsonl', 'cost.json', 'epoch_0.npz'} <= names
+    assert sum(name.startswith('importance-rgn-') for name in names) == 1

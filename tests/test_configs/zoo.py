@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 FOLDERS = (
     *('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter'),
-    *('domain_shift', 'eigenspectrum'),
+    *('domain_shift', 'eigenspectrum', 'combined'),
 )
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 AERIAL = ('dota', 'dior', 'dota-hbb', 'dior-hbb')
@@ -30,7 +30,7 @@ RECIPES: list[str] = [p.stem for p in FILES if p.stem not in (*NAMES, *MMDETECTI
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|r101|swin-s|effb7)_(?P<neck>fpn|nasfpn)'
     r'_((?P<method>rgn|eigen|scratch-gn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
-    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter|classifier)-)?'
+    r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter|classifier|combined)-)?'
     r'(?P<copy_paste>scp-)?(?P<schedule>1x|\d+e|\d+k)'
     r'_(?P<data>dota|dior|coco|lvis|voc-shift|cityscapes-foggy)(?P<hbb>-hbb)?'
 )
@@ -159,12 +159,22 @@ def regulariser(cfg: Config) -> Any:
     return hook
 
 
+EVERY_HOOK = {
+    *('FreezingSchedulerHook', 'DistortionRegularizerHook', 'RGNHook', 'DriftHook'),
+    *('EigenspectrumHook', 'TrainingCostHook'),
+}
+
+
 def method(cfg: Config) -> str:
     """The method with a dash behind it, or nothing."""
     if original(cfg).init_cfg is None:
         assert cfg.model.backbone.norm_cfg.type == cfg.model.neck.norm_cfg.type == 'GN'
         return 'scratch-gn-'
     kinds = [h.type for h in cfg.get('custom_hooks', [])]
+    if set(kinds) == EVERY_HOOK:
+        assert freezing(cfg).type == 'ProbeThenFinetune' and regulariser(cfg).importance == 'rgn'
+        assert cfg.model.backbone.block == dict(type='SEBlock', init='identity')
+        return 'combined-'
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
     watched = 'rgn-' if 'RGNHook' in kinds else 'eigen-' if 'EigenspectrumHook' in kinds else ''
     schedule, held = freezing(cfg), regulariser(cfg)

@@ -41,6 +41,7 @@ def closed_form(frozen, images):
     return forward, backward
 
 
+@pytest.mark.newer_torch
 @pytest.mark.parametrize('frozen', [0, 1, 2])
 @pytest.mark.parametrize('images', [1, 3])
 def test_frozen_prefixes_against_the_closed_form(frozen, images):
@@ -51,6 +52,7 @@ def test_frozen_prefixes_against_the_closed_form(frozen, images):
     assert flops.total == sum(flops.by_operator.values())
 
 
+@pytest.mark.newer_torch
 def test_freezing_the_last_layers_saves_only_their_weights():
     model = Chain()
     model.backbone[1].requires_grad_(False)
@@ -59,6 +61,7 @@ def test_freezing_the_last_layers_saves_only_their_weights():
     assert flops.backward == closed_form(0, 1)[1] - weights
 
 
+@pytest.mark.newer_torch
 def test_counting_leaves_no_trace():
     config = Config(dict(model=rig.detector('oriented-rcnn'), train_dataloader=ROTATED))
     model = rig.build(config.model)
@@ -80,6 +83,7 @@ def test_nothing_to_train_is_an_error():
         training_flops(model, torch.rand(1, 3, SIZE, SIZE), [])
 
 
+@pytest.mark.newer_torch
 def test_a_plan_adds_up():
     model = Chain()
     freezer = Freezer(model, StageMap.of(model))
@@ -96,6 +100,7 @@ def test_a_plan_adds_up():
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
+@pytest.mark.newer_torch
 def test_a_frozen_schedule_is_compared_with_full_training():
     model = Chain()
     freezer = Freezer(model, StageMap.of(model))
@@ -141,6 +146,7 @@ def test_no_input_size_is_asked_for():
         inputs.input_shape(dict(model={}, train_dataloader=dict(dataset=dict(pipeline=[]))))
 
 
+@pytest.mark.newer_torch
 @pytest.mark.parametrize('kind', ['retinanet', 'faster-rcnn', 'rotated-retinanet', 'oriented-rcnn'])
 def test_freezing_the_backbone_saves_flops_of_real_detectors(kind):
     loader = ROTATED if kind.startswith(('rotated', 'oriented')) else dict(dataset={})

@@ -106,7 +106,7 @@ def test_phases_cover_the_run(schedule):
         (dict(type='StepFreezing', rho=2, by_epoch='yes'), ['by_epoch', 'yes']),
         (dict(type='StepFreezing'), ['StepFreezing', 'rho', 'missing']),
         (dict(type='StepFreezing', rho=2, rh=1), ['StepFreezing', "'rh'"]),
-        (dict(type='StepFrezing', rho=2), ['StepFrezing', "did you mean 'StepFreezing'"]),
+        (dict(type='StepFrezing', rho=2), ['StepFrezing', 'nearest: StepFreezing']),
         (dict(rho=2), ['type', 'StepFreezing']),
         ('StepFreezing', ['schedule', 'dict']),
         (7, ['schedule', '7']),

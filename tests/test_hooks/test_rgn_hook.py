@@ -421,6 +421,6 @@ def test_bad_arguments(options, message):
 
 
 def test_an_unknown_target_stops_before_training(tmp_path):
-    with pytest.raises(ValueError, match="target 'backbne' does not exist.*did you mean 'backbon"):
+    with pytest.raises(ValueError, match="target 'backbne' does not exist.*nearest: backbon"):
         rig.train(tmp_path, hooks=[rgn(target='backbne')], epochs=1)
     assert not list(tmp_path.rglob('*.pth'))

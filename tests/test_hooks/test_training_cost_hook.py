@@ -5,8 +5,10 @@ import sys
 
 import pytest
 import rig
+import torch
 from mmdet.models import ResNet
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, MODELS
 from torch import nn
@@ -14,6 +16,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from mmbackbone_plugins import Freezer, StageMap, TrainingCostHook, build_schedule
 from mmbackbone_plugins.cost import inputs, plan_run
+from mmbackbone_plugins.hooks import full_reference
 
 COST = dict(type='TrainingCostHook', interval=2)
 SIZE = 64
@@ -441,3 +444,13 @@ def test_bytes_are_those_that_two_ranks_reduce(tmp_path):
     assert found['parts'][0]['ranks'] == 2
     plan = planned(model, dict(type='StepFreezing', rho=2), 4)
     assert found['totals']['training_flops'] == pytest.approx(8 * plan.training_flops, rel=0.01)
+
+
+def test_counting_full_fine_tuning_asks_no_other_rank(monkeypatch):
+    """In real runs: tests/test_distributed. Here that it ends, with an error too."""
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    with pytest.raises(RuntimeError), full_reference.alone():
+        assert not torch.distributed.is_initialized()
+        assert get_world_size() == 1
+        raise RuntimeError
+    assert torch.distributed.is_initialized()

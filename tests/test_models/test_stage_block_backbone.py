@@ -544,7 +544,7 @@ def test_package_imports_without_the_detectors():
 
 
 def test_a_new_family_is_one_rule():
-    """The example of docs/blocks.md."""
+    """The example of docs/howto/my_backbone.md."""
 
     @stage_output_rule('CSPNeXt')
     def cspnext(backbone):

@@ -180,7 +180,7 @@ def test_two_ranks_stay_equal(tmp_path):
     differ = rig.equal(both[0]['states'][-1], both[1]['states'][-1])
     assert all('running_' in n for n in differ)  # statistics are a rank's own in the first epoch
     assert_blocks_alone_move(*both[0]['states'][1:3])
-    sizes = {n: v.nbytes for n, v in both[0]['states'][-1].items()}
+    sizes = {n: rig.nbytes(v) for n, v in both[0]['states'][-1].items()}
     for trains, sent in zip(both[0]['trains'], both[0]['bytes']):
         assert sent == sum(sizes[n] for n in trains)
     assert len(set(both[0]['bytes'])) == 2

@@ -59,7 +59,7 @@ def test_draws(tool, tmp_path, capsys):
     assert settings['styles'] == ['haze', 'snow'] and settings['classes'] == ['ship', 'plane']
     shown = capsys.readouterr().out
     assert '5/5' in shown and 'ETA' in shown and 'train: 3 pictures' in shown
-    assert tool.main(args) == 1
+    assert tool.main(args) == 2
     error = capsys.readouterr().err
     assert error.count('\n') == 1 and str(out) in error and '--overwrite' in error
     assert tool.main([*args, '--overwrite']) == 0

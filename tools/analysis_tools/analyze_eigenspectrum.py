@@ -247,6 +247,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # First what fails at once: a mistake should not cost the measurement.
+        from mmbackbone_plugins import launch
         from mmbackbone_plugins.eigenspectrum import check_threshold
         from mmbackbone_plugins.visualization import pyplot, read_dynamics
 
@@ -258,9 +259,9 @@ def main(argv=None) -> int:
             label = Path(folder).name or folder
             dynamics[label if label not in dynamics else folder] = read_dynamics(folder)
         wanted = wanted_runs(args)
-        missing = [k for _, k in wanted if k and '://' not in k and not Path(k).is_file()]
-        if missing:
-            raise FileNotFoundError(f'checkpoint {missing[0]!r} does not exist')
+        for _, checkpoint in wanted:
+            if checkpoint:
+                launch.check_checkpoint(checkpoint)
         runs = {}
         for label, (config, checkpoint) in zip(labels_of(wanted), wanted):
             runs[label] = measure(args, label, config, checkpoint)
@@ -271,7 +272,7 @@ def main(argv=None) -> int:
         if args.out:
             names = write(args.out, runs, dynamics)
             print(f'\nwrote {", ".join(names)} in {args.out}')
-    except (FileNotFoundError, ValueError, ImportError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0

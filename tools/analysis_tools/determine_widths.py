@@ -248,8 +248,11 @@ def run(args: argparse.Namespace) -> None:
     )
     from mmbackbone_plugins.models import resnet_widths, scratch
     from mmbackbone_plugins.models.width_costs import WidthCosts, build_detector, count_cost
+    from mmbackbone_plugins.zoo import find_config
 
-    args.inherit = args.inherit or args.config
+    # The new config names the file it inherits, so names of the zoo become paths.
+    args.config = find_config(args.config)
+    args.inherit = find_config(args.inherit) if args.inherit else args.config
     check_files(args)
     cfg = launch.load_config(args.config, args.cfg_options)
     target = launch.load_config(args.inherit)
@@ -338,7 +341,7 @@ def main(argv=None) -> int:
     args.argv = sys.argv[1:] if argv is None else [str(part) for part in argv]
     try:
         run(args)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0

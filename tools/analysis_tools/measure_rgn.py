@@ -119,7 +119,7 @@ def main(argv=None) -> int:
     try:
         for config, checkpoint in wanted:
             runs.append(measure(args, config, checkpoint))
-    except (FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     for run in runs:

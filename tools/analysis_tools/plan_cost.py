@@ -162,7 +162,7 @@ def main(argv=None) -> int:
         for number, config in enumerate(args.configs, start=1):
             label = f'({number}/{len(args.configs)}) {Path(config).stem[:30]}'
             found += bills(args, config, label)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {config}: {error}', file=sys.stderr)
         return 2
     print(text(found))

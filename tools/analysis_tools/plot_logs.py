@@ -22,14 +22,14 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins.visualization import plot_runs, read_run
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins.visualization import plot_runs, read_run
+
         runs = [read_run(folder) for folder in args.work_dirs]
         args.out.parent.mkdir(parents=True, exist_ok=True)
         drawn = plot_runs(args.out, runs, args.title)
-    except (OSError, ValueError, ImportError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     print(f'wrote {args.out} ({", ".join(drawn)} of {len(runs)} runs)')

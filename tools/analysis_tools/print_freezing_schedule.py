@@ -130,15 +130,15 @@ def print_costs(plan, images: Optional[int], names: list[str]) -> None:
 
 def main() -> int:
     args = parse_args()
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins import planning
-    from mmbackbone_plugins.freezing import phases
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import planning
+        from mmbackbone_plugins.freezing import phases
+
         ahead = planning.look_ahead(
             args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
         )
-    except (FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if not ahead.has_hook:
@@ -156,7 +156,7 @@ def main() -> int:
         return 0
     try:
         (plan,) = ahead.plan(report=planning.Progress())
-    except (ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     images = ahead.images

@@ -20,12 +20,12 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins.cost import Ledger, bill, side_by_side
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins.cost import Ledger, bill, side_by_side
+
         ledgers = {folder: Ledger.read(Path(folder)) for folder in args.work_dirs}
-    except (FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     for folder, ledger in ledgers.items():

@@ -99,16 +99,18 @@ def balance(cfg, beta: float) -> list[int]:
     return counts
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     sys.path.insert(0, os.getcwd())  # for a config's own modules
-    from mmbackbone_plugins import launch
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import launch
+
         cfg = launch.load_config(args.config, args.cfg_options)
         counts = balance(cfg, args.beta)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f'class_balanced_loss.py: {error}') from None
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
     cfg.pop('work_dir', None)  # that of the new file's name
     args.out.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(args.out)
@@ -117,7 +119,8 @@ def main() -> None:
         f'{len(counts)} classes of {min(counts):,} to {max(counts):,} objects'
         f'{f", {empty} of them without any" if empty else ""}; wrote {args.out}'
     )
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

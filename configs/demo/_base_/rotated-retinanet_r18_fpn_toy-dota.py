@@ -81,8 +81,19 @@ val_dataloader = dict(
     persistent_workers=False,
     dataset=dict(data_root=data_root, pipeline=val_pipeline),
 )
-# Drawn test scenes have labels: no file for an evaluation server, but a score.
-test_dataloader = val_dataloader
+# The demo draws no test scenes. The validation scenes have labels: no file for an evaluation
+# server, but a score.
+test_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='val/annfiles/',
+        data_prefix=dict(img_path='val/images/'),
+        pipeline=val_pipeline,
+    ),
+)
 test_evaluator = dict(_delete_=True, type='DOTAMetric', metric='mAP')
 
 # Each validation starts four processes, which takes as long as training most of an epoch.

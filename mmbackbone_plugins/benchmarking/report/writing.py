@@ -92,7 +92,7 @@ def _planned(work_dir: Path, remarks: list[str]) -> Optional[Sequence[Any]]:
             f'There is no {PLAN} in the work dir: every seed of any run is expected of all methods.'
         )
         return None
-    from ..plan import read_plan
+    from ..plan_file import read_plan
 
     try:
         return read_plan(path).runs

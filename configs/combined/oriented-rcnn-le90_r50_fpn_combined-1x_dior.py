@@ -1,0 +1,21 @@
+_base_ = [
+    '../_base_/datasets/dior.py',
+    '../_base_/models/oriented-rcnn-le90_r50_fpn.py',
+    '../_base_/schedules/schedule_1x.py',
+    '../_base_/methods/combined.py',
+    '../_base_/runtime.py',
+]
+
+# One SE block after each stage, its output for the next stage and the neck: hidden width 64, and
+# at the start the identity, so that what is measured before the first step is the pre-trained
+# backbone.
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='StageBlockBackbone',
+        backbone=_base_.model.backbone,
+        block=dict(type='SEBlock', init='identity'),
+        per_stage=dict(reduction=[4, 8, 16, 32]),
+    ),
+    roi_head=dict(bbox_head=dict(num_classes=20)),
+)

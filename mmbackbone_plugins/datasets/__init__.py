@@ -1,0 +1,19 @@
+"""Data sets on disk: their layouts, their classes, and whether their files are whole."""
+
+from .check import DataReport, SplitReport, check_splits
+from .classes import CLASSES
+from .labels import Flaw
+from .layouts import LAYOUTS, OFFICIAL, Split, splits_of_config, splits_of_root
+
+__all__ = [
+    'CLASSES',
+    'DataReport',
+    'Flaw',
+    'LAYOUTS',
+    'OFFICIAL',
+    'Split',
+    'SplitReport',
+    'check_splits',
+    'splits_of_config',
+    'splits_of_root',
+]

@@ -1,0 +1,110 @@
+"""Says how to go on where a run ends for a reason outside of it."""
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import get_world_size
+
+from .resume import last_checkpoint, rank
+
+# Another process is gone: the trace of where this one noticed tells nothing.
+LOST = re.compile(r'(closed|reset) by peer|remote process exited', re.IGNORECASE)
+GRACE = 5.0  # seconds in which torchrun notices, and names, the process that died first
+
+_BACKEND_ERROR = getattr(torch.distributed, 'DistBackendError', ())  # a RuntimeError
+_said = threading.Event()
+
+
+@contextlib.contextmanager
+def explained(work_dir: str) -> Iterator[None]:
+    """Says how to go on where a run ends for a reason outside of it.
+
+    That is SIGTERM (of a scheduler, or of torchrun when another process has died), and an error in
+    talking to other processes. All other errors pass untouched.
+
+    Args:
+        work_dir: The work dir of the run.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    # A thread, for the main one may sit in a collective that never returns.
+    threading.Thread(target=_wait_for_end, args=(reader, work_dir), daemon=True).start()
+    try:
+        yield
+    except RuntimeError as error:
+        lost = LOST.search(str(error))
+        if get_world_size() == 1 or not (lost or isinstance(error, _BACKEND_ERROR)):
+            raise
+        if not lost:
+            traceback.print_exc()  # of NCCL, say: the reason may be here
+        reason = str(error).strip().splitlines()[0]
+        _say(f'lost touch with another process of this job ({reason})', work_dir)
+        if 'TORCHELASTIC_RUN_ID' in os.environ:
+            time.sleep(GRACE)  # as a rule ended by SIGTERM
+        sys.exit(1)
+    finally:
+        signal.set_wakeup_fd(fd_before)
+        signal.signal(signal.SIGTERM, before)
+        os.close(writer)
+
+
+def _wait_for_end(reader: int, work_dir: str) -> None:
+    while received := os.read(reader, 1):
+        if received[0] == signal.SIGTERM:
+            _say('was asked to end (SIGTERM)', work_dir)
+            os._exit(128 + signal.SIGTERM)
+    os.close(reader)
+
+
+def _say(what: str, work_dir: str) -> None:
+    """One message, of rank 0 or, should that be the one that died, of rank 1."""
+    if _said.is_set() or rank() > 1:
+        return
+    _said.set()
+    print(f'\nerror: rank {rank()} {what}\n{how_to_go_on(work_dir)}', file=sys.stderr, flush=True)
+
+
+def how_to_go_on(work_dir: str) -> str:
+    """What is left of a run that has ended, and the command that goes on with it."""
+    try:
+        path, wrong = last_checkpoint(work_dir, whole=False)
+    except (OSError, ValueError) as error:
+        return f'  {error}'
+    lines = [f'  {text}' for text in wrong]
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        lines.append('  which process died first: see "Root Cause" at the end of the output')
+    if path is None:
+        return '\n'.join([*lines, f'  no checkpoint yet in {work_dir}: start again'])
+    lines += [f'  last checkpoint: {path}', f'  to go on: {_command()}']
+    return '\n'.join(lines)
+
+
+def _command() -> str:
+    arguments = [a for a in sys.argv if not a.startswith(('--local', '--resume='))]
+    if '--resume' in arguments:  # from the last checkpoint now, not from one that was given
+        at = arguments.index('--resume')
+        given = at + 1 < len(arguments) and not arguments[at + 1].startswith('--')
+        del arguments[at : at + 1 + given]
+    arguments.append('--resume')
+    start: list[str] = ['python']
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        start = ['torchrun', '--nproc_per_node', os.environ.get('LOCAL_WORLD_SIZE', '1')]
+        if os.environ.get('GROUP_WORLD_SIZE', '1') != '1':
+            start += ['--nnodes', os.environ['GROUP_WORLD_SIZE'], '...']
+    elif 'SLURM_PROCID' in os.environ:
+        start = ['srun', '...', 'python', '-u']
+    return shlex.join([*start, *arguments]).replace("'...'", '...')

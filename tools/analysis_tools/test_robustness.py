@@ -1,0 +1,194 @@
+"""Test a detector on corrupted pictures, and on other test sets of the same layout.
+
+    python tools/analysis_tools/test_robustness.py CONFIG CHECKPOINT
+    python tools/analysis_tools/test_robustness.py CONFIG CHECKPOINT --test-sets haze=data/toy_haze
+
+The 15 corruptions of the benchmark at 5 severities, and once none: mean performance under
+corruption (mPC), and that as a share of the clean one (rPC). Each test set is kept as a file when
+it is done; the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights of the detector')
+    parser.add_argument(
+        '--corruptions',
+        nargs='*',
+        default=['benchmark'],
+        help='names, or benchmark (default, all 15), noise, blur, weather, digital, validation '
+        '(the other 4); none with nothing after it',
+    )
+    parser.add_argument(
+        '--severities',
+        nargs='+',
+        type=int,
+        default=[0, 1, 2, 3, 4, 5],
+        help='1 to 5; untouched pictures (0) are tested in any case',
+    )
+    parser.add_argument(
+        '--test-sets',
+        nargs='+',
+        default=[],
+        metavar='NAME=DATA_ROOT',
+        help='other folders of the same layout, tested as they are',
+    )
+    parser.add_argument(
+        '--split', choices=['val', 'test'], default='test', help='loader of the config to test on'
+    )
+    parser.add_argument(
+        '--score', help='the score in the table; default: the mAP, oriented/mAP as a rule'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the noise')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=0,
+        help='processes; default: one a GPU, else one a core (one thread each: the numbers are '
+        'the same however many)',
+    )
+    parser.add_argument('--device', help='default: the GPUs in turn, else the CPU')
+    parser.add_argument('--num-workers', type=int, help="loading processes; default: the config's")
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='folder; default: robustness_CHECKPOINT in the work dir of the config',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value with dotted keys',
+    )
+    args = parser.parse_args(argv)
+    wrong = [s for s in args.severities if s not in range(6)]
+    if wrong:
+        parser.error(f'--severities must be from 0 to 5, got {wrong[0]}')
+    if args.seed < 0 or args.jobs < 0:
+        parser.error(f'--seed and --jobs must be 0 or more, got {args.seed} and {args.jobs}')
+    args.test_sets = dict(read_test_set(parser, one) for one in args.test_sets)
+    return args
+
+
+def read_test_set(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
+    name, equals, root = text.partition('=')
+    if not (equals and root and name.replace('-', '').replace('_', '').isalnum()):
+        parser.error(
+            f'--test-sets must be NAME=DATA_ROOT with letters, digits, - and _ in the name, '
+            f'got {text!r}'
+        )
+    if not Path(root).is_dir():
+        parser.error(f'--test-sets {name}: folder {root!r} does not exist')
+    return name, root
+
+
+def make_cells(args: argparse.Namespace, cfg) -> list:
+    """Clean, corrupted and other test sets; the first comes first."""
+    import copy
+
+    from mmbackbone_plugins import robustness
+    from mmbackbone_plugins.robustness import report
+
+    loader, evaluator = robustness.labelled_split(cfg, args.split)
+    if args.num_workers is not None:
+        loader['num_workers'] = args.num_workers
+    evaluator = robustness.oriented_evaluator(evaluator)
+    cells = [robustness.Cell(report.CLEAN, loader, evaluator)]
+    for name, root in args.test_sets.items():
+        moved = copy.deepcopy(loader)
+        robustness.move_data(moved['dataset'], root)
+        cells.append(robustness.Cell(f'set_{name}', moved, evaluator))
+    for corruption in args.corruptions:
+        for severity in args.severities:
+            changed = copy.deepcopy(loader)
+            robustness.insert_corruption(changed['dataset'], corruption, severity, args.seed)
+            name = report.cell_name(corruption, severity)
+            cells.append(robustness.Cell(name, changed, evaluator))
+    return cells
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    # Imported here, so that --help answers at once.
+    from mmbackbone_plugins import launch, robustness
+    from mmbackbone_plugins.files import at_one_go
+    from mmbackbone_plugins.robustness import GROUPS, corruptions, report
+    from mmbackbone_plugins.visualization import plot_robustness
+
+    try:
+        args.corruptions = robustness.select_corruptions(args.corruptions or ['benchmark'])[
+            : None if args.corruptions else 0
+        ]
+        args.severities = sorted(set(args.severities) - {0})
+        if args.corruptions:
+            corruptions.load_library()
+        cfg = launch.load_config(args.config, args.cfg_options)
+        launch.check_data(cfg, (f'{args.split}_dataloader',))
+        folder = args.out or Path(cfg.work_dir) / f'robustness_{Path(args.checkpoint).stem}'
+        sweep = robustness.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
+        cells = make_cells(args, cfg)
+        sweep.known(cells)
+    except (FileNotFoundError, ValueError, ImportError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    scores, failed = sweep.run(cells)
+    for name, error in failed.items():
+        print(f'FAILED {name}: {error}', file=sys.stderr)
+    if not scores:
+        return 1
+    try:
+        score = args.score or robustness.default_score(list(next(iter(scores.values()))))
+        if not any(score in found for found in scores.values()):
+            raise ValueError(f'--score must be one of {list(next(iter(scores.values())))}')
+    except ValueError as error:
+        print(f'error: {error}; all scores are in {folder / "cells"}', file=sys.stderr)
+        return 2
+    sets = [cell.name for cell in cells if cell.name.startswith('set_')]
+    asked = (scores, score, args.corruptions, args.severities, sets)
+    print('\n' + report.text(*asked))
+    content = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        checkpoint_sha256=sweep.weights,
+        split=args.split,
+        seed=args.seed,
+        command=['python', 'tools/analysis_tools/test_robustness.py', *(argv or sys.argv[1:])],
+        failed=failed,
+        **report.figures(*asked),
+    )
+    with at_one_go(folder / 'results.json') as file:
+        file.write(json.dumps(content, indent=1) + '\n')
+    print(f'\nwrote {folder / "results.json"}')
+    if score in scores.get(report.CLEAN, {}):
+        table = report.grid(scores, score, args.corruptions, args.severities)
+        others = {one[4:]: scores[one].get(score, float('nan')) for one in sets if one in scores}
+        try:
+            title = f'{Path(args.config).stem}, {Path(args.checkpoint).stem}'
+            plot_robustness(
+                folder / 'robustness.png',
+                scores[report.CLEAN][score],
+                table,
+                GROUPS,
+                others,
+                score.rsplit('/', 1)[-1],
+                title,
+            )
+            print(f'wrote {folder / "robustness.png"}')
+        except (ImportError, ValueError) as error:
+            print(f'no picture: {error}', file=sys.stderr)
+    return 1 if failed else 0
+
+
+# The guard matters: the processes that share the work spawn, and would run this file again.
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Test a detector of DOTA's classes on DIOR-R, or one of DIOR-R's on DOTA, over the common classes.
+
+    python tools/analysis_tools/test_transfer.py CONFIG CHECKPOINT --to dior --data-root data/DIOR/
+
+Beside it the same detector on its own data over the same classes: only these two compare. Pictures
+go through the test pipeline of the config. Classes that the two data sets do not share count
+neither as labels nor as predictions.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file of the detector')
+    parser.add_argument('checkpoint', help='weights of the detector')
+    parser.add_argument('--to', choices=['dota', 'dior'], required=True, help='the other data set')
+    parser.add_argument('--data-root', required=True, help='its folder')
+    parser.add_argument(
+        '--to-split',
+        choices=['train', 'val', 'test'],
+        help='of the other data set; default: test of DIOR-R, val of DOTA (its test labels are '
+        'not public)',
+    )
+    parser.add_argument(
+        '--split',
+        choices=['val', 'test'],
+        help='loader of the config for its own data; default: test if it has labels, else val',
+    )
+    parser.add_argument(
+        '--scale',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help="what pictures of the other data set are resized into; default: the config's scale",
+    )
+    parser.add_argument('--no-own', action='store_true', help='leave the own data out')
+    parser.add_argument('--jobs', type=int, default=0, help='processes; default: see --device')
+    parser.add_argument('--device', help='default: the GPUs in turn, else the CPU')
+    parser.add_argument('--num-workers', type=int, help="loading processes; default: the config's")
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='folder; default: transfer_CHECKPOINT in the work dir of the config',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value with dotted keys',
+    )
+    args = parser.parse_args(argv)
+    if args.jobs < 0:
+        parser.error(f'--jobs must be 0 or more, got {args.jobs}')
+    args.to_split = args.to_split or ('test' if args.to == 'dior' else 'val')
+    return args
+
+
+def own_split(cfg, wanted):
+    """Loader and evaluator of labelled pictures of the config's own data."""
+    from mmbackbone_plugins import robustness
+
+    if wanted:
+        return wanted, *robustness.labelled_split(cfg, wanted)
+    try:
+        return 'test', *robustness.labelled_split(cfg, 'test')
+    except ValueError:
+        return 'val', *robustness.labelled_split(cfg, 'val')
+
+
+def make_cells(args: argparse.Namespace, cfg) -> list:
+    from mmengine.registry import DATASETS, DefaultScope
+
+    from mmbackbone_plugins import launch, robustness
+
+    split, loader, evaluator = own_split(cfg, args.split)
+    if not args.no_own:
+        launch.check_data(cfg, (f'{split}_dataloader',))
+    if args.num_workers is not None:
+        loader['num_workers'] = args.num_workers
+    dataset = robustness.innermost(loader['dataset'])
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmrotate')):
+        kind = DATASETS.get(dataset['type'])
+    classes = (dataset.get('metainfo') or {}).get('classes') or getattr(kind, 'METAINFO', {}).get(
+        'classes'
+    )
+    if not classes:
+        raise ValueError(f'the dataset {dataset["type"]!r} of the config does not name its classes')
+    moved = robustness.other_data(loader, args.to, args.data_root, args.to_split, args.scale)
+    launch.check_data(dict(to=moved), ('to',))
+    robustness.common_classes('dota-dior', classes, robustness.DATASET_CLASSES[args.to])
+    metric = robustness.oriented_evaluator(
+        evaluator, class_map='dota-dior', predicted_classes=list(classes)
+    )
+    if not isinstance(metric, dict) or metric['type'] != 'OrientedMetric':
+        raise ValueError(
+            'transfer is scored by OrientedMetric; the config has another metric than DOTAMetric: '
+            f'{evaluator}'
+        )
+    cells = [] if args.no_own else [robustness.Cell(f'own_{split}', loader, metric)]
+    return [*cells, robustness.Cell(f'{args.to}_{args.to_split}', moved, metric)]
+
+
+def text(scores: dict) -> str:
+    """A row a class, the columns of each test set side by side."""
+    from mmbackbone_plugins.cost.report import table
+
+    names = list(scores)
+    header = [f'{key} {name}' for key in ('boxes', 'AP50', 'mAP') for name in names]
+    rows = [['class', *header]]
+    first = scores[names[0]]
+    classes = [key.split('/')[1] for key in first if key.count('/') == 2 and key.endswith('/mAP')]
+    for label in [*classes, None]:
+        row = [label or 'all']
+        for key in ('boxes', 'AP50', 'mAP'):
+            for name in names:
+                value = scores[name]['/'.join(filter(None, ['oriented', label, key]))]
+                shown = f'{value:,.0f}' if key == 'boxes' else f'{100 * value:.1f}'
+                row.append('-' if value != value else shown)
+        rows.append(row)
+    return table(rows)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    # Imported here, so that --help answers at once.
+    from mmbackbone_plugins import launch, robustness
+    from mmbackbone_plugins.files import at_one_go
+
+    try:
+        cfg = launch.load_config(args.config, args.cfg_options)
+        folder = args.out or Path(cfg.work_dir) / f'transfer_{Path(args.checkpoint).stem}'
+        sweep = robustness.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
+        cells = make_cells(args, cfg)
+        sweep.known(cells)
+    except (FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    scores, failed = sweep.run(cells)
+    for name, error in failed.items():
+        print(f'FAILED {name}: {error}', file=sys.stderr)
+    if not scores:
+        return 1
+    print(f'\nAP x 100 over the common classes of DOTA and DIOR-R\n{text(scores)}')
+    content = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        checkpoint_sha256=sweep.weights,
+        command=['python', 'tools/analysis_tools/test_transfer.py', *(argv or sys.argv[1:])],
+        class_map={k: list(v) for k, v in robustness.CLASS_MAPS['dota-dior'].items()},
+        failed=failed,
+        scores={
+            name: {k: v if v == v else None for k, v in found.items()}
+            for name, found in scores.items()
+        },
+    )
+    path = folder / f'results_{args.to}_{args.to_split}.json'
+    with at_one_go(path) as file:
+        file.write(json.dumps(content, indent=1) + '\n')
+    print(f'\nwrote {path}')
+    return 1 if failed else 0
+
+
+# The guard matters: the processes that share the work spawn, and would run this file again.
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Count the pictures and boxes of DOTA or DIOR-R, and name what is missing or malformed.
+
+    python tools/check_data.py CONFIG
+    python tools/check_data.py --format dota data/split_ss_dota
+    python tools/check_data.py --format dior data/DIOR
+
+A config is checked on the files of its loaders; a folder in the layout of configs/_base_/datasets/
+(DOTA after MMRotate's img_split.py). Ends with status 1 if anything is wrong.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', help='config file, or with --format the folder of the data')
+    parser.add_argument('--format', choices=['dota', 'dior'], help='layout of the folder')
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='read the headers of pictures only; truncated ones are not found then',
+    )
+    parser.add_argument('--jobs', type=int, help='processes; default: one a core')
+    parser.add_argument('--show', type=int, default=10, help='flaws listed of each kind (10)')
+    parser.add_argument('--out', type=Path, help='JSON file for the counts and all flaws')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value with dotted keys',
+    )
+    args = parser.parse_args(argv)
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f'--jobs must be a positive integer, got {args.jobs}')
+    if args.show < 0:
+        parser.error(f'--show must be 0 or more, got {args.show}')
+    if not args.format and Path(args.source).is_dir():
+        parser.error(f'{args.source!r} is a folder: name its layout with --format dota or dior')
+    if args.format and args.cfg_options:
+        parser.error('--cfg-options is for a config, not for a folder')
+    return args
+
+
+class Bar:
+    """A bar on a terminal; in a log file a line every ten seconds. Both say the time left."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.bar = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            from mmengine import ProgressBar
+
+            self.bar = self.bar or ProgressBar(total, file=sys.stderr)
+            self.bar.update()
+            if done == total:
+                print(file=sys.stderr)
+        elif now - self.last >= 10:
+            self.last = now
+            from mmbackbone_plugins.cost.report import duration_text
+
+            left = duration_text((now - self.start) / done * (total - done))
+            print(f'{done:,} of {total:,} pictures, {left} left', file=sys.stderr, flush=True)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    # Imported here, so that --help answers at once.
+    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.datasets import check_splits, splits_of_config, splits_of_root
+    from mmbackbone_plugins.files import at_one_go
+
+    try:
+        if args.format:
+            splits = splits_of_root(args.format, args.source)
+        else:
+            splits = splits_of_config(launch.load_config(args.source, args.cfg_options))
+    except (FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    has_affinity = hasattr(os, 'sched_getaffinity')
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    report = check_splits(splits, not args.quick, args.jobs or cores, Bar())
+    print(report.text(args.show))
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        content = dict(source=args.source, decoded=not args.quick, **report.to_dict())
+        with at_one_go(args.out) as file:
+            file.write(json.dumps(content, indent=1) + '\n')
+        print(f'\nwrote {args.out}')
+    return 1 if report.flaws else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
