@@ -223,6 +223,10 @@ def test_a_wheel_carries_configs_and_leaves_the_tree_alone(tmp_path):
     (wheel,) = tmp_path.glob('*.whl')
     names = zipfile.ZipFile(wheel).namelist()
     assert 'mmbackbone_plugins/py.typed' in names
+    templates = {
+        f'mmbackbone_plugins/benchmarking/report/{n}.j2' for n in ('page.html', 'report.md')
+    }
+    assert templates <= set(names)
     shipped = {name for name in names if name.startswith('mmbackbone_plugins/.mim/configs/')}
     configs = {path.relative_to(tree).as_posix() for path in (tree / 'configs').rglob('*.py')}
     assert configs and {f'mmbackbone_plugins/.mim/{name}' for name in configs} <= shipped
