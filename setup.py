@@ -137,7 +137,7 @@ if __name__ == '__main__':
         license_files=['LICENSE'],
         keywords='object detection, oriented object detection, backbone freezing, fine-tuning',
         packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-        package_data={PACKAGE: ['py.typed']},
+        package_data={PACKAGE: ['py.typed', 'benchmarking/report/*.j2']},
         python_requires='>=3.9',
         # The MM* packages come from one of two families with the same import names, so neither
         # can be demanded here: see the extras. The versions are checked on import.

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import statistics
 
 import fabricated
@@ -214,6 +215,20 @@ def test_equal_results_give_equal_figures(tmp_path):
     assert len(files) == 4
     for file in files:
         assert (one / 'figures' / file).read_bytes() == (two / 'figures' / file).read_bytes()
+
+
+def test_a_new_report_removes_only_its_own_old_figures(tmp_path):
+    fabricated.make_benchmark(tmp_path, ('full', 'se'), (0,), DOMAINS[:1], size=None)
+    figures = write_report(tmp_path).parent / 'figures'
+    gone = figures / 'toy-retinanet-r18-curves-se.svg'
+    assert gone.is_file()
+    (figures / 'mine.svg').write_text('<svg/>')
+    shutil.rmtree(tmp_path / 'runs/toy/retinanet-r18/se')
+    shutil.rmtree(tmp_path / 'images')
+    text = (write_report(tmp_path).parent / 'report.md').read_text()
+    assert f'Not there any more, and not drawn: {tmp_path / "images" / "clear.png"}.' in text
+    assert not gone.exists() and (figures / 'mine.svg').is_file()
+    assert (figures / 'toy-retinanet-r18-curves-full.svg').is_file()
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -18,7 +18,7 @@ def render_markdown(content: Content) -> str:
 
 def escape(text: Any) -> str:
     """Makes a text stand as it is: no HTML, no table border, no link, no emphasis."""
-    text = re.sub(r'\s+', ' ', str(text))
+    text = re.sub(r'\s+', ' ', str(text), flags=re.ASCII)
     text = text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
     return re.sub(r'([\\`*\[\]|~$])', r'\\\1', text)
 

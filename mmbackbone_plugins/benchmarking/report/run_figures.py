@@ -162,7 +162,8 @@ def _scenes(book: Sketchbook, group: Group, files: Mapping[str, Any], figure: Fi
         image = next((i for i in first['images'] if i['domain'] == domain), None)
         if image is None:
             continue
-        pixels = cv2.imread(str(_locate(book, image['path'])))
+        file = _locate(book, image['path'])
+        pixels = cv2.imread(str(file)) if file.is_file() else None
         if pixels is None:
             missing.append(image['path'])
             continue

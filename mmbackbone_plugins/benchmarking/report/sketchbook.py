@@ -59,12 +59,16 @@ class Sketchbook:
         out: Folder of the report.
         summary: What is drawn.
         command: What makes the report.
+
+    Attributes:
+        files: Pictures drawn so far, relative to the report's folder.
     """
 
     def __init__(self, work_dir: Path, out: Path, summary: Summary, command: str) -> None:
         self.work_dir, self.out, self.command = Path(work_dir), Path(out), command
         baseline = next((g.baseline for g in summary.groups if g.baseline), None)
         self.styles = method_styles(summary.methods, baseline)
+        self.files: list[str] = []
         self._used: set[str] = set()
         (self.out / FOLDER).mkdir(parents=True, exist_ok=True)
 
@@ -102,7 +106,8 @@ class Sketchbook:
         while name.lower() in self._used:  # two names may differ in what a file name cannot have
             name, number = f'{plain}-{number}', number + 1
         self._used.add(name.lower())
-        return f'{FOLDER}/{name}{suffix}'
+        self.files.append(f'{FOLDER}/{name}{suffix}')
+        return self.files[-1]
 
 
 @contextmanager

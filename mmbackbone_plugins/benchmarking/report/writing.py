@@ -12,10 +12,11 @@ from ..results import load_results
 from .content import compose
 from .markdown import render_markdown
 from .page import render_page
-from .sketchbook import Sketchbook
+from .sketchbook import FOLDER, Sketchbook
 from .summary import BASELINE, METRICS, QUANTITIES, RunKey, Summary, summarize, to_dict
 
 PLAN = 'plan.yml'
+SUMMARY = 'summary.json'
 PROGRESS = 'progress.json'
 
 
@@ -70,8 +71,10 @@ def write_report(
     title = title or f'Benchmark {work_dir.resolve().name}'
     book = Sketchbook(work_dir, out, summary, command)
     content = compose(summary, book, title, remarks, _progress(work_dir, summary.missing))
-    with at_one_go(out / 'summary.json') as file:
-        json.dump(dict(title=title, command=command, **to_dict(summary)), file, indent=1)
+    _remove_old_figures(out, book.files)
+    with at_one_go(out / SUMMARY) as file:
+        everything = dict(title=title, command=command, figures=book.files, **to_dict(summary))
+        json.dump(everything, file, indent=1)
     with at_one_go(out / 'runs.csv') as file:
         _write_runs(file, summary)
     with at_one_go(out / 'report.md') as file:
@@ -109,6 +112,17 @@ def _command(
     words += ['--title', title] if title else []
     words += ['--baseline', baseline] if baseline != BASELINE else []
     return shlex.join(words)
+
+
+def _remove_old_figures(out: Path, files: Sequence[str]) -> None:
+    """Removes pictures of an earlier report here that this one has not; nobody else's."""
+    try:
+        old = json.loads((out / SUMMARY).read_text(encoding='utf-8'))['figures']
+        names = {Path(str(file)).name for file in old} - {Path(file).name for file in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in names:
+        (out / FOLDER / name).unlink(missing_ok=True)
 
 
 def _progress(work_dir: Path, missing: Iterable[RunKey]) -> dict[str, str]:
