@@ -9,10 +9,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SCRIPT = runs.ROOT / 'tools' / 'misc' / 'check_distributed.py'
 SPOILED = """
 import os, sys
-import runs
+sys.path.insert(0, {folder!r})
+import check_distributed as tool
 
 if __name__ == '__main__':
-    make = runs.tool.make_watch
+    make = tool.make_watch
 
     def make_watch():
         watch = make()
@@ -23,8 +24,8 @@ if __name__ == '__main__':
         if os.environ['RANK'] == '1':
             next(model.module.neck.parameters()).data.flatten()[0] += 1e-6
 
-    runs.tool.make_watch = make_watch
-    sys.exit(runs.tool.main())
+    tool.make_watch = make_watch
+    sys.exit(tool.main())
 """
 
 
@@ -52,7 +53,7 @@ def test_it_passes_here(tmp_path):
 
 
 def test_a_rank_that_differs_in_one_bit_fails(tmp_path):
-    (tmp_path / 'spoiled.py').write_text(SPOILED)
+    (tmp_path / 'spoiled.py').write_text(SPOILED.format(folder=str(SCRIPT.parent)))
     done = check(tmp_path / 'spoiled.py', '--work-dir', tmp_path, '--methods', 'dbf')
     assert done.returncode != 0
-    assert lines(done) == ['FAIL dbf: weights differ between ranks']
+    assert lines(done) == ['FAIL dbf: weights differ between ranks'], done.stderr[-4000:]
