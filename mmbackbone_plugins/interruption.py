@@ -22,6 +22,7 @@ GRACE = 5.0  # seconds in which torchrun notices, and names, the process that di
 
 _BACKEND_ERROR = getattr(torch.distributed, 'DistBackendError', ())  # a RuntimeError
 _said = threading.Event()
+_armed = threading.Event()
 
 
 @contextlib.contextmanager
@@ -37,6 +38,7 @@ def explained(work_dir: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _armed.set()
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -57,9 +59,21 @@ def explained(work_dir: str) -> Iterator[None]:
             time.sleep(GRACE)  # as a rule ended by SIGTERM
         sys.exit(1)
     finally:
+        _armed.clear()
         signal.set_wakeup_fd(fd_before)
         signal.signal(signal.SIGTERM, before)
         os.close(writer)
+
+
+def _leave_to_parent() -> None:
+    """In a forked child, as pools of evaluations have: SIGTERM is for the child alone."""
+    if _armed.is_set():
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _wait_for_end(reader: int, work_dir: str) -> None:

@@ -112,6 +112,34 @@ def test_all_is_put_back(job):
     assert signal.set_wakeup_fd(-1) == -1
 
 
+FORKS = """
+import multiprocessing, sys, time
+from mmbackbone_plugins import interruption
+with interruption.explained(sys.argv[1]):
+    children = [multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))]
+    children[0].start()
+    pool = multiprocessing.get_context('fork').Pool(2)
+    assert pool.map(abs, [-1, 2]) == [1, 2]
+    time.sleep(0.2)
+    children[0].terminate()
+    pool.terminate()
+    for child in children:
+        child.join(30)
+    pool.join()
+    time.sleep(1)
+    print(children[0].exitcode, flush=True)
+"""
+
+
+def test_children_end_by_themselves(job):
+    """What evaluations fork is ended by SIGTERM too; that must not end the run."""
+    command = [sys.executable, '-c', FORKS, str(job)]
+    env = dict(os.environ, PYTHONPATH=str(ROOT), RANK='0')
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, '-15\n'), done.stderr
+    assert 'SIGTERM' not in done.stderr
+
+
 BUSY = """
 import hashlib, sys
 from mmbackbone_plugins import interruption

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -210,25 +209,3 @@ def test_the_other_family_is_skipped_without_a_python_and_red_otherwise(
 def test_an_unknown_family_is_one_line(tmp_path):
     done = run_setup(tmp_path, FAMILY='mmlab')
     assert done.returncode == 1 and done.stderr == 'FAMILY=mmlab: it is onedl or openmmlab\n'
-
-
-@pytest.mark.slow
-def test_a_wheel_carries_configs_and_leaves_the_tree_alone(tmp_path):
-    pytest.importorskip('setuptools', minversion='64')
-    tree = tmp_path / 'tree'  # a copy: setuptools leaves build/ and *.egg-info behind
-    ignore = shutil.ignore_patterns('.git', '.venv*', '.mim', 'work_dirs', 'data', '__pycache__')
-    shutil.copytree(ROOT, tree, ignore=ignore)
-    pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
-    subprocess.run([*pip, '-w', str(tmp_path), str(tree)], check=True)
-    (wheel,) = tmp_path.glob('*.whl')
-    names = zipfile.ZipFile(wheel).namelist()
-    assert 'mmbackbone_plugins/py.typed' in names
-    templates = {
-        f'mmbackbone_plugins/benchmarking/report/{n}.j2' for n in ('page.html', 'report.md')
-    }
-    assert templates <= set(names)
-    shipped = {name for name in names if name.startswith('mmbackbone_plugins/.mim/configs/')}
-    configs = {path.relative_to(tree).as_posix() for path in (tree / 'configs').rglob('*.py')}
-    assert configs and {f'mmbackbone_plugins/.mim/{name}' for name in configs} <= shipped
-    assert not (tree / 'mmbackbone_plugins/.mim').exists()
-    assert not any('setup_env' in name or name.startswith('tests') for name in names)

@@ -120,9 +120,12 @@ def check_splits(
     """
     flaws: list[tuple[str, Flaw]] = []
     reports, tasks = [], []
+    shared: set[Flaw] = set()
     for split in splits:
         names, found = _names(split)
-        flaws += [(split.name, flaw) for flaw in found]
+        # Splits that share a folder would each complain of the same file.
+        flaws += [(split.name, flaw) for flaw in found if flaw not in shared]
+        shared.update(found)
         official = OFFICIAL[split.fmt].get(split.name) if split.official else None
         report = SplitReport(split.name, official=official, ids=frozenset(names))
         report.originals = len({_original(name) for name in report.ids})

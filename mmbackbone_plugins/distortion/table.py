@@ -61,7 +61,9 @@ class RGNTable:
     """The RGN of a part of a model, in full.
 
     Attributes:
-        network: Over all tensors; None when none has a gradient.
+        network: Over all tensors but those of added blocks, as the authors do: SE blocks and adapters
+            start near zero, and a ratio to nothing would drown the rest. None when none has a
+            gradient.
         stages: By stage, from input to output; None for a stage without a gradient.
         layers: By layer (the module that holds the tensors).
         tensors: By parameter.
@@ -101,10 +103,11 @@ class RGNTable:
         layers: dict[str, dict[str, float]] = {}
         for name, value in values.items():
             layers.setdefault(name.rpartition('.')[0], {})[name] = value
+        own = {name for stage in stage_map if not stage.is_block for name in stage.parameters}
         sleeping = [n for n, found in stages.items() if found is None]
         frozen = set(frozen)
         return cls(
-            network=aggregate(values, numels),
+            network=aggregate({n: v for n, v in values.items() if n in own}, numels),
             stages=stages,
             layers={name: aggregate(inside, numels) for name, inside in layers.items()},
             tensors=values,

@@ -53,8 +53,8 @@ class DriftHook(Hook):
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, if the target does
-            not exist, parameters are sharded (FSDP, DeepSpeed), or a resumed checkpoint has no
-            theta0 for the target.
+            not exist, there is a second hook of this kind, parameters are sharded (FSDP,
+            DeepSpeed), or a resumed checkpoint has no theta0 for the target.
 
     Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
@@ -137,7 +137,9 @@ class DriftHook(Hook):
         state, anchor = named_tensors(model), self.anchor.tensors
         groups = {stage.name: stage.parameters for stage in self.stage_map}
         stages = weight_drift(state, anchor, groups)
-        network = weight_drift(state, anchor, dict(network=self.stage_map.parameters))['network']
+        # Added blocks have no pre-trained weights to be far from.
+        own = [n for s in self.stage_map if not s.is_block for n in s.parameters]
+        network = weight_drift(state, anchor, dict(network=own))['network']
         norms = {s.name: norm_buffers(model, s.modules) for s in self.stage_map}
         by_stage = {
             n: dict(zip(('mean', 'std'), statistics_drift(state, anchor, means)))

@@ -62,8 +62,8 @@ class EigenspectrumHook(Hook):
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, if a layer does not
-            exist, there is no validation data, or parameters are sharded (FSDP, DeepSpeed); while
-            measuring, if a layer yields no features or NaN.
+            exist, there is no validation data, there is a second hook of this kind, or parameters
+            are sharded (FSDP, DeepSpeed); while measuring, if a layer yields no features or NaN.
 
     Source:
         arXiv 1909.04021. Which layers, how many images and how often: our reading.

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from .. import compat
-from ..cost.ledger import FILE_NAME, Ledger
+from ..cost.ledger import FILE_NAME, Ledger, PhaseCost
 from ..cost.memory import PeakMemory
 from ..cost.naming import FULL, first_training, phase_name
 from ..cost.report import bill
@@ -60,8 +60,8 @@ class TrainingCostHook(Hook):
             phase and after a validation. If not, a phase has the peak of all before it as well.
 
     Raises:
-        ValueError: If an argument is not one of the above; in ``before_train``, if parameters are
-            sharded (FSDP, DeepSpeed).
+        ValueError: If an argument is not one of the above; in ``before_train``, if there is a
+            second hook of this kind, or parameters are sharded (FSDP, DeepSpeed).
 
     Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
@@ -120,6 +120,7 @@ class TrainingCostHook(Hook):
         self._find_stages(runner, model)
         self._open(runner, device)
         self._signature: Optional[tuple] = None
+        self._phase: Optional[PhaseCost] = None  # for good, if a finished run is resumed
         self._fresh_memory = True
         self._first = True
         self._mark = time.perf_counter()
@@ -224,10 +225,13 @@ class TrainingCostHook(Hook):
         values = dict(
             training_pflops=_scaled(totals['training_flops'], 1e15),
             saving=totals['saving'],
-            step_tflops=_scaled(phase.step_flops, 1e12),
-            peak_memory_mb=_scaled(phase.peak_memory, 2**20),
             communicated_gb=_scaled(totals['communicated_bytes'] or None, 1e9),
         )
+        if phase is not None:
+            values.update(
+                step_tflops=_scaled(phase.step_flops, 1e12),
+                peak_memory_mb=_scaled(phase.peak_memory, 2**20),
+            )
         self._scalars.update({k: v for k, v in values.items() if v is not None})
         try:
             ledger.write(self._path)

@@ -6,6 +6,8 @@ import pytest
 import stepping
 import zoo
 
+from mmbackbone_plugins.toy.miniature import miniature
+
 # One config for each detector, data set and backbone: the one where the backbone trains in some
 # epochs and is frozen in others.
 CASES = [n for n in zoo.NAMES if zoo.part(n, 'method') == 'dbf-rho10' and '-1x_' in n]
@@ -103,7 +105,7 @@ def test_blocks(method, toy_root, tmp_path):
 def test_everything_at_once(toy_root, tmp_path):
     """The config with all methods: each of them does its part, and leaves its record."""
     cfg = zoo.load('oriented-rcnn-le90_r50_fpn_combined-1x_dior')
-    stepping.shrink(cfg, toy_root['dior'], tmp_path)
+    miniature(stepping.shrink(cfg, toy_root['dior'], tmp_path), toy_root['dior'])
     freeze, hold, rgn, _, eigen, _ = cfg.custom_hooks
     freeze.schedule.probe = hold.interval = rgn.interval = 1
     eigen.update(split='train', num_batches=1)

@@ -5,6 +5,7 @@ process from the start, for what must not depend on the ranks.
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,15 +30,22 @@ WATCHED = dict(
 
 
 @pytest.fixture(scope='module')
-def root(tmp_path_factory, data_root):
-    """The folder in which all methods have run."""
+def root(request, tmp_path_factory, data_root):
+    """The folder in which the methods have run that the chosen tests are about."""
+    chosen = {i.callspec.params.get('method') for i in request.session.items if _here(i)}
+    methods = [m for m in runs.METHODS if m in chosen]
     folder = tmp_path_factory.mktemp('methods')
     for ranks, epochs in PARTS:
-        jobs = [job(folder, m, data_root, f'{ranks}', epochs, ranks != 2) for m in runs.METHODS]
+        jobs = [job(folder, m, data_root, f'{ranks}', epochs, ranks != 2) for m in methods]
         if ranks == 1:
-            jobs += [job(folder, m, data_root, 'alone', 2, False) for m in ('eigen', 'cost')]
+            alone = [m for m in ('eigen', 'cost') if m in methods]
+            jobs += [job(folder, m, data_root, 'alone', 2, False) for m in alone]
         runs.train_many(ranks, jobs)
     return folder
+
+
+def _here(item):
+    return item.path == Path(__file__) and hasattr(item, 'callspec')
 
 
 def job(folder, method, data_root, part, epochs, resume):
@@ -151,7 +159,8 @@ def eigenvalues(work_dir):
     return {k: content[k] for k in content.files if content[k].dtype.kind == 'f'}
 
 
-def test_spectra_of_the_same_weights_and_images_are_those_of_one_process(root):
+@pytest.mark.parametrize('method', ['eigen'])
+def test_spectra_of_the_same_weights_and_images_are_those_of_one_process(method, root):
     two, alone = eigenvalues(root / 'work' / 'eigen'), eigenvalues(root / 'alone' / 'eigen')
     assert two.keys() == alone.keys() and len(two) > 8
     for name, values in two.items():
@@ -159,7 +168,8 @@ def test_spectra_of_the_same_weights_and_images_are_those_of_one_process(root):
         np.testing.assert_allclose(values, alone[name], rtol=1e-6, atol=1e-9 * largest)
 
 
-def test_costs_add_up(root):
+@pytest.mark.parametrize('method', ['cost'])
+def test_costs_add_up(method, root):
     """FLOPs are those of the images, on however many ranks; only what is sent depends on them."""
     work = json.loads((root / 'work' / 'cost' / 'cost.json').read_text())
     alone = json.loads((root / 'alone' / 'cost' / 'cost.json').read_text())
@@ -171,7 +181,8 @@ def test_costs_add_up(root):
     assert work['totals']['saving'] == pytest.approx(alone['totals']['saving'])
 
 
-def test_reduced_bytes_are_those_of_what_trains(root):
+@pytest.mark.parametrize('method', ['cost'])
+def test_reduced_bytes_are_those_of_what_trains(method, root):
     work = json.loads((root / 'work' / 'cost' / 'cost.json').read_text())
     cfg = Config.fromfile(root / 'configs-2' / 'cost.py')
     model = zoo.build_model(cfg)

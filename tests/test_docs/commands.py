@@ -56,6 +56,8 @@ REDUCTIONS = [
     (r'--images 200', '--images 4', 'fewer images to look at'),
     (r'--shape 1024 1024', '--shape 128 128', 'a smaller picture'),
     (r'iter_160000\.pth', 'iter_2.pth', 'loops of iterations are two steps long'),
+    (r'epoch_1[02]\.pth', 'epoch_2.pth', 'no run is longer than two epochs'),
+    (r'probe=12', 'probe=2', 'the same'),
     (r'/big/DIOR/', 'data/toy_demo/', 'the data of the config that stands for CONFIG'),
     (r'^(python benchmarks/\w+\.py)$', r'\1 --size 64 --rounds 1', 'small pictures, one round'),
 ]

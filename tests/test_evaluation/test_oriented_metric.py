@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import METRICS, DefaultScope
-from scenes import plain_ap, samples, scene
+from oriented_scenes import plain_ap, samples, scene
 
 from mmbackbone_plugins import OrientedMetric
 from mmbackbone_plugins.evaluation import Detections, Truth, oriented_ap

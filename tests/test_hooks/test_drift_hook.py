@@ -56,6 +56,14 @@ def test_weights_statistics_and_features(tmp_path):
     assert 'drift/network' not in rows[2]
 
 
+def test_added_blocks_do_not_count_as_drift_of_the_backbone(tmp_path):
+    blocks = rig.detector('retinanet', rig.with_blocks(rig.resnet()))
+    frozen = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
+    rig.train(tmp_path, model=blocks, hooks=[drift(), frozen], epochs=1)
+    (line,) = lines(tmp_path)
+    assert line['network'] == 0 and line['stages']['stage1.block'] > 0
+
+
 @HOOKS.register_module(force=True)
 class DrawNumbers(Hook):
     """Training that depends on every source of random numbers."""

@@ -402,6 +402,20 @@ def test_two_hooks_in_one_run(tmp_path):
     assert {'rgn/mean', 'rgn-neck/mean'} <= set(scalars(tmp_path)[-1])
 
 
+def test_added_blocks_are_measured_but_not_in_the_mean(tmp_path):
+    """They start at zero: a norm relative to theirs is a number without a meaning."""
+    blocks = rig.detector('retinanet', rig.with_blocks(rig.resnet()))
+    frozen = dict(type='FreezingSchedulerHook', schedule=dict(type='ProbeThenFinetune', probe=1))
+    found, _ = measured(tmp_path, 'blocks', model=blocks, hooks=[rgn(), frozen], epochs=2)
+    probing, free = found[0], found[-1]
+    assert probing['mean'] is None and probing['stages']['stage1'] == 'frozen'
+    assert probing['stages']['stage1.block']['mean'] > 0
+    own = {n: v for n, v in free['tensors'].items() if '.block' not in n}
+    assert 0 < len(own) < len(free['tensors'])
+    assert free['mean'] == pytest.approx(sum(own.values()) / len(own))
+    assert free['mean'] != pytest.approx(sum(free['tensors'].values()) / len(free['tensors']))
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 

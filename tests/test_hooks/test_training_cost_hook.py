@@ -339,6 +339,15 @@ def test_killed_and_resumed_equals_uninterrupted(name, tmp_path):
     assert whole['lost']['steps'] == 0 and len(whole['parts']) == 1
 
 
+def test_a_finished_run_that_is_resumed_keeps_its_bill(tmp_path):
+    options = dict(hooks=[rig.dbf(2), COST], epochs=2)
+    rig.train(tmp_path, **options)
+    before = costs(tmp_path)
+    built = rig.runner(tmp_path, resume=True, **options)
+    built.train()  # nothing is left to do
+    assert money(costs(tmp_path)) == money(before)
+
+
 def test_a_corrupted_file_is_kept_aside(tmp_path, capsys):
     options = dict(hooks=[rig.dbf(2), COST])
     rig.train(tmp_path, epochs=2, **options)

@@ -62,6 +62,11 @@ def test_every_way_carries_the_same(tree, wheel, sdist, tmp_path):
         assert under(f'{PACKAGE}/.mim', found) == expected
         assert under(f'{dist_info(found)}/.mim', found) == expected
     assert set(files) == set(again)
+    # Templates and py.typed too: every file of the package.
+    package = (ROOT / PACKAGE).rglob('*')
+    ours = {path.relative_to(ROOT).as_posix() for path in package if path.is_file()}
+    ours = {name for name in ours if '.mim' not in name and '__pycache__' not in name}
+    assert f'{PACKAGE}/py.typed' in ours and ours <= set(files)
     tops = {name.split('/')[0] for name in files}
     assert tops == {PACKAGE, dist_info(files)}
     assert not any(name.startswith('tests') for name in in_sdist)

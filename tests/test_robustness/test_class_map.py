@@ -1,18 +1,13 @@
 """Common classes of DOTA and DIOR-R: the lists of MMRotate, and a small example by hand."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from oriented_scenes import samples
 
 from mmbackbone_plugins import OrientedMetric
 from mmbackbone_plugins.evaluation import Detections, Truth
 from mmbackbone_plugins.robustness import CLASS_MAPS, DATASET_CLASSES, common_classes
 from mmbackbone_plugins.toy.classes import DIOR_CLASSES, DOTA_CLASSES
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'test_evaluation'))
-from scenes import samples  # noqa: E402
 
 DOTA, DIOR = DATASET_CLASSES['dota'], DATASET_CLASSES['dior']
 # Written down from the two data sets' lists by hand: who has no counterpart.

@@ -79,7 +79,7 @@ def test_seeds_differ():
     names = [f'{i:05d}.jpg' for i in range(200)]
     seeds = {image_seed(n, c, s, 0) for n in names for c in BENCHMARK for s in range(1, 6)}
     assert len(seeds) > 0.999 * 200 * 75 and min(seeds) >= 0 and max(seeds) < 2**32
-    assert image_seed('P1.png', 'fog', 3) == 3391862407  # on every machine
+    assert image_seed('P1.png', 'fog', 3) == 3488031240  # on every machine
 
 
 @pytest.mark.parametrize('name', ['gaussian_noise', 'impulse_noise', 'glass_blur', 'frost'])
