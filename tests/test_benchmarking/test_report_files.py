@@ -218,7 +218,7 @@ def test_equal_results_give_equal_figures(tmp_path):
 
 
 def test_a_new_report_removes_only_its_own_old_figures(tmp_path):
-    fabricated.make_benchmark(tmp_path, ('full', 'se'), (0,), DOMAINS[:1], size=None)
+    fabricated.make_benchmark(tmp_path, ('full', 'se'), (0,), DOMAINS[:1], size=64)
     figures = write_report(tmp_path).parent / 'figures'
     gone = figures / 'toy-retinanet-r18-curves-se.svg'
     assert gone.is_file()

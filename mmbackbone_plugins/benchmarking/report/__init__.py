@@ -1,6 +1,7 @@
 """The report of a benchmark: one HTML file, Markdown with figures, and all numbers unrounded."""
 
-from .summary import RunKey, Summary, summarize
+from .groups import RunKey, Summary
+from .summary import summarize
 from .writing import write_report
 
 __all__ = ['RunKey', 'Summary', 'summarize', 'write_report']

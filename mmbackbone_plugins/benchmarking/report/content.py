@@ -7,9 +7,10 @@ from typing import Any, Optional, Union
 
 from ..results import Result
 from . import figures, run_figures
+from .groups import Group, Summary
 from .sketchbook import Figure, Sketchbook
 from .statistics import FEWEST_SEEDS
-from .summary import BASELINE, Group, Summary
+from .summary import BASELINE
 from .tables import Table, correlation_table, domain_table, main_table, run_table
 
 READING = (

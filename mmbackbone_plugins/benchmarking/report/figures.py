@@ -6,9 +6,9 @@ from typing import Optional
 import numpy as np
 
 from ...visualization import Point, plot_domains, plot_gain, plot_pareto
+from .groups import Group
 from .sketchbook import Figure, Picture, Sketchbook, look
 from .statistics import Correlation, difference
-from .summary import Group
 from .tables import range_text, signed, unit_for
 
 

@@ -20,8 +20,8 @@ from ...visualization import (
     read_run,
 )
 from ..results import Result
+from .groups import Group, Method
 from .sketchbook import Figure, Picture, Sketchbook, look
-from .summary import Group, Method
 
 DRAWN_ABOVE = 0.3  # score from which a detection is drawn
 MOST_SPECTRA = 6  # layers

@@ -10,7 +10,7 @@ from typing import Optional
 
 from ...visualization import method_styles, pyplot
 from ..results import Result
-from .summary import Summary
+from .groups import Summary
 
 FOLDER = 'figures'
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Callable, NamedTuple, Optional
 
+from .groups import Group, Method, Summary, run_of
 from .statistics import Estimate
-from .summary import QUANTITIES, Group, Method, Summary, run_of
+from .summary import QUANTITIES
 
 NONE = '-'
 MINUS = '\u2212'

@@ -10,10 +10,11 @@ from typing import Any, Optional, Union
 from ...files import at_one_go
 from ..results import load_results
 from .content import compose
+from .groups import RunKey, Summary
 from .markdown import render_markdown
 from .page import render_page
 from .sketchbook import FOLDER, Sketchbook
-from .summary import BASELINE, METRICS, QUANTITIES, RunKey, Summary, summarize, to_dict
+from .summary import BASELINE, METRICS, QUANTITIES, summarize, to_dict
 
 PLAN = 'plan.yml'
 SUMMARY = 'summary.json'

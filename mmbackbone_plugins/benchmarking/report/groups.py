@@ -1,0 +1,116 @@
+"""What a report knows of a benchmark: runs, by method, by data set and detector, all of them."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional
+
+from ..results import Result
+from .statistics import Correlation, Estimate
+
+
+class RunKey(NamedTuple):
+    """Which run of a plan; the order of the fields is the order of folders."""
+
+    dataset: str
+    detector: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
+
+
+def run_of(result: Result) -> RunKey:
+    """Which run a result is of."""
+    return RunKey(result.dataset, result.detector, result.method, result.seed)
+
+
+@dataclass
+class Method:
+    """One method on one data set with one detector.
+
+    Attributes:
+        name: Its name in the plan.
+        finished: Results by seed.
+        failed: Results of failed runs by seed.
+        missing: Seeds that were planned and have no result.
+        estimates: By quantity, see ``QUANTITIES`` in summary.py; ``mAP_gain`` and ``ood_mAP_gain``
+            are the differences to the baseline, paired by seed.
+        domains: mAP by test set.
+    """
+
+    name: str
+    finished: dict[int, Result] = field(default_factory=dict)
+    failed: dict[int, Result] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    domains: dict[str, Estimate] = field(default_factory=dict)
+
+    def mean(self, quantity: str) -> Optional[float]:
+        """Mean of a quantity over seeds, or None."""
+        return self.estimates[quantity].mean if quantity in self.estimates else None
+
+
+@dataclass
+class Group:
+    """All methods on one data set with one detector: what one table shows.
+
+    Attributes:
+        dataset: Name of the data set.
+        detector: Name of the detector.
+        baseline: Name of the method that others are compared with; None if it has no result.
+        methods: By name, in the order of the plan.
+        in_domain: Test sets of the domain that was trained on.
+        out_of_domain: All other test sets.
+        fronts: Pareto set against training FLOPs, of ``mAP`` and of ``ood_mAP``.
+        correlations: Of ``rgn`` (mean over training) and ``rgn_first`` with the OOD gain.
+        notes: What a reader must know about holes in the numbers.
+    """
+
+    dataset: str
+    detector: str
+    baseline: Optional[str] = None
+    methods: dict[str, Method] = field(default_factory=dict)
+    in_domain: list[str] = field(default_factory=list)
+    out_of_domain: list[str] = field(default_factory=list)
+    fronts: dict[str, list[str]] = field(default_factory=dict)
+    correlations: dict[str, Correlation] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """As its folder: ``dataset/detector``."""
+        return f'{self.dataset}/{self.detector}'
+
+    @property
+    def results(self) -> list[Result]:
+        """The finished runs."""
+        return [result for method in self.methods.values() for result in method.finished.values()]
+
+
+@dataclass
+class Summary:
+    """A whole benchmark.
+
+    Attributes:
+        groups: One per data set and detector.
+        planned: All runs that there should be.
+        finished: Results of finished runs.
+        failed: Results of failed runs.
+        missing: Planned runs without a result.
+    """
+
+    groups: list[Group]
+    planned: list[RunKey]
+    finished: list[Result]
+    failed: list[Result]
+    missing: list[RunKey]
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds."""
+        return sorted({run.seed for run in self.planned})
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods, in the order of the plan."""
+        return list(dict.fromkeys(name for group in self.groups for name in group.methods))
