@@ -3,7 +3,7 @@
 from .check import DataReport, SplitReport, check_splits
 from .classes import CLASSES
 from .labels import Flaw
-from .layouts import LAYOUTS, OFFICIAL, Split, splits_of_config, splits_of_root
+from .layouts import LAYOUTS, OFFICIAL, Split, classes_of, splits_of_config, splits_of_root
 
 __all__ = [
     'CLASSES',
@@ -14,6 +14,7 @@ __all__ = [
     'Split',
     'SplitReport',
     'check_splits',
+    'classes_of',
     'splits_of_config',
     'splits_of_root',
 ]

@@ -116,8 +116,7 @@ def splits_of_config(cfg: Any) -> list[Split]:
                     f'are {list(_FORMATS)}'
                 )
             named = name if len(inner) == 1 else f'{name}.{i}'
-            classes = (dataset.get('metainfo') or {}).get('classes')
-            found.append(_split(named, dataset, classes or _classes(kind)))
+            found.append(_split(named, dataset, classes_of(dataset)))
     if not found:
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader')
     return found
@@ -131,10 +130,25 @@ def _innermost(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _innermost(one)
 
 
-def _classes(kind: str) -> tuple[str, ...]:
-    fmt = _FORMATS[kind]
+def classes_of(dataset: dict[str, Any]) -> tuple[str, ...]:
+    """Names of a dataset's classes in the order of its labels.
+
+    Args:
+        dataset: Config of a dataset of DOTA or DIOR-R.
+
+    Raises:
+        ValueError: If it is of another type and names no classes itself.
+    """
+    named = (dataset.get('metainfo') or {}).get('classes')
+    kind = str(dataset.get('type')).rsplit('.', 1)[-1]
+    if named:
+        return tuple(named)
+    if kind not in _FORMATS:
+        raise ValueError(
+            f'a dataset of type {kind!r} does not name its classes: set metainfo.classes'
+        )
     if kind in ('DOTADataset', 'DIORDataset'):
-        return CLASSES[fmt]
+        return CLASSES[_FORMATS[kind]]
     import mmrotate.datasets
 
     return tuple(getattr(mmrotate.datasets, kind).METAINFO['classes'])

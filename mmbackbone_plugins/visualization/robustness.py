@@ -43,14 +43,21 @@ def plot_robustness(
     values = np.array([[scores[c].get(s, math.nan) for s in severities] for c in ordered])
     values = 100 * values.reshape(len(ordered), len(severities))
     height = 1.9 + 0.3 * (len(ordered) + len(test_sets))
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9.2, height), layout='constrained', width_ratios=[1.15, 1]
+    ratios = [1.15, 1] if ordered else [1]
+    figure, axes = plt.subplots(
+        *(1, len(ratios)),
+        figsize=(9.2 if ordered else 5, height),
+        layout='constrained',
+        width_ratios=ratios,
+        squeeze=False,
     )
-    _heat_map(left, values, ordered, severities, clean)
-    borders = np.cumsum([sum(c in scores for c in names) for names in groups.values()])
-    for border in borders[borders < len(ordered)]:
-        left.axhline(border - 0.5, color='white', lw=2.5)
-    means = dict(zip(ordered, values.mean(1) if len(severities) else []))
+    right = axes[0, -1]
+    if ordered:
+        _heat_map(axes[0, 0], values, ordered, severities, clean)
+        borders = np.cumsum([sum(c in scores for c in names) for names in groups.values()])
+        for border in borders[(borders > 0) & (borders < len(ordered))]:
+            axes[0, 0].axhline(border - 0.5, color='white', lw=2.5)
+    means = {name: float(row.mean()) for name, row in zip(ordered, values)}
     _bars(right, means, {name: 100 * value for name, value in test_sets.items()}, 100 * clean)
     right.set_xlabel(f'{score} x 100')
     whole = np.array(list(means.values()))
@@ -88,7 +95,8 @@ def _bars(axis, means, test_sets, clean) -> None:
     for place, value in zip(places, values):
         shown = f' {value:.1f}' if math.isfinite(value) else ' -'
         axis.text(max(np.nan_to_num(value), 0), place, shown, va='center', fontsize=8)
-    axis.axvline(clean, color='black', lw=1, ls='--', label='clean')
+    axis.axvline(clean, color='black', lw=1, ls='--')
+    axis.text(clean, -0.55, 'clean', ha='center', va='bottom', fontsize=8)
     axis.set_yticks(places, [name.replace('_', ' ') for name in names])
     axis.tick_params(axis='y', length=0)
     if not test_sets:
@@ -96,4 +104,3 @@ def _bars(axis, means, test_sets, clean) -> None:
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlim(0, 1.14 * max([clean, *np.nan_to_num(values), 1e-9]))
     axis.spines[['top', 'right', 'left']].set_visible(False)
-    axis.legend(loc='lower right', frameon=False, fontsize='small')

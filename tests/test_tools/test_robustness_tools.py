@@ -36,6 +36,7 @@ def drawn(tmp_path_factory):
     options = dict(counts=(0, 0, 4), size=128, density=20.0)
     make_toy_dataset(folder / 'dota', 'dota', **options)
     make_toy_dataset(folder / 'haze', 'dota', styles=['haze'], **options)
+    options.update(counts=(0, 0, 12))
     make_toy_dataset(folder / 'dior', 'dior', classes='all', **options)
     return folder
 
@@ -273,8 +274,16 @@ def test_transfer_of_a_detector_that_knows_the_dictionary(files, drawn, capsys):
     assert content['class_map']['vehicle'] == ['small-vehicle', 'large-vehicle', 'vehicle']
 
 
+def test_labels_that_the_detector_does_not_have(files, drawn, capsys):
+    """It predicts 20 classes, and the config says it was trained with 15."""
+    assert transfer(files, drawn, '--no-own') == 1
+    assert 'predicted_classes has 15 names' in capsys.readouterr().err
+
+
 def test_transfer_beside_the_own_data(files, drawn, capsys):
-    assert transfer(files, drawn) == 0
+    # Right about DOTA; it has no words for the last five of DIOR-R's twenty classes.
+    answers = str([*range(15), 0, 0, 0, 0, 0]).replace(' ', '')
+    assert transfer(files, drawn, '--cfg-options', f'model.answers={answers}') == 0
     own = scores(files, 'own_test')
     ap = expected(drawn / 'dota', lambda image, stem: image)
     labels = ('plane', 'ship', 'tennis-court', 'storage-tank')  # of the same name in the map

@@ -76,23 +76,15 @@ def own_split(cfg, wanted):
 
 
 def make_cells(args: argparse.Namespace, cfg) -> list:
-    from mmengine.registry import DATASETS, DefaultScope
-
     from mmbackbone_plugins import launch, robustness
+    from mmbackbone_plugins.datasets import classes_of
 
     split, loader, evaluator = own_split(cfg, args.split)
     if not args.no_own:
         launch.check_data(cfg, (f'{split}_dataloader',))
     if args.num_workers is not None:
         loader['num_workers'] = args.num_workers
-    dataset = robustness.innermost(loader['dataset'])
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmrotate')):
-        kind = DATASETS.get(dataset['type'])
-    classes = (dataset.get('metainfo') or {}).get('classes') or getattr(kind, 'METAINFO', {}).get(
-        'classes'
-    )
-    if not classes:
-        raise ValueError(f'the dataset {dataset["type"]!r} of the config does not name its classes')
+    classes = classes_of(robustness.innermost(loader['dataset']))
     moved = robustness.other_data(loader, args.to, args.data_root, args.to_split, args.scale)
     launch.check_data(dict(to=moved), ('to',))
     robustness.common_classes('dota-dior', classes, robustness.DATASET_CLASSES[args.to])
