@@ -34,14 +34,18 @@ test: lint  ## Lint and all tests but the slow ones; ARGS='-k name' picks
 test-slow: setup  ## The slow tests
 	@$(IN_VENV) -m pytest -m slow $(ARGS) $(PYTEST_ARGS)
 
-# What is about the families, and the parts of the suite that are near to what differs.
-OPENMMLAB_TESTS ?= tests/test_families.py tests/test_freezing
+# Each method through the tools, and what is near to the places where the families differ.
+OPENMMLAB_TESTS ?= tests/test_configs/test_zoo_tools.py tests/test_compat.py tests/test_main.py tests/test_launch.py \
+  tests/test_stages.py tests/test_freezing tests/test_distortion tests/test_eigenspectrum tests/test_cost \
+  tests/test_hooks/test_freezing_distributed.py
 
 test-openmmlab:  ## Set-up and tests beside the OpenMMLab family; skipped without Python 3.9
 	@FAMILY=openmmlab VENV='$(VENV_OPENMMLAB)' PYTHON='$(PYTHON39)' bash tools/setup_env.sh; status=$$?; \
 	if [ $$status = 77 ]; then echo 'skipped: the tests beside the OpenMMLab family need Python 3.9'; exit 0; fi; \
 	[ $$status = 0 ] || exit $$status; \
-	export OMP_NUM_THREADS=1; $(call in_venv,$(VENV_OPENMMLAB)) -m pytest -n $(WORKERS) --dist loadfile $(OPENMMLAB_TESTS) $(ARGS) $(PYTEST_ARGS)
+	export OMP_NUM_THREADS=1; $(call in_venv,$(VENV_OPENMMLAB)) -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile \
+	  $(OPENMMLAB_TESTS) $(ARGS) $(PYTEST_ARGS) || exit 1; \
+	$(call in_venv,$(VENV_OPENMMLAB)) -m pytest -m slow tests/test_configs/test_zoo_tools.py $(PYTEST_ARGS)
 
 lint: setup  ## Check style and format
 	@'$(VENV)/bin/ruff' check --output-format concise . && '$(VENV)/bin/ruff' format --check .

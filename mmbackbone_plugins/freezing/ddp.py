@@ -59,8 +59,7 @@ def rebuild(ddp: DistributedDataParallel) -> DistributedDataParallel:
     """Wraps the module of a wrapper anew, for the parameters that require a gradient now.
 
     Parameters are equal on all ranks already, so torch's broadcast at construction is left out
-    where torch lets us (``init_sync``, not in 2.0). Must be called on every rank, between two
-    steps.
+    where torch lets us. Must be called on every rank, between two steps.
 
     Args:
         ddp: The wrapper, of torch or mmengine. It must not be used afterwards.

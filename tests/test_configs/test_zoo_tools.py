@@ -68,7 +68,7 @@ CASES = {
         ROTATED.format('rgn-dbf-rho10-'),
         '101',
         {'0.schedule.rho': 2, '1.interval': 1},
-        scalar='drift/mean',
+        scalar='rgn/mean',
         file='rgn.jsonl',
     ),
     'l2sp': Case(UPRIGHT.format('l2sp-'), **PENALTY),

@@ -57,6 +57,7 @@ def planned(model, schedule, length, batch=2):
 # -- the bill --------------------------------------------------------------------------------------
 
 
+@pytest.mark.newer_torch
 @pytest.mark.parametrize('kind', ['retinanet', 'faster-rcnn', 'rotated-retinanet', 'oriented-rcnn'])
 def test_a_plan_and_a_measured_ledger_agree(kind, tmp_path):
     model = few_regions(kind)
@@ -83,6 +84,7 @@ def test_a_plan_and_a_measured_ledger_agree(kind, tmp_path):
     assert ('mmcv.nms' in operators) == ('rcnn' in kind)
 
 
+@pytest.mark.newer_torch
 def test_saving_of_a_run_that_never_trains_everything(tmp_path):
     """The whole is counted with a second model, once, and nowhere if a phase is the whole."""
     model = few_regions('faster-rcnn')
@@ -99,6 +101,7 @@ def test_saving_of_a_run_that_never_trains_everything(tmp_path):
     assert found['full'] == {} and found['counting_seconds'] == 0
 
 
+@pytest.mark.newer_torch
 def test_phases_are_named_by_what_trains(tmp_path):
     options = dict(epochs=4, length=2)
     probe = dict(type='FreezingSchedulerHook', schedule=dict(type='ProbeThenFinetune', probe=1))
@@ -133,6 +136,7 @@ class ResNetWithBlock(ResNet):
         return [('stem', ['conv1', 'bn1']), *stages, ('stage4.block', ['block'])]
 
 
+@pytest.mark.newer_torch
 def test_everything_is_frozen_but_blocks(tmp_path):
     model = rig.detector(backbone=dict(rig.resnet(), type='ResNetWithBlock'))
     rig.train(tmp_path, hooks=[rig.dbf(2), COST], model=model, epochs=2)
@@ -165,6 +169,7 @@ def test_accumulation_counts_every_pass(tmp_path):
     assert money(costs(tmp_path / 'each')) == money(costs(tmp_path / 'four'))
 
 
+@pytest.mark.newer_torch
 def test_the_last_batch_of_an_epoch_is_smaller(tmp_path):
     rig.train(tmp_path / 'all', hooks=[COST], epochs=1, length=7)
     found = costs(tmp_path / 'all')
@@ -186,6 +191,7 @@ class TwoSizes(rig.DrawnScenes):
         return super().__getitem__(index)
 
 
+@pytest.mark.newer_torch
 def test_images_of_several_sizes(tmp_path):
     loader = dict(
         batch_size=1,
@@ -218,6 +224,7 @@ def test_memory_and_time_are_there(tmp_path):
     assert found['parts'][0]['ranks'] == 1
 
 
+@pytest.mark.newer_torch
 def test_scalars_and_the_table_at_the_end(tmp_path, capsys):
     # As a default hook, which is how the command line adds it to any config.
     default = dict(logger=dict(type='LoggerHook', interval=1), cost=COST)
@@ -268,6 +275,7 @@ SAME = {
 }
 
 
+@pytest.mark.newer_torch
 @pytest.mark.usefixtures('plain_convolutions')
 @pytest.mark.parametrize('name', SAME)
 def test_not_a_bit_of_training_changes(name, tmp_path):
@@ -320,6 +328,7 @@ KILLS = {
 }
 
 
+@pytest.mark.newer_torch
 @pytest.mark.parametrize('name', KILLS)
 def test_killed_and_resumed_equals_uninterrupted(name, tmp_path):
     case = dict(KILLS[name])
@@ -406,6 +415,7 @@ def test_without_torchs_flop_counter_the_rest_is_kept(tmp_path, monkeypatch, cap
     assert list(found['phases']) == ['full', 'frozen']
 
 
+@pytest.mark.newer_torch
 def test_a_whole_that_cannot_be_counted_does_not_stop_training(tmp_path, monkeypatch):
     def fail(*args):
         raise MemoryError('too large')

@@ -166,6 +166,7 @@ def step(model):
     return losses, sum(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
 
+@pytest.mark.newer_torch
 @pytest.mark.parametrize('depth', [18, 50])
 def test_every_width_changed_alone_costs_what_is_predicted_and_trains(depth):
     cfg = config(depth)
@@ -190,6 +191,7 @@ def test_every_width_changed_alone_costs_what_is_predicted_and_trains(depth):
         assert torch.isfinite(loss) and moved > 20
 
 
+@pytest.mark.newer_torch
 @pytest.mark.parametrize(
     'options',
     [
@@ -215,6 +217,7 @@ def test_cost_of_other_resnets(options):
         assert cost == counted_by_hand(model)
 
 
+@pytest.mark.newer_torch
 def test_what_cannot_be_counted_is_said():
     dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
     cfg = config(50, dcn=dcn, stage_with_dcn=(False, True, True, True))
