@@ -35,7 +35,7 @@ test-slow: setup  ## The slow tests
 	@$(IN_VENV) -m pytest -m slow $(ARGS) $(PYTEST_ARGS)
 
 # Each method through the tools, and what is near to the places where the families differ.
-OPENMMLAB_TESTS ?= tests/test_configs/test_zoo_tools.py tests/test_compat.py tests/test_main.py tests/test_launch.py \
+OPENMMLAB_TESTS ?= tests/test_configs/test_zoo_tools.py tests/test_compat_torch.py tests/test_main.py tests/test_launch.py \
   tests/test_stages.py tests/test_freezing tests/test_distortion tests/test_eigenspectrum tests/test_cost \
   tests/test_hooks/test_freezing_distributed.py
 

@@ -61,9 +61,9 @@ class RGNTable:
     """The RGN of a part of a model, in full.
 
     Attributes:
-        network: Over all tensors but those of added blocks, as the authors do: SE blocks and adapters
-            start near zero, and a ratio to nothing would drown the rest. None when none has a
-            gradient.
+        network: Over all tensors but those of added blocks, as the authors do: SE blocks and
+            adapters start near zero, and a ratio to nothing would drown the rest. None when none
+            has a gradient.
         stages: By stage, from input to output; None for a stage without a gradient.
         layers: By layer (the module that holds the tensors).
         tensors: By parameter.
