@@ -54,7 +54,7 @@ REDUCTIONS = [
     (r'--images 320 40 0', '--images 4 2 0', 'fewer drawn scenes'),
     (r'--images 40 10 10', '--images 2 1 1', 'fewer drawn scenes'),
     (r'--images 200', '--images 4', 'fewer images to look at'),
-    (r'--shape 1024 1024', '--shape 128 128', 'a smaller picture'),
+    (r'--shape 1024 1024', '--shape 256 256', 'the smallest on which NAS-FPN has statistics'),
     (r'iter_160000\.pth', 'iter_2.pth', 'loops of iterations are two steps long'),
     (r'epoch_1[02]\.pth', 'epoch_2.pth', 'no run is longer than two epochs'),
     (r'probe=12', 'probe=2', 'the same'),
