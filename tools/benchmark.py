@@ -52,7 +52,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def report(plan) -> None:
     from mmbackbone_plugins.benchmarking.report import write_report
 
-    path = write_report(plan.work_dir, title=plan.path.stem, planned=plan.runs)
+    path = write_report(plan.work_dir, planned=plan.runs)
     print(f'report: {path}')
 
 
