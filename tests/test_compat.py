@@ -20,6 +20,9 @@ ARGUMENTS = {
     'plot_logs.py': ['.', '-o', 'curves.png'],
     'make_toy_data.py': ['--out', 'toy', '--images', '1', '0', '0'],
     'demo.py': [],
+    'check_distributed.py': [],
+    'test_robustness.py': ['CONFIG', 'checkpoint.pth'],
+    'test_transfer.py': ['CONFIG', 'checkpoint.pth', '--to', 'dior', '--data-root', '.'],
     'class_balanced_loss.py': ['CONFIG', '--out', 'new.py'],
 }
 NO_TOOLS = {'compile_progress.py'}  # part of the set-up

@@ -76,17 +76,17 @@ class Bar:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins import launch
-    from mmbackbone_plugins.datasets import check_splits, splits_of_config, splits_of_root
-    from mmbackbone_plugins.files import at_one_go
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import launch
+        from mmbackbone_plugins.datasets import check_splits, splits_of_config, splits_of_root
+        from mmbackbone_plugins.files import at_one_go
+
         if args.format:
             splits = splits_of_root(args.format, args.source)
         else:
             splits = splits_of_config(launch.load_config(args.source, args.cfg_options))
-    except (FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     has_affinity = hasattr(os, 'sched_getaffinity')

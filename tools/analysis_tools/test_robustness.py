@@ -119,13 +119,13 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins import launch, robustness
-    from mmbackbone_plugins.files import at_one_go
-    from mmbackbone_plugins.robustness import GROUPS, corruptions, report
-    from mmbackbone_plugins.visualization import plot_robustness
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import launch, robustness
+        from mmbackbone_plugins.files import at_one_go
+        from mmbackbone_plugins.robustness import GROUPS, corruptions, report
+        from mmbackbone_plugins.visualization import plot_robustness
+
         args.corruptions = robustness.select_corruptions(args.corruptions or ['benchmark'])[
             : None if args.corruptions else 0
         ]
@@ -138,7 +138,7 @@ def main(argv=None) -> int:
         sweep = robustness.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
         cells = make_cells(args, cfg)
         sweep.known(cells)
-    except (FileNotFoundError, ValueError, ImportError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     scores, failed = sweep.run(cells)

@@ -122,17 +122,17 @@ def text(scores: dict) -> str:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    # Imported here, so that --help answers at once.
-    from mmbackbone_plugins import launch, robustness
-    from mmbackbone_plugins.files import at_one_go
-
     try:
+        # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import launch, robustness
+        from mmbackbone_plugins.files import at_one_go
+
         cfg = launch.load_config(args.config, args.cfg_options)
         folder = args.out or Path(cfg.work_dir) / f'transfer_{Path(args.checkpoint).stem}'
         sweep = robustness.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
         cells = make_cells(args, cfg)
         sweep.known(cells)
-    except (FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     scores, failed = sweep.run(cells)

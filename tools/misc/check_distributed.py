@@ -200,14 +200,17 @@ def main() -> int:
     import torch
     from mmengine.dist import barrier, broadcast_object_list, get_rank, get_world_size, init_dist
 
-    from mmbackbone_plugins import launch
-    from mmbackbone_plugins.toy import make_toy_dataset
-
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
     cuda = torch.cuda.is_available()
-    cfg = launch.Config(dict(launcher=args.launcher))
-    launch.start_processes(cfg)
+    try:
+        from mmbackbone_plugins import launch
+        from mmbackbone_plugins.toy import make_toy_dataset
+
+        launch.start_processes(launch.Config(dict(launcher=args.launcher)))
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
     if not torch.distributed.is_initialized():
         init_dist(args.launcher)
     start = [time.strftime('%Y%m%d_%H%M%S')]  # a folder of its own: nothing is read from before
