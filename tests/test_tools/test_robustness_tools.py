@@ -295,7 +295,14 @@ def test_transfer_beside_the_own_data(files, drawn, capsys):
         assert own[name] == pytest.approx(ap[i].mean(), abs=1e-4)
     assert {k.split('/')[1] for k in own if k.count('/') == 2} >= {'vehicle', 'plane'}
     assert not any('small-vehicle' in k or 'helicopter' in k for k in own)
-    assert 'boxes own_test' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    other = scores(files, 'dior_test')
+    names = {k.split('/')[1] for k in own if k.count('/') == 2}
+    both = [n for n in names if own[f'oriented/{n}/boxes'] and other[f'oriented/{n}/boxes']]
+    (line,) = [x for x in printed.splitlines() if x.startswith(f'mean of the {len(both)} ')]
+    wanted = [sum(s[f'oriented/{n}/AP50'] for n in both) / len(both) for s in (own, other)]
+    assert line.split()[-4:-2] == [f'{100 * value:.1f}' for value in wanted]
+    assert 'boxes own_test' in printed and 0 < len(both) < len(names)
 
 
 @pytest.mark.parametrize(

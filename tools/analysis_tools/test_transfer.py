@@ -117,7 +117,21 @@ def text(scores: dict) -> str:
                 shown = f'{value:,.0f}' if key == 'boxes' else f'{100 * value:.1f}'
                 row.append('-' if value != value else shown)
         rows.append(row)
+    shared = labelled_everywhere(scores, classes)
+    if len(shared) < len(classes):
+        # Means over different classes would be put side by side.
+        rows.append([f'mean of the {len(shared)} labelled in each'])
+        for key in ('boxes', 'AP50', 'mAP'):
+            for name in names:
+                values = [scores[name][f'oriented/{label}/{key}'] for label in shared]
+                whole = sum(values) if key == 'boxes' else 100 * sum(values) / max(len(values), 1)
+                text = f'{whole:,.0f}' if key == 'boxes' else f'{whole:.1f}'
+                rows[-1].append(text if values else '-')
     return table(rows)
+
+
+def labelled_everywhere(scores: dict, classes: list) -> list:
+    return [n for n in classes if all(one[f'oriented/{n}/boxes'] for one in scores.values())]
 
 
 def main(argv=None) -> int:
