@@ -167,7 +167,8 @@ def counted(tmp_path):
 
 
 def weights(folder, epoch: int) -> dict[str, torch.Tensor]:
-    return torch.load(folder / f'epoch_{epoch}.pth', map_location='cpu')['state_dict']
+    path = folder / f'epoch_{epoch}.pth'
+    return torch.load(path, map_location='cpu', weights_only=False)['state_dict']
 
 
 def moved(before: dict, after: dict) -> set[str]:
