@@ -1,4 +1,7 @@
-"""How much an oriented detector loses on corrupted pictures and on another data set."""
+"""Corrupted pictures and common classes: what the robustness of oriented detectors is measured by.
+
+The measuring itself, over many test sets, is in :mod:`mmbackbone_plugins.sweeps`.
+"""
 
 from .class_map import CLASS_MAPS, DATASET_CLASSES, CommonClasses, common_classes
 from .corruptions import (
@@ -10,32 +13,12 @@ from .corruptions import (
     image_seed,
     select_corruptions,
 )
-from .evaluate import (
-    default_score,
-    evaluate,
-    is_precision,
-    labelled_split,
-    oriented_evaluator,
-)
 from .scores import RobustnessScores, robustness_scores
-from .sweep import Cell, Sweep
-from .transfer import LAYOUTS, innermost, move_data, other_data
 from .transform import Corruption, insert_corruption
 
 __all__ = [
     'BENCHMARK',
     'CLASS_MAPS',
-    'Cell',
-    'Sweep',
-    'LAYOUTS',
-    'innermost',
-    'move_data',
-    'other_data',
-    'default_score',
-    'evaluate',
-    'is_precision',
-    'labelled_split',
-    'oriented_evaluator',
     'CommonClasses',
     'Corruption',
     'DATASET_CLASSES',

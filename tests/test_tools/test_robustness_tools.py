@@ -190,7 +190,7 @@ def test_results_of_something_else_are_not_touched(change, word, files, capsys):
 
 
 def test_a_cell_that_fails_does_not_stop_the_rest(files, monkeypatch, capsys):
-    import mmbackbone_plugins.robustness.sweep as home
+    import mmbackbone_plugins.sweeps.sweep as home
 
     def broken(model, scope, loader, evaluator):
         if "'fog', 'severity': 4" in str(loader):

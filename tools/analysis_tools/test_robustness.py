@@ -96,24 +96,24 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     """Clean, corrupted and other test sets; the first comes first."""
     import copy
 
-    from mmbackbone_plugins import robustness
-    from mmbackbone_plugins.robustness import report
+    from mmbackbone_plugins import robustness, sweeps
+    from mmbackbone_plugins.sweeps import report
 
-    loader, evaluator = robustness.labelled_split(cfg, args.split)
+    loader, evaluator = sweeps.labelled_split(cfg, args.split)
     if args.num_workers is not None:
         loader['num_workers'] = args.num_workers
-    evaluator = robustness.oriented_evaluator(evaluator)
-    cells = [robustness.Cell(report.CLEAN, loader, evaluator)]
+    evaluator = sweeps.oriented_evaluator(evaluator)
+    cells = [sweeps.Cell(report.CLEAN, loader, evaluator)]
     for name, root in args.test_sets.items():
         moved = copy.deepcopy(loader)
-        robustness.move_data(moved['dataset'], root)
-        cells.append(robustness.Cell(f'set_{name}', moved, evaluator))
+        sweeps.move_data(moved['dataset'], root)
+        cells.append(sweeps.Cell(f'set_{name}', moved, evaluator))
     for corruption in args.corruptions:
         for severity in args.severities:
             changed = copy.deepcopy(loader)
             robustness.insert_corruption(changed['dataset'], corruption, severity, args.seed)
             name = report.cell_name(corruption, severity)
-            cells.append(robustness.Cell(name, changed, evaluator))
+            cells.append(sweeps.Cell(name, changed, evaluator))
     return cells
 
 
@@ -121,9 +121,10 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch, robustness
+        from mmbackbone_plugins import launch, robustness, sweeps
         from mmbackbone_plugins.files import at_one_go
-        from mmbackbone_plugins.robustness import GROUPS, corruptions, report
+        from mmbackbone_plugins.robustness import GROUPS, corruptions
+        from mmbackbone_plugins.sweeps import report
         from mmbackbone_plugins.visualization import plot_robustness
 
         args.corruptions = robustness.select_corruptions(args.corruptions or ['benchmark'])[
@@ -135,7 +136,7 @@ def main(argv=None) -> int:
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.check_data(cfg, (f'{args.split}_dataloader',))
         folder = args.out or Path(cfg.work_dir) / f'robustness_{Path(args.checkpoint).stem}'
-        sweep = robustness.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
+        sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
         cells = make_cells(args, cfg)
         sweep.known(cells)
     except (ImportError, OSError, ValueError) as error:
@@ -147,7 +148,7 @@ def main(argv=None) -> int:
     if not scores:
         return 1
     try:
-        score = args.score or robustness.default_score(list(next(iter(scores.values()))))
+        score = args.score or sweeps.default_score(list(next(iter(scores.values()))))
         if not any(score in found for found in scores.values()):
             raise ValueError(f'--score must be one of {list(next(iter(scores.values())))}')
     except ValueError as error:

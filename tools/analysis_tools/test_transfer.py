@@ -65,18 +65,18 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def own_split(cfg, wanted):
     """Loader and evaluator of labelled pictures of the config's own data."""
-    from mmbackbone_plugins import robustness
+    from mmbackbone_plugins import sweeps
 
     if wanted:
-        return wanted, *robustness.labelled_split(cfg, wanted)
+        return wanted, *sweeps.labelled_split(cfg, wanted)
     try:
-        return 'test', *robustness.labelled_split(cfg, 'test')
+        return 'test', *sweeps.labelled_split(cfg, 'test')
     except ValueError:
-        return 'val', *robustness.labelled_split(cfg, 'val')
+        return 'val', *sweeps.labelled_split(cfg, 'val')
 
 
 def make_cells(args: argparse.Namespace, cfg) -> list:
-    from mmbackbone_plugins import launch, robustness
+    from mmbackbone_plugins import launch, robustness, sweeps
     from mmbackbone_plugins.datasets import classes_of
 
     split, loader, evaluator = own_split(cfg, args.split)
@@ -84,11 +84,11 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
         launch.check_data(cfg, (f'{split}_dataloader',))
     if args.num_workers is not None:
         loader['num_workers'] = args.num_workers
-    classes = classes_of(robustness.innermost(loader['dataset']))
-    moved = robustness.other_data(loader, args.to, args.data_root, args.to_split, args.scale)
+    classes = classes_of(sweeps.innermost(loader['dataset']))
+    moved = sweeps.other_data(loader, args.to, args.data_root, args.to_split, args.scale)
     launch.check_data(dict(to=moved), ('to',))
     robustness.common_classes('dota-dior', classes, robustness.DATASET_CLASSES[args.to])
-    metric = robustness.oriented_evaluator(
+    metric = sweeps.oriented_evaluator(
         evaluator, class_map='dota-dior', predicted_classes=list(classes)
     )
     if not isinstance(metric, dict) or metric['type'] != 'OrientedMetric':
@@ -96,8 +96,8 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
             'transfer is scored by OrientedMetric; the config has another metric than DOTAMetric: '
             f'{evaluator}'
         )
-    cells = [] if args.no_own else [robustness.Cell(f'own_{split}', loader, metric)]
-    return [*cells, robustness.Cell(f'{args.to}_{args.to_split}', moved, metric)]
+    cells = [] if args.no_own else [sweeps.Cell(f'own_{split}', loader, metric)]
+    return [*cells, sweeps.Cell(f'{args.to}_{args.to_split}', moved, metric)]
 
 
 def text(scores: dict) -> str:
@@ -138,12 +138,12 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch, robustness
+        from mmbackbone_plugins import launch, robustness, sweeps
         from mmbackbone_plugins.files import at_one_go
 
         cfg = launch.load_config(args.config, args.cfg_options)
         folder = args.out or Path(cfg.work_dir) / f'transfer_{Path(args.checkpoint).stem}'
-        sweep = robustness.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
+        sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
         cells = make_cells(args, cfg)
         sweep.known(cells)
     except (ImportError, OSError, ValueError) as error:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ..cost.report import table
-from .corruptions import BENCHMARK, GROUPS, SEVERITIES
+from ..robustness.corruptions import BENCHMARK, GROUPS, SEVERITIES
+from ..robustness.scores import RobustnessScores, robustness_scores
 from .evaluate import is_precision, json_number
-from .scores import RobustnessScores, robustness_scores
 
 CLEAN = 'clean'
 
