@@ -23,8 +23,9 @@ READING = (
     'corrected for the number of methods compared: of 20 methods without any effect, one is '
     'expected to have an interval that leaves out 0.',
     'Training FLOPs and time are of the whole training (steps only, without validation); "of '
-    'full" is against the same steps with everything trained. Peak memory: what a training step '
-    'allocates. Trainable: parameters that train over all, mean over the '
+    'full" is against the same steps with everything trained. Peak memory: on a GPU what '
+    'is allocated there at most during a training step, on a CPU what the whole process holds. '
+    'Trainable: parameters that train over all, mean over the '
     'iterations.',
     'RGN: relative gradient norm of the backbone, mean over training. Drift: distance of the '
     "backbone's weights to their start, over the norm of the start, at the end.",
