@@ -144,7 +144,7 @@ if __name__ == '__main__':
         install_requires=['torch', 'numpy'],
         extras_require={
             name: read_requirements(name)
-            for name in ('onedl', 'openmmlab', 'mmpretrain', 'plots', 'docs', 'dev')
+            for name in ('onedl', 'openmmlab', 'mmpretrain', 'plots', 'robustness', 'docs', 'dev')
         },
         cmdclass={
             'build_py': BuildPyWithMim,

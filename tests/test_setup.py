@@ -51,7 +51,10 @@ def test_version_is_read_without_importing_the_package(setup_py):
 
 @pytest.mark.parametrize(
     ('file', 'extras'),
-    [('tested', ('onedl', 'mmpretrain', 'docs', 'dev')), ('tested-openmmlab', ('openmmlab',))],
+    [
+        ('tested', ('onedl', 'mmpretrain', 'robustness', 'docs', 'dev')),
+        ('tested-openmmlab', ('openmmlab',)),
+    ],
 )
 def test_tested_versions_lie_in_the_ranges_users_get(setup_py, file, extras):
     requirement = pytest.importorskip('packaging.requirements').Requirement

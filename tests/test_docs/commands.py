@@ -26,6 +26,10 @@ EXCUSED = {
     r'git clone ': 'downloads',
     r'source ': 'changes the shell that it is typed into',
     r'(\w+=\S+ )*pip install ': 'changes the environment; its versions are checked below',
+    r'python3.9 -m venv ': 'makes an environment of the other family',
+    r'python tools/benchmark.py (?!.*--dry-run)': (
+        'trains for an hour, or wants what that has made; tests/test_benchmarking runs a small plan'
+    ),
     r'mim train mmrotate ': 'of the OpenMMLab family; the other line of the pair is run',
     r'.* --device cuda': 'needs a GPU; the same command without it is run',
     r'(srun|sbatch|squeue) |.*tools/slurm_(train|test)\.sh': 'needs a Slurm cluster',

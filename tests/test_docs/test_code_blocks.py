@@ -7,16 +7,25 @@ import pages
 import pytest
 import rig
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import HOOKS, MODELS, VISBACKENDS, DefaultScope, init_default_scope
+from mmengine.registry import (
+    HOOKS,
+    METRICS,
+    MODELS,
+    TRANSFORMS,
+    VISBACKENDS,
+    DefaultScope,
+    init_default_scope,
+)
 
 from mmbackbone_plugins import FREEZING_SCHEDULES, SecondMoment, launch, stages
 from mmbackbone_plugins.distortion import importance
 from mmbackbone_plugins.eigenspectrum import Spectra, save_spectra, summarize
 from mmbackbone_plugins.models import families
 
-LANGUAGES = ('python', 'bash', 'text', '')
+LANGUAGES = ('python', 'bash', 'yaml', 'text', '')
 BLOCKS = [block for page in pages.all_pages() for block in pages.blocks(page)]
 
 
@@ -49,6 +58,8 @@ def test_there_are_blocks_of_every_kind():
     assert len(CONFIGS) > 25 and len(CODE) >= 3
     for block in BLOCKS:
         assert block.language in LANGUAGES, f'{block.id}: {block.language!r}'
+        if block.language == 'yaml':
+            assert isinstance(yaml.safe_load(block.code), dict), block.id
 
 
 @pytest.mark.parametrize('block', CONFIGS, ids=lambda block: block.id)
@@ -57,13 +68,19 @@ def test_config_lines_build(block, tmp_path):
     code = block.code.replace('path/to/configs', (pages.ROOT / 'configs').as_posix())
     (tmp_path / 'config.py').write_text(code)
     cfg = Config.fromfile(tmp_path / 'config.py')
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    # MMRotate's configs name what is MMDetection's by its scope.
+    scope = 'mmrotate' if "'mmdet." in code else 'mmdet'
+    init_default_scope(cfg.get('default_scope', scope))
     if 'vis_backends' in code:
         assert all(VISBACKENDS.get(backend.type) for backend in cfg.vis_backends)
         return
     assert cfg.custom_imports.imports == ['mmbackbone_plugins'] or '_base_' in code
     hooks = [HOOKS.build(dict(hook)) for hook in cfg.get('custom_hooks', [])]
     assert len(hooks) == len(cfg.get('custom_hooks', []))
+    for name in ('val_evaluator', 'test_evaluator'):
+        assert name not in cfg or METRICS.build(cfg[name])
+    for step in cfg.get('test_pipeline', []):
+        assert TRANSFORMS.build(step)
     if 'model' in cfg:
         net = cfg.model.backbone
         net.get('backbone', net).init_cfg = None  # fetching it needs a network
