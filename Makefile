@@ -32,7 +32,7 @@ test: lint  ## Lint and all tests but the slow ones; ARGS='-k name' picks
 	@export OMP_NUM_THREADS=1; $(IN_VENV) -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile $(ARGS) $(PYTEST_ARGS)
 
 test-slow: setup  ## The slow tests
-	@$(IN_VENV) -m pytest -m slow $(ARGS) $(PYTEST_ARGS)
+	@export OMP_NUM_THREADS=1; $(IN_VENV) -m pytest -m slow -n $(WORKERS) --dist loadfile $(ARGS) $(PYTEST_ARGS)
 
 # Each method through the tools, and what is near to the places where the families differ.
 OPENMMLAB_TESTS ?= tests/test_configs/test_zoo_tools.py tests/test_compat_torch.py tests/test_main.py tests/test_launch.py \
