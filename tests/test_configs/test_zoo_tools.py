@@ -88,6 +88,14 @@ CASES = {
         {'default_hooks.cost.type': 'TrainingCostHook', 'default_hooks.cost.interval': 1},
         file='cost.json',
     ),
+    'combined': Case(
+        'oriented-rcnn-le90_r50_fpn_combined-1x_dota',
+        '011',
+        {'0.schedule.probe': 1, '2.interval': 1, '4.num_batches': 2},
+        file='eigen.jsonl',
+        exact=False,
+        **PENALTY,
+    ),
     'widths': Case(
         UPRIGHT.format(''),
         more={
@@ -203,7 +211,7 @@ def test_trains_resumes_and_tests(method, tool, counted, toy_root, tmp_path):
         parts = moved(states[epoch - 1], states[epoch])
         assert ('backbone' in parts) == (case.trains[epoch] == '1')
         assert 'neck' in parts and any('head' in p for p in parts)
-        assert ('blocks' in parts) == (method in ('se', 'adapter'))
+        assert ('blocks' in parts) == (method in ('se', 'adapter', 'combined'))
 
     steps = [row for row in rows(folder) if 'loss' in row]
     assert [row['epoch'] for row in steps] == [1, 2, 3]

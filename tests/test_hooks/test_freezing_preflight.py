@@ -62,7 +62,7 @@ def test_full_training_counts_nothing_and_runs_in_any_loop(tmp_path):
 
 def test_unknown_target(tmp_path):
     message = error_of(tmp_path, rig.dbf(2, target='backbon'))
-    assert "'backbon'" in message and "'backbone'" in message
+    assert "'backbon'" in message and 'nearest: backbone' in message
 
 
 def test_target_without_parameters(tmp_path):

@@ -56,6 +56,7 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures('plain_convolutions')  # for those with mixed precision
 @pytest.mark.parametrize('name', CASES)
 def test_a_frozen_span_changes_no_bit_of_the_target(name, tmp_path):
     case = dict(CASES[name])
