@@ -91,7 +91,7 @@ def test_torchrun_on_a_cpu(config, tmp_path):
     'arguments, words',
     [
         (['--work-dir', 'tiny_dbf.py/below'], "work_dir 'tiny_dbf.py/below' cannot be written"),
-        (['--resume', 'gone.pth'], "checkpoint 'gone.pth' does not exist"),
+        (['--resume', 'gone.pth'], "checkpoint 'gone.pth' is not there"),
         (['--launcher', 'mpi'], "launcher='mpi' needs a GPU"),
     ],
 )
