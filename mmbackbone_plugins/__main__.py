@@ -51,12 +51,12 @@ def devices() -> str:
 
 def registered() -> dict[str, list[str]]:
     """Names of this package by registry."""
-    from mmengine.registry import HOOKS, MODELS
+    from mmengine.registry import HOOKS, METRICS, MODELS, TRANSFORMS
 
     from .registry import FREEZING_SCHEDULES
 
     found = {}
-    for registry in (HOOKS, MODELS, FREEZING_SCHEDULES):
+    for registry in (HOOKS, MODELS, METRICS, TRANSFORMS, FREEZING_SCHEDULES):
         ours = [n for n, c in registry.module_dict.items() if c.__module__.startswith(__package__)]
         found[registry.name] = sorted(ours)
     return found

@@ -24,6 +24,7 @@ def test_the_report_as_a_user_gets_it():
         ((dist, have),) = compat.distributions(name)
         assert rows[name].startswith(have) and dist in (name, *rows[name].strip('()').split('('))
     assert 'FreezingSchedulerHook' in rows['hook'] and 'WidthResNet' in rows['model']
+    assert rows['metric'] == 'OrientedMetric' and rows['transform'] == 'Corruption'
     assert 'StepFreezing' in rows['freezing_schedule']
     assert "mmcv's operators" in done.stdout and 'work on the CPU' in done.stdout
 
