@@ -15,6 +15,7 @@
       dbf-rho10: configs/dbf/{detector}_dbf-rho10-1x_{dataset}.py
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -94,35 +95,21 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
     common = _mapping('options', data.get('options'))
     runs: list[Run] = []
     missing: dict[str, str] = {}  # what is wrong, by config
-    for seed in seeds:
-        for dataset, where in datasets.items():
-            for detector, what in detectors.items():
-                names = dict(
-                    dataset=where.get('name', dataset), detector=what.get('name', detector)
-                )
-                tests, in_domain = _tests(dataset, where, names)
-                for method, how in methods.items():
-                    config = _fill(f'methods.{method}', how['config'], names)
-                    try:
-                        config = find_config(config)
-                    except FileNotFoundError as error:
-                        missing.setdefault(config, f'unknown method {method!r}: {error}')
-                    options = {**common}
-                    for entry in (where, what, how):
-                        options.update(_mapping('options', entry.get('options')))
-                    runs.append(
-                        Run(
-                            dataset,
-                            detector,
-                            method,
-                            seed,
-                            config,
-                            options,
-                            tests,
-                            in_domain,
-                            measure,
-                        )
-                    )
+    # Seeds come first: all methods are there once before any is repeated.
+    axes = (seeds, datasets.items(), detectors.items(), methods.items())
+    for seed, (dataset, where), (detector, what), (method, how) in itertools.product(*axes):
+        names = dict(dataset=where.get('name', dataset), detector=what.get('name', detector))
+        tests, in_domain = _tests(dataset, where, names)
+        config = _fill(f'methods.{method}', how['config'], names)
+        try:
+            config = find_config(config)
+        except FileNotFoundError as error:
+            missing.setdefault(config, f'unknown method {method!r}: {error}')
+        options = dict(common)
+        for entry in (where, what, how):
+            options.update(_mapping('options', entry.get('options')))
+        run = Run(dataset, detector, method, seed, config, options, tests, in_domain, measure)
+        runs.append(run)
     if missing:
         more = f' (and {len(missing) - 1} more configs)' if len(missing) > 1 else ''
         raise ValueError(next(iter(missing.values())) + more)
