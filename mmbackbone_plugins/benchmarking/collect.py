@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from ..compat import distributions
 from ..cost import Ledger
-from ..visualization.distortion import read_run
+from ..visualization.distortion import RunLog
 from .results import SCORES
 
 # As the metrics of mmdet and mmrotate call them.
@@ -69,14 +69,13 @@ def collect_cost(train: Path) -> dict[str, Any]:
     )
 
 
-def collect_rgn(train: Path) -> Optional[dict[str, Any]]:
+def collect_rgn(log: RunLog) -> Optional[dict[str, Any]]:
     """Relative gradient norm at the first measurement and over the run; None if never measured."""
-    lines = read_run(train).rgn
-    means = [line['mean'] for line in lines if line.get('mean') is not None]
+    means = [line['mean'] for line in log.rgn if line.get('mean') is not None]
     if not means:
         return None
     stages: dict[str, list[float]] = {}
-    for line in lines:
+    for line in log.rgn:
         for name, found in line['stages'].items():
             if isinstance(found, Mapping):  # otherwise a word: frozen, no gradient
                 stages.setdefault(name, []).append(found['mean'])
@@ -85,12 +84,12 @@ def collect_rgn(train: Path) -> Optional[dict[str, Any]]:
     )
 
 
-def collect_drift(train: Path) -> Optional[dict[str, Any]]:
+def collect_drift(log: RunLog) -> Optional[dict[str, Any]]:
     """Distance to the first weights at the end of the run; None if it was not measured."""
-    lines = read_run(train).drift
-    if not lines:
+    if not log.drift:
         return None
-    return dict(mean=lines[-1]['network'], stages=lines[-1]['stages'], cka=lines[-1]['cka'])
+    last = log.drift[-1]
+    return dict(mean=last['network'], stages=last['stages'], cka=last['cka'])
 
 
 def machine() -> dict[str, Any]:

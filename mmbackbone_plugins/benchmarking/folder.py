@@ -134,13 +134,14 @@ class RunFolder:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
         return cfg
 
-    def test_config(self, domain: Domain) -> Config:
+    def test_config(self, domain: Domain, own: Config) -> Config:
         """The config that has the data loader of a test set.
 
         Args:
             domain: The test set.
+            own: The config of the training; left as it is.
         """
-        cfg = Config.fromfile(domain.config) if domain.config else self.config()
+        cfg = Config.fromfile(domain.config) if domain.config else deepcopy(own)
         if domain.options:
             cfg.merge_from_dict(deepcopy(dict(domain.options)))
         return cfg
@@ -151,9 +152,10 @@ class RunFolder:
         Raises:
             FileNotFoundError: If a path is missing; the message names all of one loader.
         """
-        launch.check_data(self.config(), ('train_dataloader',))
+        own = self.config()
+        launch.check_data(own, ('train_dataloader',))
         for domain in self.run.tests:
-            launch.check_data(self.test_config(domain), (f'{domain.split}_dataloader',))
+            launch.check_data(self.test_config(domain, own), (f'{domain.split}_dataloader',))
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
 from .. import launch, resume
 from ..files import at_one_go
+from ..visualization.distortion import read_run
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
 from .detections import look_at_images
 from .folder import CONFIG, PROGRESS, TRAIN, RunFolder
@@ -69,11 +70,13 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
     runner.train()
     found: dict[str, dict[str, Any]] = {}
     looks: list[dict[str, Any]] = []
+    own = folder.config()
     for domain in run.tests:
-        loop = test_loop(runner, folder, domain)
+        loop = test_loop(runner, folder.test_config(domain, own), domain)
         found[domain.name] = scores(loop.run(), len(loop.dataloader.dataset))
         looks += look_at_images(runner.model, loop.dataloader.dataset, domain.name, LOOKS)
     train = folder.path / TRAIN
+    log = read_run(train)
     checkpoint = find_latest_checkpoint(str(train))
     result = Result(
         run.dataset,
@@ -90,8 +93,8 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
         scores=found,
         in_domain=list(run.in_domain),
         cost=collect_cost(train),
-        rgn=collect_rgn(train),
-        drift=collect_drift(train),
+        rgn=collect_rgn(log),
+        drift=collect_drift(log),
         machine=machine(),
     )
     if is_main_process():
@@ -102,15 +105,14 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
     return result
 
 
-def test_loop(runner: Runner, folder: RunFolder, domain: Domain) -> TestLoop:
+def test_loop(runner: Runner, cfg: Config, domain: Domain) -> TestLoop:
     """The loop over one test set, on the model as it is now.
 
     Args:
         runner: The runner after its training.
-        folder: The run's folder.
+        cfg: The config that has its data loader.
         domain: The test set.
     """
-    cfg = folder.test_config(domain)
     loader = cfg[f'{domain.split}_dataloader']
     if domain.metric == 'config':
         metric = cfg[f'{domain.split}_evaluator']
