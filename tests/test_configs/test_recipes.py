@@ -1,7 +1,6 @@
 """Recipes on everyday pictures are what their names say, build, and differ where they should."""
 
 import functools
-import json
 
 import pytest
 import torch
@@ -20,33 +19,6 @@ LADDER = (  # decoders by capacity, weakest first
     'faster-rcnn_{}_nasfpn_frozen-72e_coco',
     'cascade-rcnn_{}_nasfpn_frozen-72e_coco',
 )
-
-
-def test_the_recipes_are_complete():
-    """Every combination that configs/README.md promises, and nothing else."""
-    mask = 'cascade-mask-rcnn'
-    wanted = {
-        f'{mask}_r50_nasfpn_frozen-72e_coco',
-        f'{mask}_r50_nasfpn_frozen-scp-72e_coco',
-        f'{mask}_effb7_nasfpn_frozen-scp-72e_coco',
-        f'{mask}_effb7_nasfpn_frozen-scp-600e_coco',
-        f'{mask}_r50_nasfpn_frozen-scp-72e_lvis',
-        f'{mask}_r50_nasfpn_classifier-12e_lvis',
-        'mask-rcnn_effb7_nasfpn_frozen-scp-72e_lvis',
-        'mask-rcnn_effb7_nasfpn_classifier-12e_lvis',
-    }
-    for recipe in LADDER:
-        wanted.add(recipe.format('r50'))
-        wanted.add(recipe.format('r50').replace('frozen-', ''))
-        wanted |= {recipe.format('r101'), recipe.format('r101').replace('72e', '600e')}
-    adapter = 'cascade-rcnn_{}_nasfpn_adapter-{}_coco'
-    wanted |= {
-        adapter.format(*parts) for parts in (('r50', '72e'), ('r101', '72e'), ('r101', '600e'))
-    }
-    for data, short, long in (('voc-shift', '80k', '160k'), ('cityscapes-foggy', '24k', '48k')):
-        for method in (short, f'frozen-{short}', f'dp-ft-{long}', f'dp-ft-rgn-reg-{long}'):
-            wanted.add(f'faster-rcnn_r50_fpn_{method}_{data}')
-    assert wanted == set(zoo.RECIPES)
 
 
 @every
@@ -143,16 +115,7 @@ def test_both_halves_of_probing_then_fine_tuning_have_the_same_rates(name):
 # -- what is built -------------------------------------------------------------------------------
 
 
-def _groups():
-    """Names by equal models: those are built once."""
-    found = {}
-    for name in zoo.RECIPES:
-        model = zoo.offline(zoo.load(name)).model.to_dict()
-        found.setdefault(json.dumps(model, sort_keys=True), []).append(name)
-    return {names[0]: names for names in found.values()}
-
-
-GROUPS = _groups()
+GROUPS = zoo.groups(zoo.RECIPES)
 
 
 @pytest.fixture(scope='module')

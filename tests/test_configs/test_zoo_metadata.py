@@ -99,6 +99,11 @@ def test_method_card_lists_every_config_of_its_folder(folder):
     assert all(p.exists() for p in links)
 
 
+def test_names_are_unique():
+    """``mim`` finds a bare name only then."""
+    assert len({path.name for path in zoo.FILES}) == len(zoo.FILES)
+
+
 def test_readme_lists_every_config():
     readme = zoo.CONFIGS / 'README.md'
     links = linked(readme)

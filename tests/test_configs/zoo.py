@@ -3,7 +3,6 @@
 import ast
 import copy
 import functools
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ FOLDERS = (
     *('domain_shift', 'eigenspectrum', 'combined'),
 )
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
+_PATHS = {p.stem: p for p in FILES}
 AERIAL = ('dota', 'dior', 'dota-hbb', 'dior-hbb')
 # The zoo proper is about aerial pictures; the recipes of two of the papers about everyday ones.
 NAMES: list[str] = [p.stem for p in FILES if p.stem.split('_')[-1] in AERIAL]
@@ -37,8 +37,7 @@ NAME = re.compile(
 
 
 def path_of(name: str) -> Path:
-    (path,) = (p for p in FILES if p.stem == name)
-    return path
+    return _PATHS[name]
 
 
 def part(name: str, key: str) -> Any:
@@ -274,17 +273,18 @@ def offline(cfg: Config) -> Config:
     return cfg
 
 
-@functools.cache
-def _key(name: str) -> str:
-    cfg = offline(load(name))
-    return json.dumps([cfg.model.to_dict(), cfg.optim_wrapper.to_dict()], sort_keys=True)
+# Methods that change the model; all others are hooks beside the same one.
+_OF_THE_MODEL = ('se', 'se-dp-ft', 'adapter', 'combined', 'scratch-gn')
 
 
-def groups() -> dict[str, list[str]]:
-    """Names of configs with equal model and optimizer, by the first name of each group."""
-    found: dict[str, list[str]] = {}
-    for name in NAMES:
-        found.setdefault(_key(name), []).append(name)
+def groups(names: list[str]) -> dict[str, list[str]]:
+    """Names of configs with the same model and optimizer, as they say, by the first of each."""
+    found: dict[tuple, list[str]] = {}
+    for name in names:
+        parts = NAME.fullmatch(name)
+        method = parts['method'] if parts['method'] in _OF_THE_MODEL else None
+        key = parts.group('algorithm', 'backbone', 'neck', 'data', 'hbb')
+        found.setdefault((*key, method), []).append(name)
     return {names[0]: names for names in found.values()}
 
 
