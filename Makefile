@@ -13,7 +13,7 @@ VENV_OPENMMLAB ?= .venv-openmmlab
 WORKERS ?= 2
 export VENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check check-openmmlab test test-slow test-openmmlab lint types docs format clean distclean
+.PHONY: help setup demo check check-openmmlab test test-slow test-openmmlab lint types docs dist format clean distclean
 
 # Operators compiled for the CPU only fail on CUDA tensors: without CUDA operators, hide the GPU.
 in_venv = if [ -e '$(1)/.cpu-ops' ]; then export CUDA_VISIBLE_DEVICES=; fi; '$(1)/bin/python'
@@ -21,6 +21,7 @@ IN_VENV = $(call in_venv,$(VENV))
 # The tests of a tier; ARGS may hold another `-m`: the last one counts.
 pytest = export OMP_NUM_THREADS=1; $(call in_venv,$(1)) -m pytest -m '$(2)' -n $(WORKERS) --dist loadfile
 MORE = $(ARGS) $(PYTEST_ARGS)
+lint = '$(1)/bin/ruff' check --output-format concise . && '$(1)/bin/ruff' format --check . && '$(1)/bin/codespell'
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,21 +53,25 @@ if [ $$status = 77 ]; then echo 'skipped: the tests beside the OpenMMLab family 
 [ $$status = 0 ] || exit $$status;
 endef
 
-check-openmmlab:  ## Set-up and unit tests beside the OpenMMLab family; skipped without Python 3.9
-	@$(setup_openmmlab) $(call pytest,$(VENV_OPENMMLAB),unit) $(OPENMMLAB_TESTS) $(MORE)
+check-openmmlab:  ## Set-up, lint and unit tests beside the OpenMMLab family; skipped without Python 3.9
+	@$(setup_openmmlab) $(call lint,$(VENV_OPENMMLAB)) || exit 1; \
+	$(call pytest,$(VENV_OPENMMLAB),unit) $(OPENMMLAB_TESTS) $(MORE)
 
 test-openmmlab:  ## Set-up and tests beside the OpenMMLab family; skipped without Python 3.9
 	@$(setup_openmmlab) $(call pytest,$(VENV_OPENMMLAB),not slow) $(OPENMMLAB_TESTS) $(MORE) || exit 1; \
 	$(call in_venv,$(VENV_OPENMMLAB)) -m pytest -m slow tests/test_configs/test_zoo_tools.py $(PYTEST_ARGS)
 
 lint: setup  ## Check style, format and spelling
-	@'$(VENV)/bin/ruff' check --output-format concise . && '$(VENV)/bin/ruff' format --check . && '$(VENV)/bin/codespell'
+	@$(call lint,$(VENV))
 
 types: setup  ## Check types
 	@'$(VENV)/bin/mypy'
 
 docs: setup  ## Build the documentation into site/; any warning is an error
 	@NO_MKDOCS_2_WARNING=1 '$(VENV)/bin/python' -m mkdocs build --strict $(ARGS)
+
+dist: setup  ## Build sdist and wheel into dist/
+	@rm -rf dist && '$(VENV)/bin/python' -m build
 
 format: setup  ## Mend what can be mended
 	@'$(VENV)/bin/ruff' check --fix . ; '$(VENV)/bin/ruff' format .
