@@ -32,7 +32,7 @@ setup:  ## Make the environment (.venv); takes no time when it is there
 demo: setup  ## Train a small detector on drawn scenes, and show what its backbone did
 	@$(IN_VENV) tools/demo.py $(ARGS)
 
-check: lint types  ## Lint, types, and the tests that neither train nor start processes
+check: lint types  ## Lint, types, and the tests that neither train nor start programs
 	@$(call pytest,$(VENV),unit) $(MORE)
 
 test: lint  ## Lint and all tests but the slow ones; ARGS='-k name' picks

@@ -1,17 +1,14 @@
-"""The packaging and the set-up script: what can be checked without building an environment."""
+"""The set-up script and the `.mim` folder: what can be checked without building an environment."""
 
 import importlib.util
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from mmbackbone_plugins import compat
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,11 +25,6 @@ def setup_py():
     return load(ROOT / 'setup.py')
 
 
-def requirements(name):
-    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
-    return [line for line in lines if line and not line.startswith('#')]
-
-
 @pytest.fixture
 def progress_py():
     return load(ROOT / 'tools/misc/compile_progress.py')
@@ -47,43 +39,6 @@ def run_setup(tmp_path, **env):
         text=True,
         timeout=60,
     )
-
-
-@pytest.mark.parametrize(
-    ('file', 'extras'),
-    [
-        ('tested', ('onedl', 'mmpretrain', 'robustness', 'docs', 'dev')),
-        ('tested-openmmlab', ('openmmlab', 'dev')),
-    ],
-)
-def test_tested_versions_lie_in_the_ranges_users_get(file, extras):
-    requirement = pytest.importorskip('packaging.requirements').Requirement
-    tested = {}
-    for line in requirements(file):
-        name, version = line.split('==')
-        tested[name] = version
-    for extra in extras:
-        for line in requirements(extra):
-            wanted = requirement(line)
-            if extra != 'dev':
-                assert wanted.name in tested
-            if wanted.name in tested:
-                assert wanted.specifier.contains(tested[wanted.name], prereleases=True), line
-
-
-@pytest.mark.parametrize(('file', 'family'), [('tested', 0), ('tested-openmmlab', 1)])
-def test_the_oldest_versions_let_through_are_those_that_are_tested(file, family):
-    tested = dict(line.split('==') for line in requirements(file))
-    for families in compat._FAMILIES.values():
-        name, oldest = families[family]
-        assert tested[name] == oldest
-
-
-def test_pre_commit_and_the_environment_run_the_same_linters():
-    tested = dict(line.split('==') for line in requirements('tested'))
-    hooks = (ROOT / '.pre-commit-config.yaml').read_text()
-    revisions = dict(re.findall(r'repo: \S+/(ruff|codespell)\S*\n +rev: v(\S+)', hooks))
-    assert revisions == {name: tested[name] for name in ('ruff', 'codespell')}
 
 
 @pytest.mark.parametrize('link', [True, False])
