@@ -16,9 +16,9 @@ _TIERS = {
     'zoo': ['test_configs'],
     'docs': ['test_docs'],
     'run': [
-        'test_benchmarking/test_benchmark.py',
-        'test_benchmarking/test_queue.py',
-        'test_benchmarking/test_report_browser.py',
+        'test_benchmark.py',
+        'test_queue.py',
+        'test_report_browser.py',
         'test_combine.py',
         'test_compat.py',
         'test_compat_torch.py',
@@ -27,17 +27,17 @@ _TIERS = {
         'test_hooks',
         'test_import.py',
         'test_interruption.py',
-        'test_models/test_stage_blocks_train.py',
+        'test_stage_blocks_train.py',
         'test_packaging',
         'test_setup.py',
         'test_tools',
     ],
 }
-_BY_PATH = {Path(__file__).parent / name: tier for tier in _TIERS for name in _TIERS[tier]}
+_BY_NAME = {name: tier for tier in _TIERS for name in _TIERS[tier]}
 
 
 def _tier(path: Path) -> str:
-    return next((_BY_PATH[p] for p in (path, *path.parents) if p in _BY_PATH), 'unit')
+    return next((_BY_NAME[part] for part in reversed(path.parts) if part in _BY_NAME), 'unit')
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -33,6 +33,12 @@ def test_every_target_of_make_that_is_named_exists():
     assert {'check', 'test', 'docs', 'dist', 'check-openmmlab'} <= named <= targets
 
 
+def test_what_the_table_of_tiers_names_is_there(pytestconfig):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / 'tests/conftest.py'))
+    for name in conftest._BY_NAME:
+        assert len(list((ROOT / 'tests').rglob(name))) == 1, name
+
+
 def test_the_version_is_the_same_everywhere():
     citation = yaml.safe_load(text('CITATION.cff'))
     numbers = re.findall(r'^## \[(\d\S+)\] - (\S+)$', text('CHANGELOG.md'), re.M)
