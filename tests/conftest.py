@@ -27,6 +27,7 @@ _TIERS = {
         'test_hooks',
         'test_import.py',
         'test_interruption.py',
+        'test_launch.py',
         'test_stage_blocks_train.py',
         'test_packaging',
         'test_setup.py',

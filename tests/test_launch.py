@@ -103,7 +103,6 @@ def test_what_cannot_start_is_one_line(config, tmp_path, arguments, words):
     assert words in line
 
 
-@pytest.mark.run
 @pytest.mark.parametrize(
     'arguments, words',
     [
@@ -210,7 +209,6 @@ def test_a_read_only_work_dir(tmp_path, monkeypatch):
         launch.check_work_dir(tmp_path)
 
 
-@pytest.mark.run
 def test_help_answers_without_the_stack():
     """mim calls it; it must not import torch or open data."""
     planners = ('analysis_tools/print_freezing_schedule.py', 'analysis_tools/plan_cost.py')

@@ -8,7 +8,6 @@ from typing import Any, Union
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.model import BaseModel
 from mmengine.registry import EVALUATOR, init_default_scope
 from mmengine.runner import Runner
 
@@ -48,16 +47,12 @@ def oriented_evaluator(evaluator: EvaluatorConfig, **options: Any) -> EvaluatorC
         evaluator: Config of one metric, or of several.
         **options: More options of ``OrientedMetric``.
     """
-    if isinstance(evaluator, dict):
-        return _oriented(evaluator, options)
-    return [_oriented(metric, options) for metric in evaluator]
-
-
-def _oriented(metric: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    kind = str(metric.get('type')).rsplit('.', 1)[-1]
+    if not isinstance(evaluator, dict):
+        return [oriented_evaluator(metric, **options) for metric in evaluator]
+    kind = str(evaluator.get('type')).rsplit('.', 1)[-1]
     if kind not in ('DOTAMetric', 'OrientedMetric'):
-        return metric
-    kept: dict[str, Any] = {k: metric[k] for k in ('predict_box_type', 'eval_mode') if k in metric}
+        return evaluator
+    kept = {k: evaluator[k] for k in ('predict_box_type', 'eval_mode') if k in evaluator}
     return dict(type='OrientedMetric', **kept, **options)
 
 
@@ -67,7 +62,7 @@ def identity(loader: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate(
-    model: BaseModel, scope: str, loader: dict[str, Any], evaluator: EvaluatorConfig
+    model: torch.nn.Module, scope: str, loader: dict[str, Any], evaluator: EvaluatorConfig
 ) -> dict[str, float]:
     """Scores a detector on a test set, without a runner and its work dir.
 
