@@ -1,4 +1,4 @@
-"""Packaging of mmbackbone_plugins.
+"""What pyproject.toml cannot say of the packaging: the ``.mim`` folder.
 
 Configs, tools and the model index live at the top of the repository; MMEngine and MIM look for
 them in ``mmbackbone_plugins/.mim``. A wheel and an sdist carry copies there, made in the build tree
@@ -11,12 +11,11 @@ package, ``mmbackbone_plugins-<version>.dist-info`` comes before ``mmbackbone_pl
 """
 
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
@@ -30,17 +29,6 @@ PACKAGE = 'mmbackbone_plugins'
 MIM_ITEMS = ('configs', 'tools', 'model-index.yml')
 # Left out of the copies: of use only inside a clone of the repository.
 NOT_SHIPPED = ('__pycache__', '*.pyc', 'setup_env.sh', 'compile_progress.py')
-
-
-def read_version() -> str:
-    """Read ``__version__`` as text: importing the package would need torch and mmengine."""
-    text = (ROOT / PACKAGE / 'version.py').read_text(encoding='utf-8')
-    return re.search(r"^__version__ = ['\"]([^'\"]+)['\"]", text, re.M).group(1)
-
-
-def read_requirements(name: str) -> list:
-    lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
 
 
 def _remove(path: Path) -> None:
@@ -86,7 +74,6 @@ def fill_mim(package_dir: Path, link: bool) -> list:
 class BuildPyWithMim(build_py):
     """``build_py`` runs for wheels (copies) and, in editable mode, for ``pip install -e``."""
 
-    editable_mode = False  # setuptools before 64 has no such mode
     mim_files = ()
 
     def run(self):
@@ -117,54 +104,15 @@ class SdistWithMim(sdist):
         fill_mim(Path(base_dir) / PACKAGE, link=False)
 
 
-def readme() -> str:
-    path = ROOT / 'README.md'
-    return path.read_text(encoding='utf-8') if path.exists() else ''
-
-
 if __name__ == '__main__':
     if 'develop' in sys.argv:  # the legacy command never reaches build_py
         fill_mim(ROOT / PACKAGE, link=True)
     setup(
-        name=PACKAGE,
-        version=read_version(),
-        description='How much should the pre-trained backbone of a detector move? '
-        'Freezing schedules, gradient and drift measures for MMDetection and MMRotate',
-        long_description=readme(),
-        long_description_content_type='text/markdown',
-        author='The mmbackbone_plugins authors',
+        # In pyproject.toml setuptools before 77 takes only a table, later ones only text.
         license='Apache-2.0',
-        license_files=['LICENSE'],
-        keywords='object detection, oriented object detection, backbone freezing, fine-tuning',
-        packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-        package_data={PACKAGE: ['py.typed', 'benchmarking/report/*.j2']},
-        python_requires='>=3.9',
-        # The MM* packages come from one of two families with the same import names, so neither
-        # can be demanded here: see the extras. The versions are checked on import.
-        install_requires=['torch', 'numpy'],
-        extras_require={
-            name: read_requirements(name)
-            for name in ('onedl', 'openmmlab', 'mmpretrain', 'plots', 'robustness', 'docs', 'dev')
-        },
         cmdclass={
             'build_py': BuildPyWithMim,
             'bdist_wheel': BdistWheelWithMim,
             'sdist': SdistWithMim,
         },
-        classifiers=[
-            'Development Status :: 4 - Beta',
-            'Environment :: GPU :: NVIDIA CUDA',
-            'Intended Audience :: Developers',
-            'Intended Audience :: Science/Research',
-            'Operating System :: OS Independent',
-            'Programming Language :: Python :: 3',
-            'Programming Language :: Python :: 3.9',
-            'Programming Language :: Python :: 3.10',
-            'Programming Language :: Python :: 3.11',
-            'Programming Language :: Python :: 3.12',
-            'Topic :: Scientific/Engineering :: Artificial Intelligence',
-            'Topic :: Scientific/Engineering :: Image Recognition',
-            'Typing :: Typed',
-        ],
-        zip_safe=False,
     )

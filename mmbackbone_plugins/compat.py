@@ -40,15 +40,14 @@ def check_versions() -> None:
             f'README): pip uninstall -y {" ".join(dist for dist, _ in both)}'
         )
     for name, families in _FAMILIES.items():
-        found = [(dist, oldest, _installed(dist)) for dist, oldest in families]
-        found = [(dist, oldest, have) for dist, oldest, have in found if have]
-        if not found and name == 'mmengine':
+        installed = [(dist, old, have) for dist, old in families if (have := _installed(dist))]
+        if not installed and name == 'mmengine':
             raise ImportError(
                 'mmbackbone_plugins needs mmengine, and none is installed. Install one family: '
                 'pip install "mmbackbone_plugins[onedl]" (maintained) or "[openmmlab]"; see the '
                 'README for the order that compiles the operators of mmcv.'
             )
-        for dist, oldest, have in found:
+        for dist, oldest, have in installed:
             if _key(have) < _key(oldest):
                 raise ImportError(
                     f'mmbackbone_plugins needs {dist}>={oldest}, but {have} is installed'

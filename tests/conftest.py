@@ -10,8 +10,49 @@ from mmbackbone_plugins import compat
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+# The tier of a folder's or file's tests; of all others it is `unit`. A marker that a test has, or a
+# file by `pytestmark`, goes before it.
+_TIERS = {
+    'zoo': ['test_configs'],
+    'docs': ['test_docs'],
+    'run': [
+        'test_benchmark.py',
+        'test_queue.py',
+        'test_report_browser.py',
+        'test_combine.py',
+        'test_compat.py',
+        'test_compat_torch.py',
+        'test_demo.py',
+        'test_distributed',
+        'test_hooks',
+        'test_import.py',
+        'test_interruption.py',
+        'test_launch.py',
+        'test_stage_blocks_train.py',
+        'test_packaging',
+        'test_setup.py',
+        'test_tools',
+    ],
+}
+_BY_NAME = {name: tier for tier in _TIERS for name in _TIERS[tier]}
+
+
+def _tier(path: Path) -> str:
+    return next((_BY_NAME[part] for part in reversed(path.parts) if part in _BY_NAME), 'unit')
+
+
+def pytest_ignore_collect(collection_path, config):
+    """`make check` does without what takes half a minute to collect."""
+    if config.option.markexpr == 'unit' and _tier(collection_path) in ('zoo', 'docs'):
+        return True
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items):
-    """The OpenMMLab family stands on torch 2.0: what that has not is no failure."""
+    """Marks the tiers, and skips what torch 2.0, which the OpenMMLab family needs, has not."""
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in ('unit', 'slow', *_TIERS)):
+            item.add_marker(_tier(item.path))
     if compat.flop_counter() is None:
         reason = f"torch {torch.__version__} has no flop counter, no access to DDP's hooks"
         absent = pytest.mark.skip(reason=reason)

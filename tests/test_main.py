@@ -4,11 +4,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
+
 import mmbackbone_plugins
 from mmbackbone_plugins import __main__ as report
 from mmbackbone_plugins import compat
 
 
+@pytest.mark.run
 def test_the_report_as_a_user_gets_it():
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-m', 'mmbackbone_plugins'],

@@ -159,6 +159,7 @@ def test_ranks_that_see_different_disks_are_refused(monkeypatch):
     resume.check_ranks_agree(cfg)
 
 
+@pytest.mark.run
 def test_a_resumed_run_keeps_its_learning_rate(tmp_path):
     """What docs/howto/cluster.md says of more GPUs and --auto-scale-lr: here, of a larger batch."""
     rates = []

@@ -1,17 +1,14 @@
-"""The packaging and the set-up script: what can be checked without building an environment."""
+"""The set-up script and the `.mim` folder: what can be checked without building an environment."""
 
 import importlib.util
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from mmbackbone_plugins import compat
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,48 +39,6 @@ def run_setup(tmp_path, **env):
         text=True,
         timeout=60,
     )
-
-
-def test_version_is_read_without_importing_the_package(setup_py):
-    text = (ROOT / 'mmbackbone_plugins/version.py').read_text()
-    assert f"'{setup_py.read_version()}'" in text
-
-
-@pytest.mark.parametrize(
-    ('file', 'extras'),
-    [
-        ('tested', ('onedl', 'mmpretrain', 'robustness', 'docs', 'dev')),
-        ('tested-openmmlab', ('openmmlab',)),
-    ],
-)
-def test_tested_versions_lie_in_the_ranges_users_get(setup_py, file, extras):
-    requirement = pytest.importorskip('packaging.requirements').Requirement
-    tested = {}
-    for line in setup_py.read_requirements(file):
-        name, version = line.split('==')
-        tested[name] = version
-    for extra in extras:
-        for line in setup_py.read_requirements(extra):
-            wanted = requirement(line)
-            if extra != 'dev':
-                assert wanted.name in tested
-            if wanted.name in tested:
-                assert wanted.specifier.contains(tested[wanted.name], prereleases=True), line
-
-
-@pytest.mark.parametrize(('file', 'family'), [('tested', 0), ('tested-openmmlab', 1)])
-def test_the_oldest_versions_let_through_are_those_that_are_tested(setup_py, file, family):
-    tested = dict(line.split('==') for line in setup_py.read_requirements(file))
-    for families in compat._FAMILIES.values():
-        name, oldest = families[family]
-        assert tested[name] == oldest
-
-
-def test_pre_commit_and_the_environment_run_the_same_ruff():
-    tested = (ROOT / 'requirements/tested.txt').read_text()
-    hooks = (ROOT / '.pre-commit-config.yaml').read_text()
-    version = re.search(r'^ruff==(.+)$', tested, re.M).group(1)
-    assert f'rev: v{version} ' in hooks
 
 
 @pytest.mark.parametrize('link', [True, False])

@@ -50,7 +50,7 @@ steps=5
 step=0
 
 # What a finished environment depends on; the last: what .mim links to.
-files=(tools/setup_env.sh tools/misc/compile_progress.py setup.py "$build" "$tested")
+files=(tools/setup_env.sh tools/misc/compile_progress.py setup.py pyproject.toml "$build" "$tested")
 for file in "${stack[@]}"; do
   case $file in requirements/*) files+=("$file") ;; esac
 done

@@ -114,7 +114,8 @@ def _best_overlaps(
     first = 0  # number of an image's first box among those of all images
     for truth, found in zip(truths, detections):
         own = found.labels == label
-        boxes, free = truth.boxes[truth.labels == label], np.zeros(0, bool)
+        boxes = truth.boxes[truth.labels == label]
+        free: np.ndarray = np.zeros(len(boxes), bool)
         if len(truth.boxes):
             others = truth.ignored_boxes[truth.ignored_labels == label]
             free = np.repeat([False, True], [len(boxes), len(others)])

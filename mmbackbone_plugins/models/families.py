@@ -90,7 +90,7 @@ def stage_outputs(backbone: nn.Module) -> list[StageOutput]:
     )
 
 
-def _numbered(module: nn.Module, pattern: str) -> list[tuple[int, nn.Module]]:
+def _numbered(module: nn.Module, pattern: str) -> list[tuple[int, Any]]:
     found = ((re.fullmatch(pattern, name), child) for name, child in module.named_children())
     return sorted(((int(m[1]), child) for m, child in found if m), key=lambda item: item[0])
 
@@ -112,7 +112,7 @@ def _resnet(backbone: nn.Module) -> Optional[list[StageOutput]]:
 
 
 @stage_output_rule('SwinTransformer (patch_embed, stages)')
-def _swin(backbone: nn.Module) -> Optional[list[StageOutput]]:
+def _swin(backbone: Any) -> Optional[list[StageOutput]]:
     """A stage ends with its last block: before the downsampling and before the output norm."""
     if not {'patch_embed', 'stages'} <= {name for name, _ in backbone.named_children()}:
         return None
@@ -125,7 +125,7 @@ def _swin(backbone: nn.Module) -> Optional[list[StageOutput]]:
 
 
 @stage_output_rule('ConvNeXt (downsample_layers, stages)')
-def _convnext(backbone: nn.Module) -> Optional[list[StageOutput]]:
+def _convnext(backbone: Any) -> Optional[list[StageOutput]]:
     """A stage ends with its last block: before the output norm and the next downsampling layer."""
     if not {'downsample_layers', 'stages'} <= {name for name, _ in backbone.named_children()}:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -72,8 +72,7 @@ class ResidualAdapter(BaseModule):
         if self.reduce is not None:
             self.reduce.reset_parameters()
             nn.init.kaiming_normal_(self.reduce.weight, nonlinearity='relu')
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        constant_init(self.conv, 0)
 
     def init_weights(self) -> None:
         """Undoes what the ``init_cfg`` of a backbone around the block did to its convolutions."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 # Of mmdet, by name: nothing of it is imported to look at a module.
+ResNet = Any  # for readers of the signatures
 _KNOWN = ('mmdet.models.backbones.resnet.ResNet', 'mmdet.models.backbones.resnet.ResNetV1d')
 _OURS = f'{__package__}.width_resnet.WidthResNet'
 
@@ -30,7 +31,7 @@ class WidthSlot:
     before: bool = False
 
 
-def width_slots(backbone: nn.Module) -> list[WidthSlot]:
+def width_slots(backbone: ResNet) -> list[WidthSlot]:
     """All widths of a ResNet, from the input to the output.
 
     Where the first stage begins with an identity (depths 18 and 34), the stem writes into that
@@ -83,7 +84,7 @@ class SlotTaps(nn.Module):
 
     def __init__(self, model: nn.Module, slots: Sequence[WidthSlot]) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         # A name of a module has no dots; messages about the features name the slot with dashes.
         keys = {slot.name: slot.name.replace('.', '-') for slot in slots}
         self.slots = nn.ModuleDict({key: nn.Identity() for key in keys.values()})
@@ -120,7 +121,7 @@ def _convolutions(block: nn.Module) -> list[str]:
     return [f'conv{i}' for i in (1, 2, 3) if hasattr(block, f'conv{i}')]
 
 
-def width_options(backbone: nn.Module, widths: Mapping[str, int]) -> dict[str, Any]:
+def width_options(backbone: ResNet, widths: Mapping[str, int]) -> dict[str, Any]:
     """Arguments of :class:`WidthResNet` that give each slot of a backbone its width.
 
     Args:

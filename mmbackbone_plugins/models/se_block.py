@@ -3,7 +3,7 @@
 from typing import Optional
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -18,14 +18,13 @@ def _paper(block: 'SEBlock') -> None:
 
 def _paper_convnext(block: 'SEBlock') -> None:
     for conv in (block.fc1, block.fc2):
+        constant_init(conv, 0)
         nn.init.trunc_normal_(conv.weight, std=0.02)
-        nn.init.zeros_(conv.bias)
 
 
 def _identity(block: 'SEBlock') -> None:
     _paper(block)
-    nn.init.zeros_(block.fc2.weight)
-    nn.init.zeros_(block.fc2.bias)
+    constant_init(block.fc2, 0)
 
 
 # By name: what sets the parameters, and the factor before the sigmoid.

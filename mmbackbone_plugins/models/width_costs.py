@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
@@ -28,7 +29,7 @@ class Cost:
     macs: int
 
 
-def count_cost(build: Callable[[], nn.Module], shape: tuple[int, int]) -> Cost:
+def count_cost(build: Callable[[], BaseModel], shape: tuple[int, int]) -> Cost:
     """Counts parameters of a detector, and multiply-adds of its backbone and neck.
 
     The detector is built and run on torch's ``meta`` device: no memory, no arithmetic, but every

@@ -113,7 +113,7 @@ class _Blocks:
         return block
 
 
-def _resize(block: nn.Module, channels: Sequence[int], options: dict[str, Any]) -> None:
+def _resize(block: Any, channels: Sequence[int], options: dict[str, Any]) -> None:
     """Replaces the convolutions, norms and plugins of a block that mmdet made in another width."""
     for i, (before, after) in enumerate(zip(channels, channels[1:]), start=1):
         conv = getattr(block, f'conv{i}')
@@ -143,7 +143,7 @@ def _stage_widths(given: Any, default: list[int]) -> list[int]:
 
 def _block_widths(given: Any, planes: list[int], counts: list[int], inner: int) -> list:
     stages = planes if given is None else _listed('block_widths', given, len(counts), 'stage')
-    widths = []
+    widths: list[list] = []
     for i, (stage, count) in enumerate(zip(stages, counts)):
         where = f'block_widths[{i}]'
         blocks = [stage] * count if _number(stage) else _listed(where, stage, count, 'block')

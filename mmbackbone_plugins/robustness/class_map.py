@@ -23,7 +23,7 @@ expressway-toll-station, golffield, trainstation, windmill.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 
 from ..datasets.classes import CLASSES as DATASET_CLASSES
 
@@ -85,7 +85,7 @@ def common_classes(
             f'class_map leaves nothing in common: the detector has {list(predicted)}, the test '
             f'set {list(labelled)}, the map {dict(groups)}'
         )
-    place = {common: i for i, common in enumerate(names)}
+    place: dict[Optional[str], int] = {common: i for i, common in enumerate(names)}
     return CommonClasses(
         names,
         tuple(place.get(meaning.get(name), -1) for name in predicted),

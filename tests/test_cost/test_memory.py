@@ -32,6 +32,7 @@ if memory.kind == PROCESS:  # a container may forbid it
 """
 
 
+@pytest.mark.run
 @pytest.mark.skipif(sys.platform != 'linux', reason='only Linux sets the high-water mark back')
 def test_a_span_has_a_peak_of_its_own():
     """In a process of its own: one that has freed memory before does not ask for more."""

@@ -23,7 +23,6 @@ _CAPITALS = re.compile(r'(?<![\w./-])[A-Z][A-Z_]{3,}(?![\w.]|=\d)')
 
 EXCUSED = {
     r'make (demo|setup|test)': 'sets up an environment; tests/test_demo.py runs the demo',
-    r'git clone ': 'downloads',
     r'source ': 'changes the shell that it is typed into',
     r'(\w+=\S+ )*pip install ': 'changes the environment; its versions are checked below',
     r'python3.9 -m venv ': 'makes an environment of the other family',

@@ -6,7 +6,9 @@ import re
 import pages
 import pytest
 
-every_page = pytest.mark.parametrize('page', pages.all_pages(), ids=pages.name)
+# Those at the top too, which are no pages of the site.
+PAGES = sorted({*pages.all_pages(), *pages.ROOT.glob('*.md')})
+every_page = pytest.mark.parametrize('page', PAGES, ids=pages.name)
 SECTIONS = [
     'What it does',
     'Formula',

@@ -164,6 +164,7 @@ def test_the_plain_name_in_every_scope(scope):
         assert isinstance(METRICS.build(dict(type='OrientedMetric')), OrientedMetric)
 
 
+@pytest.mark.run
 def test_importing_is_cheap():
     code = (
         'import sys, mmbackbone_plugins; '

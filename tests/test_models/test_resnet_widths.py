@@ -166,6 +166,7 @@ def step(model):
     return losses, sum(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
 
+@pytest.mark.run
 @pytest.mark.newer_torch
 @pytest.mark.parametrize('depth', [18, 50])
 def test_every_width_changed_alone_costs_what_is_predicted_and_trains(depth):

@@ -527,6 +527,7 @@ def test_inner_type_resolves_where_the_plain_one_would():
     assert isinstance(model.backbone, StageBlockBackbone)
 
 
+@pytest.mark.run
 def test_package_imports_without_the_detectors():
     """Neither mmdet nor mmpretrain is imported along."""
     code = (

@@ -184,6 +184,7 @@ def test_the_lines_of_the_method_card_are_a_backbone(tmp_path):
     assert model.block_widths[2][0] == [256, 224]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize('kind', ['retinanet', 'rotated-retinanet', 'oriented-rcnn'])
 def test_in_detectors_of_both_packages(kind, tmp_path):
     """Plain names resolve from both scopes; the neck follows by config."""
@@ -222,6 +223,7 @@ def test_bad_widths_are_named(options, message):
         build('WidthResNet', **{'depth': 50, **options})
 
 
+@pytest.mark.run
 def test_the_package_imports_no_detector():
     """mmdet comes with the first WidthResNet, not with the package; then the class is there."""
     code = """

@@ -93,6 +93,7 @@ def test_no_trace_in_the_callers_random_numbers(name, bgr):
     assert state() == before
 
 
+@pytest.mark.run
 def test_another_process_gives_the_same(bgr, tmp_path):
     np.save(tmp_path / 'in.npy', bgr)
     code = (

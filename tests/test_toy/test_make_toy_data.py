@@ -26,6 +26,7 @@ def test_names_in_the_help_are_those_of_the_package(tool):
     assert tool.DOTA == list(CLASSES['dota']) and tool.DIOR == list(CLASSES['dior'])
 
 
+@pytest.mark.run
 def test_help_imports_nothing(tmp_path):
     started = time.perf_counter()
     run = subprocess.run(
