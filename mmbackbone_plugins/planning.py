@@ -13,6 +13,7 @@ from torch import nn
 from . import launch
 from .cost import RunPlan, inputs, plan_runs
 from .freezing import Freezer, FreezingSchedule, build_schedule
+from .names import type_name
 from .stages import StageMap
 
 
@@ -178,7 +179,7 @@ class Progress:
 def _hook(cfg: Config) -> dict[str, Any]:
     """Arguments of the config's freezing hook; empty if it has none."""
     for hook in cfg.get('custom_hooks', None) or []:
-        if str(hook.get('type')).endswith('FreezingSchedulerHook'):
+        if type_name(hook) == 'FreezingSchedulerHook':
             return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
     return {}
 

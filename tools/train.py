@@ -42,7 +42,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def enable_amp(cfg) -> None:
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    from mmbackbone_plugins.names import type_name
+
+    kind = type_name({'type': 'OptimWrapper', **cfg.optim_wrapper})
     if kind == 'AmpOptimWrapper':
         return
     if kind != 'OptimWrapper':

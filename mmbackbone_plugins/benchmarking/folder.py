@@ -15,6 +15,7 @@ from mmengine.config import Config
 
 from .. import launch
 from ..files import at_one_go
+from ..names import type_name
 from .plan import Domain, Plan, Run
 from .results import FILE as RESULT
 from .results import Result, read_result
@@ -128,7 +129,7 @@ class RunFolder:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': run.seed}
         hooks = list(cfg.get('custom_hooks', None) or [])
         hooks += (cfg.get('default_hooks', None) or {}).values()
-        present = {hook.get('type') for hook in hooks if isinstance(hook, Mapping)}
+        present = {type_name(hook) for hook in hooks if isinstance(hook, Mapping)}
         for name, given in run.measure.items():
             if HOOKS[name] not in present:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})

@@ -5,6 +5,8 @@ from typing import Any, Optional
 
 from torch import Tensor, nn
 
+from ..names import type_name
+
 _SIZES = ('scale', 'scales', 'img_scale', 'size')
 
 
@@ -25,7 +27,7 @@ def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
     sizes = []
     for step in _pipeline(config):
         for key in _SIZES:
-            if 'Pad' not in str(step.get('type')):
+            if 'Pad' not in type_name(step):
                 sizes += list(_pairs(step.get(key)))
     if not sizes:
         raise ValueError(
@@ -61,7 +63,7 @@ def draw_batch(
     else:
         from mmdet.testing import demo_mm_inputs
     device = next(model.parameters()).device
-    steps = {str(step.get('type')).split('.')[-1]: step for step in _pipeline(config)}
+    steps = {type_name(step): step for step in _pipeline(config)}
     batch = demo_mm_inputs(
         images,
         (3, *shape),
