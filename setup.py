@@ -141,7 +141,7 @@ if __name__ == '__main__':
         python_requires='>=3.9',
         # The MM* packages come from one of two families with the same import names, so neither
         # can be demanded here: see the extras. The versions are checked on import.
-        install_requires=['torch', 'numpy'],
+        install_requires=['torch', 'numpy', 'filelock'],
         extras_require={
             name: read_requirements(name)
             for name in ('onedl', 'openmmlab', 'mmpretrain', 'plots', 'robustness', 'docs', 'dev')
@@ -156,7 +156,7 @@ if __name__ == '__main__':
             'Environment :: GPU :: NVIDIA CUDA',
             'Intended Audience :: Developers',
             'Intended Audience :: Science/Research',
-            'Operating System :: OS Independent',
+            'Operating System :: POSIX :: Linux',
             'Programming Language :: Python :: 3',
             'Programming Language :: Python :: 3.9',
             'Programming Language :: Python :: 3.10',

@@ -1,4 +1,4 @@
-"""Names in configs: classes stand where names do, and a mistyped name is answered with a near one."""
+"""Names in configs: classes where names stand, and names that were mistyped."""
 
 import pytest
 

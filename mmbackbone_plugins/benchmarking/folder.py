@@ -1,9 +1,9 @@
 """The folder of one run: its complete config, and how far the run has come."""
 
 import difflib
-import fcntl
 import json
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from mmengine.config import Config
 
 from .. import launch
@@ -165,12 +166,16 @@ class RunFolder:
         Raises:
             BlockingIOError: If another process holds it.
         """
-        with (self.path / 'lock').open('w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BlockingIOError(f'{self.path}: another process is at this run') from None
+        lock = _lock(self.path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            left = f' (if none is, remove {lock.lock_file})' if type(lock) is SoftFileLock else ''
+            raise BlockingIOError(f'{self.path}: another process is at this run{left}') from None
+        try:
             yield
+        finally:
+            lock.release()
 
     @property
     def busy(self) -> bool:
@@ -188,6 +193,21 @@ class RunFolder:
         path = self.path / RESULT
         if path.is_file():
             path.replace(path.with_name(f'{path.stem}.failed.json'))
+
+
+def _lock(folder: Path) -> BaseFileLock:
+    """The kind of lock that a folder's file system has: the system's, which ends with its process.
+
+    Lustre, and NFS without its lock daemon, have none: what is there then is a file that says so.
+    A lock that nobody else can hold tells which it is; old versions of filelock take the error
+    for somebody else's lock.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as alone, FileLock(f'{alone}/lock', timeout=0):
+            pass
+    except (OSError, NotImplementedError):
+        return SoftFileLock(folder / 'lock.soft')
+    return FileLock(folder / 'lock')
 
 
 def _read_spec(path: Path) -> dict[str, Any]:

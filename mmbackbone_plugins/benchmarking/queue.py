@@ -218,12 +218,12 @@ class Queue:
     def _stop(self) -> None:
         """Ends what runs; what it has saved is there for the next start."""
         for item in self._running:
-            _signal(item.process, signal.SIGTERM)
+            _end(item.process)
         for item in self._running:
             try:
                 item.process.wait(10)
             except subprocess.TimeoutExpired:
-                _signal(item.process, signal.SIGKILL)
+                _end(item.process, at_once=True)
         if self._running:
             names = ', '.join(item.folder.run.name for item in self._running)
             self.say(f'stopped {names}; the same command goes on from their last checkpoints')
@@ -239,8 +239,11 @@ def last_lines(path: Path, count: int = LAST_LINES) -> list[str]:
         return []
 
 
-def _signal(process: subprocess.Popen, number: int) -> None:
+def _end(process: subprocess.Popen, at_once: bool = False) -> None:
+    if not hasattr(os, 'killpg'):  # Windows has no groups of processes
+        process.kill() if at_once else process.terminate()
+        return
     try:
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
     except ProcessLookupError:
         pass
