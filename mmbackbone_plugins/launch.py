@@ -17,6 +17,7 @@ from mmengine.runner import CheckpointLoader, Runner
 
 from .compat import check_operators
 from .distortion import seed_everything
+from .hooks.checks import check_hooks
 from .zoo import find_config
 
 TRAIN_LOADERS = ('train_dataloader', 'val_dataloader')
@@ -170,7 +171,12 @@ def check_checkpoint(path: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that a config asks for."""
+    """Builds the runner that a config asks for.
+
+    Raises:
+        ValueError: See :func:`~.hooks.checks.check_hooks`.
+    """
+    check_hooks(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -13,6 +14,7 @@ from torch import nn
 from . import launch
 from .cost import RunPlan, inputs, plan_runs
 from .freezing import Freezer, FreezingSchedule, build_schedule
+from .hooks.checks import check_hooks
 from .names import type_name
 from .stages import StageMap
 
@@ -132,6 +134,7 @@ def look_ahead(
             epoch, or an input size is needed that cannot be inferred.
     """
     cfg = launch.load_config(config, cfg_options)
+    check_hooks(cfg)
     hook = _hook(cfg)
     schedule = build_schedule(hook.get('schedule', dict(type='FullTraining')))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -178,8 +181,12 @@ class Progress:
 
 def _hook(cfg: Config) -> dict[str, Any]:
     """Arguments of the config's freezing hook; empty if it has none."""
-    for hook in cfg.get('custom_hooks', None) or []:
-        if type_name(hook) == 'FreezingSchedulerHook':
+    hooks = [
+        *(cfg.get('custom_hooks', None) or []),
+        *(cfg.get('default_hooks', None) or {}).values(),
+    ]
+    for hook in hooks:
+        if isinstance(hook, Mapping) and type_name(hook) == 'FreezingSchedulerHook':
             return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
     return {}
 

@@ -16,6 +16,7 @@ from mmengine.config import Config
 
 from .. import launch
 from ..files import at_one_go
+from ..hooks.checks import check_hooks
 from ..names import type_name
 from .plan import Domain, Plan, Run
 from .results import FILE as RESULT
@@ -89,16 +90,18 @@ class RunFolder:
         return read_result(self.path / RESULT)
 
     def check(self) -> None:
-        """Refuses to go on in a folder in which something else was run.
+        """Refuses hooks that cannot be built, and a folder in which something else was run.
 
         Raises:
-            ValueError: If the folder is of another version, or its config is not this run's.
+            ValueError: If so, or the folder is of another version.
         """
+        cfg = self.config()
+        check_hooks(cfg)
         if not (self.path / SPEC).is_file():
             return
         _read_spec(self.path)
         old = (self.path / CONFIG).read_text(encoding='utf-8').splitlines()
-        new = self.config().pretty_text.splitlines()
+        new = cfg.pretty_text.splitlines()
         changed = [line for line in difflib.ndiff(old, new) if line[:2] in ('- ', '+ ')]
         if changed:
             raise ValueError(

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..cost.report import table
+from ..names import arguments_by_name
 from ..robustness.class_map import common_classes, named_classes, named_map
 from .oriented_ap import BOX_WIDTHS, EVAL_MODES, Detections, OrientedAP, Truth, oriented_ap
 
@@ -18,6 +19,7 @@ _NAMED = (50, 75)  # thresholds, in percent, that have a score of their own for 
 
 
 @METRICS.register_module()
+@arguments_by_name()
 class OrientedMetric(BaseMetric):
     """mAP of oriented boxes over IoU thresholds, and of every class.
 

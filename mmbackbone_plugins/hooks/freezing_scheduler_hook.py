@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from ..freezing.ddp import rebuild, unwrap
 from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
 from ..freezing.phases import Phase, phases
-from ..freezing.schedules import build_schedule
+from ..freezing.schedules import build_schedule, misplaced
+from ..names import arguments_by_name
 from ..stages import StageMap
 from . import preflight
 from .checks import check_target
@@ -21,6 +22,7 @@ RESETS = ('none', 'momentum', 'all')
 
 
 @HOOKS.register_module()
+@arguments_by_name(misplaced)
 class FreezingSchedulerHook(Hook):
     """Freezes and unfreezes a part of the model, the backbone by default, on a schedule.
 

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..names import arguments_by_name
 from .checks import positive
 
 
@@ -37,6 +38,7 @@ INITS = {
 
 
 @MODELS.register_module()
+@arguments_by_name()
 class SEBlock(BaseModule):
     """Scales each channel of a map by a gate between 0 and 1 (``'identity'``: 2).
 

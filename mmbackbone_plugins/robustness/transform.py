@@ -5,11 +5,12 @@ from typing import Any, Optional
 
 from mmengine.registry import TRANSFORMS
 
-from ..names import type_name
+from ..names import arguments_by_name, type_name
 from .corruptions import check_corruption, corrupt, image_seed
 
 
 @TRANSFORMS.register_module()
+@arguments_by_name()
 class Corruption:
     """Corrupts the picture that ``LoadImageFromFile`` has just read.
 
