@@ -122,6 +122,9 @@ class StepFreezing(FreezingSchedule):
     def select(self, time: int, stages: Stages) -> Sequence[str]:
         return stages if self.rho != math.inf and time % self.rho == 0 else ()
 
+    def milestones_past(self, end: int) -> Sequence[int]:
+        return [self.rho] if end < self.rho < math.inf else []
+
 
 @FREEZING_SCHEDULES.register_module()
 class MilestoneFreezing(FreezingSchedule):

@@ -107,10 +107,11 @@ class FreezingSchedulerHook(Hook):
         self.ever_trained = frozenset().union(*(phase.trainable for phase in plan))
         _raise_if(
             preflight.check_compile(runner, plan)
+            + preflight.check_own_freezing(self.schedule, self.freezer, self._ruled, plan)
             + preflight.check_optimizer(runner, model, self.freezer, plan)
             + preflight.check_something_trains(runner, model, self.freezer, plan)
         )
-        for warning in preflight.warn_plan(runner, self.schedule, self.freezer, plan):
+        for warning in preflight.warn_plan(runner, self.schedule, self._ruled, plan):
             print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
         self._update(runner)
