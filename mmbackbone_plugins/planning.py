@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
 from . import launch
@@ -148,7 +148,7 @@ def look_ahead(
         length = cfg.train_cfg['max_epochs']
     if need_shape:
         shape = shape or inputs.input_shape(cfg)
-    model = MODELS.build(cfg.model)
+    model = launch.build_model(cfg)
     model.train()  # backbones that freeze their own stages in train() do so now
     stage_map = StageMap.of(model, hook.get('target', 'backbone'))
     freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
