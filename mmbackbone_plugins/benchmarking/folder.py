@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,28 @@ class RunFolder:
                 return False
         except BlockingIOError:
             return True
+
+    def fail(self, error: str) -> None:
+        """Writes down that the run failed, and why.
+
+        Args:
+            error: The reason; one of several lines begins with what matters most.
+        """
+        run = self.run
+        Result(
+            run.dataset,
+            run.detector,
+            run.method,
+            run.seed,
+            state='failed',
+            error=error,
+            config=run.config,
+            options=dict(run.options),
+            command=self.command,
+            work_dir=str(self.path),
+            finished=datetime.now().isoformat(timespec='seconds'),
+            in_domain=list(run.in_domain),
+        ).save(self.path)
 
     def reopen(self) -> None:
         """Puts the result of a failed run aside, so that it can go on."""
