@@ -91,7 +91,7 @@ class SEBlock(BaseModule):
             hidden = in_channels // positive('reduction', reduction, in_channels, ' (in_channels)')
         else:
             hidden = positive('hidden_channels', hidden_channels)
-        if init not in INITS:
+        if not isinstance(init, str) or init not in INITS:
             raise ValueError(f'init must be one of {", ".join(map(repr, INITS))}, got {init!r}')
         self.init = init
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)

@@ -1,9 +1,11 @@
 """Hooks of a config that cannot be built: one error, before anything else of the config is."""
 
 import pytest
+import rig
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 
-from mmbackbone_plugins import FreezingSchedulerHook, ResidualAdapter, SEBlock
+from mmbackbone_plugins import FreezingSchedulerHook, OrientedMetric, ResidualAdapter, SEBlock
 from mmbackbone_plugins.hooks.checks import check_hooks
 from mmbackbone_plugins.robustness import Corruption
 
@@ -140,6 +142,7 @@ def test_right_hooks_pass_and_the_config_is_left_as_it_is():
         (ResidualAdapter, dict(channels=8), "no argument 'channels'; nearest: in_channels"),
         (ResidualAdapter, dict(), "'in_channels' is missing"),
         (Corruption, dict(corruption='fog', severty=1), 'nearest: severity'),
+        (OrientedMetric, dict(eval_mod='area'), 'nearest: eval_mode'),
     ],
 )
 def test_mistyped_arguments_of_modules(kind, arguments, words):
@@ -147,3 +150,35 @@ def test_mistyped_arguments_of_modules(kind, arguments, words):
         kind(**arguments)
     with pytest.raises(ValueError):
         kind(*arguments.values(), more=1)
+
+
+def block(**options):
+    backbone = dict(rig.resnet(), type='mmdet.ResNet')
+    plain = dict(type='StageBlockBackbone', backbone=backbone, block=dict(type='SEBlock'))
+    return MODELS.build({**plain, **options})
+
+
+def widths(**options):
+    return MODELS.build({'type': 'WidthResNet', 'depth': 18, 'base_channels': 8, **options})
+
+
+MODULES = [
+    (SEBlock, dict(in_channels=16), dict(init=[[1], {}, None], reduction=['2', 1.5])),
+    (ResidualAdapter, dict(in_channels=16), dict(hidden_channels=['2', 0], norm_cfg=['BN', 1])),
+    (OrientedMetric, {}, dict(classwise=FLAGS, iou_thrs=['0.5', True, 2], predict_box_type=[[1]])),
+    (block, {}, dict(block=['SEBlock', None], stages=['stage1', []], per_stage=[[1], 'x'])),
+    (widths, {}, dict(depth=['18', [18]], num_stages=NUMBERS, base_channels=['8', None, 1.5])),
+]
+OF_MODULES = [(k, g, n, v) for k, g, names in MODULES for n, vs in names.items() for v in vs]
+
+
+@pytest.mark.parametrize('kind, given, name, value', OF_MODULES, ids=lambda v: str(v)[:20])
+def test_wrong_values_of_modules_are_named(kind, given, name, value):
+    with pytest.raises(ValueError) as error:
+        kind(**{**given, name: value})
+    assert name in str(error.value) and repr(value) in str(error.value)
+
+
+def test_a_misspelt_block():
+    with pytest.raises(ValueError, match="'SEBlok' .*; nearest: SEBlock"):
+        block(block=dict(type='SEBlok'))
