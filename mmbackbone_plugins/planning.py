@@ -14,7 +14,7 @@ from torch import nn
 from . import launch
 from .cost import RunPlan, inputs, plan_runs
 from .freezing import Freezer, FreezingSchedule, build_schedule
-from .hooks.checks import check_hooks
+from .hooks.checks import check_count, check_hooks
 from .names import type_name
 from .stages import StageMap
 
@@ -201,6 +201,8 @@ def _unit(cfg: Config, schedule: FreezingSchedule) -> str:
             f'max_iters in train_cfg, which is {dict(train_cfg) or None}'
         )
     by_epoch = train_cfg.get('max_epochs') is not None
+    name = 'max_epochs' if by_epoch else 'max_iters'
+    check_count(f'train_cfg.{name}', train_cfg[name])
     if schedule.constant:
         return 'epoch' if by_epoch else 'iteration'
     if schedule.by_epoch and not by_epoch:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, Optional, Union
 
 from mmengine.hooks import Hook
@@ -44,6 +45,11 @@ def check_hooks(config: Mapping[str, Any]) -> None:
 
 
 def _hooks(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in config:
+        for right in ('custom_hooks', 'default_hooks'):
+            # mmengine takes any other name for a variable of the config's own.
+            if right not in config and get_close_matches(key, [right], cutoff=0.9):
+                raise ValueError(f'{key} is not read by anything; did you mean {right}?')
     default, custom = config.get('default_hooks', None), config.get('custom_hooks', None)
     if not isinstance(default, (Mapping, type(None))):
         raise ValueError(

@@ -21,6 +21,7 @@ STEP = dict(type='StepFreezing', rho=5)
         (dict(custom_hooks=[[dict(type='RGNHook')]]), ['custom_hooks[0] must be a dict']),
         (dict(custom_hooks=[dict(interval=1)]), ['custom_hooks[0] must be a dict', 'interval']),
         (dict(custom_hooks=[None]), ['custom_hooks[0] must be a dict', 'None']),
+        (dict(custom_hook=[dict(type='RGNHook')]), ['custom_hook is not read', 'custom_hooks?']),
         (dict(default_hooks=[dict(type='RGNHook')]), ['default_hooks must be a dict']),
         (dict(default_hooks=dict(rgn='RGNHook')), ['default_hooks.rgn must be a dict']),
     ],
@@ -131,6 +132,7 @@ def test_right_hooks_pass_and_the_config_is_left_as_it_is():
     before = repr(config)
     check_hooks(config)
     check_hooks(dict(config, custom_hooks=tuple(hooks)))
+    check_hooks(dict(config, custom_hook=hooks[0]))  # a variable that the list is made of
     check_hooks({})
     assert repr(config) == before
 
