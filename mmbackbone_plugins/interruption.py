@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import sys
 import threading
 import time
@@ -40,9 +41,9 @@ def explained(work_dir: str) -> Iterator[None]:
         return
     _armed.set()
     before = signal.signal(signal.SIGTERM, lambda *_: None)
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    reader, writer = socket.socketpair()  # not a pipe: Windows takes sockets only
+    writer.setblocking(False)
+    fd_before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     # A thread, for the main one may sit in a collective that never returns.
     threading.Thread(target=_wait_for_end, args=(reader, work_dir), daemon=True).start()
     try:
@@ -62,7 +63,7 @@ def explained(work_dir: str) -> Iterator[None]:
         _armed.clear()
         signal.set_wakeup_fd(fd_before)
         signal.signal(signal.SIGTERM, before)
-        os.close(writer)
+        writer.close()
 
 
 def _leave_to_parent() -> None:
@@ -76,12 +77,12 @@ if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def _wait_for_end(reader: int, work_dir: str) -> None:
-    while received := os.read(reader, 1):
+def _wait_for_end(reader: socket.socket, work_dir: str) -> None:
+    while received := reader.recv(1):
         if received[0] == signal.SIGTERM:
             _say('was asked to end (SIGTERM)', work_dir)
             os._exit(128 + signal.SIGTERM)
-    os.close(reader)
+    reader.close()
 
 
 def _say(what: str, work_dir: str) -> None:

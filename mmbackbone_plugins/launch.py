@@ -17,6 +17,8 @@ from mmengine.runner import CheckpointLoader, Runner
 
 from .compat import check_operators
 from .distortion import seed_everything
+from .failures import reason
+from .hooks.checks import check_hooks
 from .zoo import find_config
 
 TRAIN_LOADERS = ('train_dataloader', 'val_dataloader')
@@ -170,8 +172,33 @@ def check_checkpoint(path: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that a config asks for."""
+    """Builds the runner that a config asks for.
+
+    Raises:
+        ValueError: See :func:`~.hooks.checks.check_hooks`.
+    """
+    check_hooks(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def build_model(cfg: Config) -> torch.nn.Module:
+    """Builds the detector of a config.
+
+    Raises:
+        ValueError: If a module of it is unknown, or does not take its arguments.
+    """
+    try:
+        return MODELS.build(cfg.model)
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+        hint = ''
+        mean = (cfg.model.get('data_preprocessor', None) or {}).get('mean', None) or ()
+        if len(mean) not in (0, 1, 3):
+            hint = (
+                f'; images of {len(mean)} channels need a data_preprocessor of your own: that of '
+                'MMDetection takes means of 1 or 3 channels'
+            )
+        text = f'the detector of this config cannot be built: {reason(error)}{hint}'
+        raise ValueError(text) from error
 
 
 def load_weights(model: torch.nn.Module, path: str) -> None:
@@ -232,7 +259,7 @@ def build_detector(
     seed_everything(seed)
     if checkpoint:
         cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     model.init_weights()
     if checkpoint:
         load_weights(model, checkpoint)

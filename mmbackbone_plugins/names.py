@@ -1,8 +1,23 @@
-"""Names that were mistyped."""
+"""Names in configs: of what a config builds, and those that were mistyped."""
 
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Callable
+
+
+def type_name(config: Mapping[str, Any]) -> str:
+    """The bare name of what a config builds.
+
+    Configs in pure Python hold classes where others hold names, with or without a scope:
+    ``Resize``, ``'mmdet.Resize'`` and ``'Resize'`` are one.
+
+    Args:
+        config: A config with ``type``; without one the name is ``'None'``.
+    """
+    kind = config.get('type')
+    return getattr(kind, '__name__', str(kind)).rsplit('.', 1)[-1]
 
 
 def nearest(name: Any, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
@@ -19,3 +34,56 @@ def nearest(name: Any, known: Iterable[str], count: int = 1, cutoff: float = 0.6
     """
     found = get_close_matches(str(name), list(known), count, cutoff)
     return f'; nearest: {", ".join(found)}' if found else ''
+
+
+def check_arguments(kind: Callable[..., Any], arguments: Mapping[str, Any], hint: str = '') -> None:
+    """Refuses arguments that a class or function does not take, and too few of them.
+
+    Args:
+        kind: What is to be called.
+        arguments: Its arguments by name.
+        hint: What else to say of arguments that it does not take.
+
+    Raises:
+        ValueError: If so; the message has the nearest name, and all that there are.
+    """
+    parameters = inspect.signature(kind).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    takes = f'it takes {", ".join(parameters)}' if parameters else 'it takes none'
+    for name in arguments:
+        if name not in parameters:
+            near = nearest(name, parameters)
+            raise ValueError(f'{kind.__name__} has no argument {name!r}{hint or near}; {takes}')
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise ValueError(f'{kind.__name__}: the argument {name!r} is missing; {takes}')
+
+
+def arguments_by_name(
+    hint: Callable[[Mapping[str, Any]], str] = lambda arguments: '',
+) -> Callable[[type], type]:
+    """Decorator of a class that configs build: a mistyped argument is answered with a near one.
+
+    Args:
+        hint: What to say instead, from all arguments; nothing where it has nothing to say.
+    """
+
+    def decorate(kind: type) -> type:
+        init = kind.__init__
+        signature = inspect.signature(init)
+
+        @functools.wraps(init)
+        def checked(self, *args: Any, **kwargs: Any) -> None:
+            try:
+                signature.bind(self, *args, **kwargs)
+            except TypeError:
+                given = {**dict(zip(list(signature.parameters)[1:], args)), **kwargs}
+                check_arguments(kind, given, hint(given))
+                raise
+            init(self, *args, **kwargs)
+
+        kind.__init__ = checked
+        return kind
+
+    return decorate

@@ -3,16 +3,19 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
 from . import launch
 from .cost import RunPlan, inputs, plan_runs
 from .freezing import Freezer, FreezingSchedule, build_schedule
+from .hooks.checks import check_count, check_hooks
+from .names import type_name
 from .stages import StageMap
 
 
@@ -131,6 +134,7 @@ def look_ahead(
             epoch, or an input size is needed that cannot be inferred.
     """
     cfg = launch.load_config(config, cfg_options)
+    check_hooks(cfg)
     hook = _hook(cfg)
     schedule = build_schedule(hook.get('schedule', dict(type='FullTraining')))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -144,7 +148,7 @@ def look_ahead(
         length = cfg.train_cfg['max_epochs']
     if need_shape:
         shape = shape or inputs.input_shape(cfg)
-    model = MODELS.build(cfg.model)
+    model = launch.build_model(cfg)
     model.train()  # backbones that freeze their own stages in train() do so now
     stage_map = StageMap.of(model, hook.get('target', 'backbone'))
     freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
@@ -177,8 +181,12 @@ class Progress:
 
 def _hook(cfg: Config) -> dict[str, Any]:
     """Arguments of the config's freezing hook; empty if it has none."""
-    for hook in cfg.get('custom_hooks', None) or []:
-        if str(hook.get('type')).endswith('FreezingSchedulerHook'):
+    hooks = [
+        *(cfg.get('custom_hooks', None) or []),
+        *(cfg.get('default_hooks', None) or {}).values(),
+    ]
+    for hook in hooks:
+        if isinstance(hook, Mapping) and type_name(hook) == 'FreezingSchedulerHook':
             return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
     return {}
 
@@ -193,6 +201,8 @@ def _unit(cfg: Config, schedule: FreezingSchedule) -> str:
             f'max_iters in train_cfg, which is {dict(train_cfg) or None}'
         )
     by_epoch = train_cfg.get('max_epochs') is not None
+    name = 'max_epochs' if by_epoch else 'max_iters'
+    check_count(f'train_cfg.{name}', train_cfg[name])
     if schedule.constant:
         return 'epoch' if by_epoch else 'iteration'
     if schedule.by_epoch and not by_epoch:

@@ -5,6 +5,38 @@ plain names resolve from the ``mmdet`` and the ``mmrotate`` scope alike. Schedul
 object that mmengine has no registry for; this is theirs.
 """
 
+from typing import Any, Optional
+
 from mmengine.registry import Registry
 
 FREEZING_SCHEDULES = Registry('freezing_schedule', scope='mmbackbone_plugins')
+
+
+def find(registry: Registry, kind: Any) -> Optional[Any]:
+    """What a config's ``type`` stands for, from the current scope; None if there is no such name.
+
+    Args:
+        registry: A root registry of mmengine's.
+        kind: The type: a name, with or without a scope, or what it stands for.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(None) as found:
+        try:
+            return found.get(kind)
+        except RuntimeError:  # of a dotted path to nowhere
+            return None
+
+
+def registered_names(registry: Registry) -> list[str]:
+    """The names that a config can use without a scope.
+
+    Args:
+        registry: A root registry of mmengine's; that of the default scope goes first.
+    """
+    names: list[str] = []
+    with registry.switch_scope_and_registry(None) as found:
+        while found is not None:
+            names += found.module_dict
+            found = found.parent
+    return names

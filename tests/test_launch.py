@@ -93,6 +93,10 @@ def test_torchrun_on_a_cpu(config, tmp_path):
         (['--work-dir', 'tiny_dbf.py/below'], "work_dir 'tiny_dbf.py/below' cannot be written"),
         (['--resume', 'gone.pth'], "checkpoint 'gone.pth' is not there"),
         (['--launcher', 'mpi'], "launcher='mpi' needs a GPU"),
+        (['--cfg-options', 'custom_hooks.0.type=FreezeHook'], 'nearest: FreezingSchedulerHook'),
+        (['--cfg-options', 'custom_hooks.0.target=bakbone'], "'bakbone' does not exist"),
+        (['--cfg-options', 'model.type=RetinaNt'], 'nearest: RetinaNet'),
+        (['--cfg-options', 'model.backbone.dept=18'], "'dept'"),
     ],
 )
 def test_what_cannot_start_is_one_line(config, tmp_path, arguments, words):
@@ -100,7 +104,7 @@ def test_what_cannot_start_is_one_line(config, tmp_path, arguments, words):
     done = run_tool(train, config.name, *arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES='')
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     (line,) = [text for text in done.stderr.splitlines() if text.startswith('error: ')]
-    assert words in line
+    assert words in line and done.stderr.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def report(plan) -> None:
+    from mmbackbone_plugins.benchmarking import RunFolder, slurm
     from mmbackbone_plugins.benchmarking.report import write_report
 
+    slurm.note_ends([RunFolder.of(plan, run) for run in plan.runs], plan.work_dir)
     path = write_report(plan.work_dir, planned=plan.runs)
     print(f'report: {path}')
 

@@ -60,7 +60,7 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch
+        from mmbackbone_plugins import failures, launch
 
         launch.check_checkpoint(args.checkpoint)
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
@@ -73,12 +73,13 @@ def main() -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    runner = launch.build_runner(cfg)
-    if args.out:
-        from mmdet.evaluation import DumpDetResults
+    with failures.told() as told:
+        runner = told(launch.build_runner(cfg))
+        if args.out:
+            from mmdet.evaluation import DumpDetResults
 
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    runner.test()
+            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        runner.test()
     return 0
 
 

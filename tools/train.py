@@ -42,7 +42,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def enable_amp(cfg) -> None:
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    from mmbackbone_plugins.names import type_name
+
+    kind = type_name({'type': 'OptimWrapper', **cfg.optim_wrapper})
     if kind == 'AmpOptimWrapper':
         return
     if kind != 'OptimWrapper':
@@ -63,7 +65,7 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import interruption, launch, resume
+        from mmbackbone_plugins import failures, interruption, launch, resume
 
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
@@ -75,8 +77,8 @@ def main() -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    with interruption.explained(cfg.work_dir):
-        runner = launch.build_runner(cfg)
+    with failures.told() as told, interruption.explained(cfg.work_dir):
+        runner = told(launch.build_runner(cfg))
         resume.check_ranks_agree(cfg)
         runner.train()
     return 0

@@ -1,20 +1,24 @@
 """The folder of one run: its complete config, and how far the run has come."""
 
 import difflib
-import fcntl
 import json
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from mmengine.config import Config
 
 from .. import launch
 from ..files import at_one_go
+from ..hooks.checks import check_hooks
+from ..names import type_name
 from .plan import Domain, Plan, Run
 from .results import FILE as RESULT
 from .results import Result, read_result
@@ -87,16 +91,18 @@ class RunFolder:
         return read_result(self.path / RESULT)
 
     def check(self) -> None:
-        """Refuses to go on in a folder in which something else was run.
+        """Refuses hooks that cannot be built, and a folder in which something else was run.
 
         Raises:
-            ValueError: If the folder is of another version, or its config is not this run's.
+            ValueError: If so, or the folder is of another version.
         """
+        cfg = self.config()
+        check_hooks(cfg)
         if not (self.path / SPEC).is_file():
             return
         _read_spec(self.path)
         old = (self.path / CONFIG).read_text(encoding='utf-8').splitlines()
-        new = self.config().pretty_text.splitlines()
+        new = cfg.pretty_text.splitlines()
         changed = [line for line in difflib.ndiff(old, new) if line[:2] in ('- ', '+ ')]
         if changed:
             raise ValueError(
@@ -128,7 +134,7 @@ class RunFolder:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': run.seed}
         hooks = list(cfg.get('custom_hooks', None) or [])
         hooks += (cfg.get('default_hooks', None) or {}).values()
-        present = {hook.get('type') for hook in hooks if isinstance(hook, Mapping)}
+        present = {type_name(hook) for hook in hooks if isinstance(hook, Mapping)}
         for name, given in run.measure.items():
             if HOOKS[name] not in present:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
@@ -164,12 +170,16 @@ class RunFolder:
         Raises:
             BlockingIOError: If another process holds it.
         """
-        with (self.path / 'lock').open('w') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BlockingIOError(f'{self.path}: another process is at this run') from None
+        lock = _lock(self.path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            left = f' (if none is, remove {lock.lock_file})' if type(lock) is SoftFileLock else ''
+            raise BlockingIOError(f'{self.path}: another process is at this run{left}') from None
+        try:
             yield
+        finally:
+            lock.release()
 
     @property
     def busy(self) -> bool:
@@ -182,11 +192,48 @@ class RunFolder:
         except BlockingIOError:
             return True
 
+    def fail(self, error: str) -> None:
+        """Writes down that the run failed, and why.
+
+        Args:
+            error: The reason; one of several lines begins with what matters most.
+        """
+        run = self.run
+        Result(
+            run.dataset,
+            run.detector,
+            run.method,
+            run.seed,
+            state='failed',
+            error=error,
+            config=run.config,
+            options=dict(run.options),
+            command=self.command,
+            work_dir=str(self.path),
+            finished=datetime.now().isoformat(timespec='seconds'),
+            in_domain=list(run.in_domain),
+        ).save(self.path)
+
     def reopen(self) -> None:
         """Puts the result of a failed run aside, so that it can go on."""
         path = self.path / RESULT
         if path.is_file():
             path.replace(path.with_name(f'{path.stem}.failed.json'))
+
+
+def _lock(folder: Path) -> BaseFileLock:
+    """The kind of lock that a folder's file system has: the system's, which ends with its process.
+
+    Lustre, and NFS without its lock daemon, have none: what is there then is a file that says so.
+    A lock that nobody else can hold tells which it is; old versions of filelock take the error
+    for somebody else's lock.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as alone, FileLock(f'{alone}/lock', timeout=0):
+            pass
+    except (OSError, NotImplementedError):
+        return SoftFileLock(folder / 'lock.soft')
+    return FileLock(folder / 'lock')
 
 
 def _read_spec(path: Path) -> dict[str, Any]:

@@ -7,13 +7,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Callable, Optional
 
 from ..cost.report import duration_text
 from .folder import LOG, RunFolder
-from .results import Result
 
 NO_SPACE = 'No space left on device'
 LAST_LINES = 12
@@ -168,7 +166,7 @@ class Queue:
     def _fail(self, item: _Process, seconds: float) -> None:
         folder, code = item.folder, item.process.returncode
         lines = last_lines(folder.path / LOG)
-        how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit status {code}'
+        how = how_it_ended(code)
         self.failed.append(folder.run.name)
         why = next((line for line in reversed(lines) if line.strip()), '')
         self.say(
@@ -177,23 +175,9 @@ class Queue:
         )
         if any(NO_SPACE in line for line in lines):
             self.full_disk = folder.run.name
-        run = folder.run
-        result = Result(
-            run.dataset,
-            run.detector,
-            run.method,
-            run.seed,
-            state='failed',
-            error='\n'.join([how, *lines]),
-            config=run.config,
-            options=dict(run.options),
-            command=folder.command,
-            work_dir=str(folder.path),
-            finished=datetime.now().isoformat(timespec='seconds'),
-            in_domain=list(run.in_domain),
-        )
         try:
-            result.save(folder.path)
+            if folder.state != 'failed':  # killed: it could not write that down itself
+                folder.fail('\n'.join([how, *lines]))
         except OSError as error:  # a full disk: the run counts as begun, and is resumed
             self.full_disk = str(error)
 
@@ -218,15 +202,20 @@ class Queue:
     def _stop(self) -> None:
         """Ends what runs; what it has saved is there for the next start."""
         for item in self._running:
-            _signal(item.process, signal.SIGTERM)
+            _end(item.process)
         for item in self._running:
             try:
                 item.process.wait(10)
             except subprocess.TimeoutExpired:
-                _signal(item.process, signal.SIGKILL)
+                _end(item.process, at_once=True)
         if self._running:
             names = ', '.join(item.folder.run.name for item in self._running)
             self.say(f'stopped {names}; the same command goes on from their last checkpoints')
+
+
+def how_it_ended(code: int) -> str:
+    """A return code of ``subprocess`` in words."""
+    return f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit status {code}'
 
 
 def last_lines(path: Path, count: int = LAST_LINES) -> list[str]:
@@ -239,8 +228,11 @@ def last_lines(path: Path, count: int = LAST_LINES) -> list[str]:
         return []
 
 
-def _signal(process: subprocess.Popen, number: int) -> None:
+def _end(process: subprocess.Popen, at_once: bool = False) -> None:
+    if not hasattr(os, 'killpg'):  # Windows has no groups of processes
+        process.kill() if at_once else process.terminate()
+        return
     try:
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
     except ProcessLookupError:
         pass

@@ -7,18 +7,21 @@ stopped. Under ``torchrun`` with ``--launcher pytorch`` it is one run of several
 import argparse
 import json
 import os
+import signal
 import sys
 import time
+from contextlib import nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
-from .. import launch, resume
+from .. import failures, launch, resume
 from ..files import at_one_go
 from ..visualization.distortion import read_run
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
@@ -49,12 +52,15 @@ class _Progress(Hook):
                 json.dump(dict(done=done), file)
 
 
-def execute(folder: RunFolder, launcher: str = 'none') -> Result:
+def execute(
+    folder: RunFolder, launcher: str = 'none', told: Callable[[Runner], Runner] = lambda r: r
+) -> Result:
     """Trains, tests on every test set, and writes ``result.json``.
 
     Args:
         folder: The run's folder, made ready.
         launcher: As for ``tools/train.py``.
+        told: See :func:`~mmbackbone_plugins.failures.told`.
 
     Returns:
         What the run came to.
@@ -65,7 +71,7 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
     cfg.launcher = launcher
     launch.start_processes(cfg)
     resume.choose_checkpoint(cfg, 'auto')
-    runner = launch.build_runner(cfg)
+    runner = told(launch.build_runner(cfg))
     runner.register_hook(_Progress(folder.path / PROGRESS))
     runner.train()
     found: dict[str, dict[str, Any]] = {}
@@ -129,12 +135,33 @@ def main(argv=None) -> int:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     args = parser.parse_args(argv)
     folder = RunFolder.read(args.folder)
-    if int(os.environ.get('RANK', 0)) == 0:
-        with folder.alone():
-            execute(folder, args.launcher)
-    else:
-        execute(folder, args.launcher)
+    first = resume.rank() == 0
+    with folder.alone() if first else nullcontext():
+        if first and folder.state == 'failed':
+            folder.reopen()
+        # Wherever it was started, by a queue or as a job of a cluster: a report has to know.
+        with failures.told(partial(_record, folder)) as told:
+            if first and 'SLURM_JOB_ID' in os.environ:
+                signal.signal(signal.SIGTERM, lambda *_: _stopped(folder))
+            execute(folder, args.launcher, told)
     return 0
+
+
+def _record(folder: RunFolder, error: str) -> None:
+    """Keeps the first reason: one process that fails takes the others with it."""
+    if folder.state != 'failed':
+        with suppress(OSError):  # a full disk is the reason, and who started this finds it
+            folder.fail(error)
+
+
+def _stopped(folder: RunFolder) -> None:
+    """Slurm asks with SIGTERM before it kills."""
+    _record(
+        folder,
+        f'stopped (SIGTERM) at {folder.progress:.0%} of its training: the time limit of job '
+        f'{os.environ["SLURM_JOB_ID"]}, or cancelled; started again, it goes on from there',
+    )
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 # The guard matters: process pools of metrics spawn, and would run this file again.

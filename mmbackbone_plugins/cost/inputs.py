@@ -5,6 +5,8 @@ from typing import Any, Optional
 
 from torch import Tensor, nn
 
+from ..names import type_name
+
 _SIZES = ('scale', 'scales', 'img_scale', 'size')
 
 
@@ -25,7 +27,7 @@ def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
     sizes = []
     for step in _pipeline(config):
         for key in _SIZES:
-            if 'Pad' not in str(step.get('type')):
+            if 'Pad' not in type_name(step):
                 sizes += list(_pairs(step.get(key)))
     if not sizes:
         raise ValueError(
@@ -54,17 +56,17 @@ def draw_batch(
         boxes: Number of objects in each.
 
     Returns:
-        Normalised images (N, 3, H, W), and N data samples.
+        Normalised images (N, C, H, W), and N data samples.
     """
     if box_type(config) == 'rbox':
         from mmrotate.testing import demo_mm_inputs
     else:
         from mmdet.testing import demo_mm_inputs
     device = next(model.parameters()).device
-    steps = {str(step.get('type')).split('.')[-1]: step for step in _pipeline(config)}
+    steps = {type_name(step): step for step in _pipeline(config)}
     batch = demo_mm_inputs(
         images,
-        (3, *shape),
+        (input_channels(config), *shape),
         num_items=[boxes] * images,
         num_classes=max(_classes(config['model']), 2),
         with_mask=bool(steps.get('LoadAnnotations', {}).get('with_mask')),
@@ -72,6 +74,21 @@ def draw_batch(
     )
     data = model.data_preprocessor(batch, training=True)
     return data['inputs'].to(device), [sample.to(device) for sample in data['data_samples']]
+
+
+def input_channels(config: Mapping[str, Any]) -> int:
+    """Channels of the images that a config's detector takes: what its backbone says, else 3.
+
+    Args:
+        config: A detector's config; wrappers (``detector``, ``backbone``) are looked through.
+    """
+    node: Any = config.get('model', {})
+    while isinstance(node, Mapping):
+        inner = [node[key] for key in ('detector', 'backbone') if node.get(key) is not None]
+        if not inner:
+            break
+        node = inner[0]
+    return next((node[key] for key in ('in_channels', 'in_chans') if node.get(key)), 3)
 
 
 def box_type(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
+from ..names import type_name
 from .classes import CLASSES
 
 # Where a split of a data set lies under its root, as in configs/_base_/datasets/.
@@ -109,7 +110,7 @@ def splits_of_config(cfg: Any) -> list[Split]:
         loader = cfg.get(f'{name}_dataloader')
         inner = list(_innermost(loader['dataset'])) if loader else []
         for i, dataset in enumerate(inner):
-            kind = str(dataset.get('type')).rsplit('.', 1)[-1]
+            kind = type_name(dataset)
             if kind not in _FORMATS:
                 raise ValueError(
                     f'{name}_dataloader has a dataset of type {kind!r}; those that can be checked '
@@ -140,7 +141,7 @@ def classes_of(dataset: dict[str, Any]) -> tuple[str, ...]:
         ValueError: If it is of another type and names no classes itself.
     """
     named = (dataset.get('metainfo') or {}).get('classes')
-    kind = str(dataset.get('type')).rsplit('.', 1)[-1]
+    kind = type_name(dataset)
     if named:
         return tuple(named)
     if kind not in _FORMATS:
@@ -155,7 +156,7 @@ def classes_of(dataset: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _split(name: str, dataset: dict[str, Any], classes: Any) -> Split:
-    kind = str(dataset['type']).rsplit('.', 1)[-1]
+    kind = type_name(dataset)
     fmt = _FORMATS[kind]
     root = Path(dataset.get('data_root') or '')
     images = root / (dataset.get('data_prefix') or {}).get('img_path', '')

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..cost.report import table
+from ..names import arguments_by_name
 from ..robustness.class_map import common_classes, named_classes, named_map
 from .oriented_ap import BOX_WIDTHS, EVAL_MODES, Detections, OrientedAP, Truth, oriented_ap
 
@@ -18,6 +19,7 @@ _NAMED = (50, 75)  # thresholds, in percent, that have a score of their own for 
 
 
 @METRICS.register_module()
+@arguments_by_name()
 class OrientedMetric(BaseMetric):
     """mAP of oriented boxes over IoU thresholds, and of every class.
 
@@ -77,11 +79,13 @@ class OrientedMetric(BaseMetric):
         self.iou_thrs = _thresholds(iou_thrs)
         if eval_mode not in EVAL_MODES:
             raise ValueError(f'eval_mode must be one of {EVAL_MODES}, got {eval_mode!r}')
-        if predict_box_type not in BOX_WIDTHS:
+        if not isinstance(predict_box_type, str) or predict_box_type not in BOX_WIDTHS:
             raise ValueError(
                 f'predict_box_type must be one of {tuple(BOX_WIDTHS)}, got {predict_box_type!r}'
             )
         self.eval_mode, self.predict_box_type = eval_mode, predict_box_type
+        if not isinstance(classwise, bool):
+            raise ValueError(f'classwise must be True or False, got {classwise!r}')
         self.classwise = classwise
         if predicted_classes is not None and class_map is None:
             raise ValueError(f'predicted_classes={predicted_classes!r} needs a class_map')
@@ -173,8 +177,9 @@ class OrientedMetric(BaseMetric):
 def _thresholds(given: Optional[Union[float, Sequence[float]]]) -> list[float]:
     if given is None:
         given = [percent / 100 for percent in range(50, 100, 5)]
-    values = [given] if isinstance(given, (int, float)) else list(given)
-    if not values or not all(isinstance(v, (int, float)) and 0 < v <= 1 for v in values):
+    values = list(given) if isinstance(given, (list, tuple)) else [given]
+    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    if not values or len(numbers) < len(values) or not all(0 < v <= 1 for v in values):
         raise ValueError(f'iou_thrs must be numbers above 0 and up to 1, got {given!r}')
     if len({_percent(v) for v in values}) < len(values):
         raise ValueError(f'iou_thrs must differ by at least 0.01, got {given!r}')

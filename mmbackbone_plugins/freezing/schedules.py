@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, Union
 
-from ..names import nearest
+from ..names import check_arguments, nearest
 from ..registry import FREEZING_SCHEDULES
 
 Stages = Sequence[str]
@@ -121,6 +121,9 @@ class StepFreezing(FreezingSchedule):
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
         return stages if self.rho != math.inf and time % self.rho == 0 else ()
+
+    def milestones_past(self, end: int) -> Sequence[int]:
+        return [self.rho] if end < self.rho < math.inf else []
 
 
 @FREEZING_SCHEDULES.register_module()
@@ -255,12 +258,24 @@ def build_schedule(schedule: Union[FreezingSchedule, Mapping[str, Any]]) -> Free
         kind = found
     if not isinstance(kind, type):
         raise ValueError(f'schedule type must be one of {_known()}, got {kind!r}')
-    try:
-        inspect.signature(kind).bind(**arguments)
-    except TypeError as error:
-        wanted = inspect.signature(kind)
-        raise ValueError(f'schedule {kind.__name__}{wanted}: {error}, got {arguments!r}') from None
+    check_arguments(kind, arguments)
     return _adopt(kind(**arguments))
+
+
+def misplaced(arguments: Mapping[str, Any]) -> str:
+    """What to say of a schedule's arguments that were given beside it: where they belong."""
+    given = arguments.get('schedule')
+    inner = dict(given) if isinstance(given, Mapping) else dict(type=given)
+    kind = inner.get('type')
+    kind = FREEZING_SCHEDULES.get(kind) if isinstance(kind, str) else kind
+    if not isinstance(kind, type):
+        return ''
+    outside = {n: arguments[n] for n in inspect.signature(kind).parameters if n in arguments}
+    if not outside:
+        return ''
+    inner = {**inner, 'type': kind.__name__, **outside}
+    inside = ', '.join(f'{name}={value!r}' for name, value in inner.items())
+    return f', which belongs into the schedule: schedule=dict({inside})'
 
 
 def _adopt(schedule: Any) -> FreezingSchedule:

@@ -1,6 +1,71 @@
-"""Checks of arguments that several hooks take."""
+"""Checks of the hooks in a config, and of arguments that several hooks take."""
 
-from typing import Any, Union
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, Optional, Union
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from ..names import nearest, type_name
+from ..registry import find, registered_names
+
+
+def check_hooks(config: Mapping[str, Any]) -> None:
+    """Refuses hooks of a config that cannot be built, before anything else of it is.
+
+    Those of this package are built once, for a check of their arguments.
+
+    Args:
+        config: The config; what ``custom_imports`` names has been imported.
+
+    Raises:
+        ValueError: If a hook is not there, is no config, or has a wrong argument; the message
+            names its place in the config, and the nearest name.
+    """
+    with HOOKS.switch_scope_and_registry(config.get('default_scope', None)):
+        for where, hook in _hooks(config):
+            if isinstance(hook, Hook):
+                continue
+            if not isinstance(hook, Mapping) or hook.get('type') is None:
+                raise ValueError(
+                    f"{where} must be a dict such as dict(type='RGNHook'), got {hook!r}"
+                )
+            kind = find(HOOKS, hook['type'])
+            if kind is None:
+                near = nearest(type_name(hook), registered_names(HOOKS))
+                raise ValueError(f'{where}: there is no hook {hook["type"]!r}{near}')
+            if getattr(kind, '__module__', '').startswith(__package__):
+                arguments = {k: v for k, v in hook.items() if k not in ('type', 'priority')}
+                try:
+                    kind(**arguments)
+                except ValueError as error:
+                    raise ValueError(f'{where}: {error}') from error
+
+
+def _hooks(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in config:
+        for right in ('custom_hooks', 'default_hooks'):
+            # mmengine takes any other name for a variable of the config's own.
+            if right not in config and get_close_matches(key, [right], cutoff=0.9):
+                raise ValueError(f'{key} is not read by anything; did you mean {right}?')
+    default, custom = config.get('default_hooks', None), config.get('custom_hooks', None)
+    if not isinstance(default, (Mapping, type(None))):
+        raise ValueError(
+            f"default_hooks must be a dict such as dict(timer=dict(type='IterTimerHook')), got "
+            f'{default!r}; a list of hooks is custom_hooks'
+        )
+    if not isinstance(custom, (list, tuple, type(None))):
+        raise ValueError(
+            f"custom_hooks must be a list of hooks such as [dict(type='RGNHook')], got {custom!r}; "
+            'put brackets around it'
+        )
+    for name, hook in (default or {}).items():
+        if hook is not None:  # how a config takes one of mmengine's own away
+            yield f'default_hooks.{name}', hook
+    for number, hook in enumerate(custom or ()):
+        yield f'custom_hooks[{number}]', hook
 
 
 def check_target(target: Any) -> Union[str, list[str]]:
@@ -26,6 +91,40 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
     return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns a truth value.
+
+    Raises:
+        ValueError: If it is anything else, such as a text, which would count as true.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f'{name} must be True or False, got {value!r}')
+    return value
+
+
+def check_names(name: str, value: Any) -> list[str]:
+    """Returns a name or a list of names as a list.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+        raise ValueError(f'{name} must be a text or a list of texts, got {value!r}')
+    return list(names)
+
+
+def check_path(name: str, value: Any) -> Optional[str]:
+    """Returns the path of a file, or None.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if value is not None and (not isinstance(value, (str, os.PathLike)) or not os.fspath(value)):
+        raise ValueError(f'{name} must be the path of a file or None, got {value!r}')
+    return value and os.fspath(value)
 
 
 def refuse_second(runner, hook: Any) -> None:

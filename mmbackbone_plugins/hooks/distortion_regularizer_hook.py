@@ -17,8 +17,9 @@ from ..distortion.importance import find_kind
 from ..distortion.importance_file import ImportanceFile
 from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
 from ..freezing.ddp import unwrap
+from ..names import arguments_by_name
 from ..stages import StageMap
-from .checks import check_count, check_target
+from .checks import check_count, check_names, check_path, check_target
 from .drift_hook import ANCHOR_KEY
 from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
 from .importance_pass import ImportancePass
@@ -30,6 +31,7 @@ IMPORTANCE_KEY = 'mmbackbone_importance'  # of the checkpoint: importance by nam
 
 
 @HOOKS.register_module()
+@arguments_by_name()
 class DistortionRegularizerHook(Hook, GradientListener):
     """Pulls the weights of the target back to theta0, where they matter most.
 
@@ -91,9 +93,9 @@ class DistortionRegularizerHook(Hook, GradientListener):
         self.coeff = check_coeff(coeff)
         self.num_batches = check_count('num_batches', num_batches)
         self.target = check_target(target)
-        self.exclude = [exclude] if isinstance(exclude, str) else list(exclude)
-        self.anchor_file = anchor
-        self.importance_file = importance_file
+        self.exclude = check_names('exclude', exclude)
+        self.anchor_file = check_path('anchor', anchor)
+        self.importance_file = check_path('importance_file', importance_file)
         self.interval = check_count('interval', interval)
         self.seed = check_count('seed', seed, least=0)
         if importance_file is not None and not self.kind.needs_data:

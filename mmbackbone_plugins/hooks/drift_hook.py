@@ -13,9 +13,10 @@ from ..distortion.anchor import Anchor, named_tensors
 from ..distortion.drift import norm_buffers, statistics_drift, weight_drift
 from ..distortion.features import feature_similarity, output_names
 from ..freezing.ddp import unwrap
+from ..names import arguments_by_name
 from ..sampling import SeededBatches, inputs_of
 from ..stages import StageMap, find_module
-from .checks import check_count, check_target, refuse_second
+from .checks import check_count, check_flag, check_target, refuse_second
 from .epochs import epoch_that_ends
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
@@ -25,6 +26,7 @@ ANCHOR_KEY = 'mmbackbone_anchor'  # of the checkpoint: reference tensors by name
 
 
 @HOOKS.register_module()
+@arguments_by_name()
 class DriftHook(Hook):
     """Measures how far the target has moved from the weights that the run started with.
 
@@ -75,7 +77,7 @@ class DriftHook(Hook):
         self.interval = check_count('interval', interval)
         self.num_images = check_count('num_images', num_images, least=0)
         self.seed = check_count('seed', seed, least=0)
-        self.offload = offload
+        self.offload = check_flag('offload', offload)
         self.anchor: Optional[Anchor] = None
         self._saved: Optional[dict[str, torch.Tensor]] = None
         self._resumed = False

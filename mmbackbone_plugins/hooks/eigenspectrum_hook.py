@@ -18,8 +18,9 @@ from ..eigenspectrum.masks import check_region
 from ..eigenspectrum.moments import SecondMoment
 from ..eigenspectrum.spectrum import check_threshold, summarize
 from ..freezing.ddp import unwrap
+from ..names import arguments_by_name
 from ..sampling import SeededBatches
-from .checks import check_count, refuse_second
+from .checks import check_count, check_flag, check_names, refuse_second
 from .epochs import epoch_that_ends
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
@@ -29,6 +30,7 @@ FOLDER = 'eigenspectrum'  # beside eigen.jsonl
 
 
 @HOOKS.register_module()
+@arguments_by_name()
 class EigenspectrumHook(Hook):
     """Measures the eigenvalues of the features' second moments: before training and after epochs.
 
@@ -89,15 +91,17 @@ class EigenspectrumHook(Hook):
         split: str = 'val',
         seed: int = 0,
     ) -> None:
+        self.relative = check_flag('relative', relative)
         check_threshold(threshold, relative)
         check_region(foreground)
         if split not in ('val', 'train'):
             raise ValueError(f"split must be 'val' or 'train', got {split!r}")
-        self.layers = layers
+        self.layers = layers and check_names('layers', layers)
         self.interval = check_count('interval', interval)
         self.num_batches = check_count('num_batches', num_batches)
-        self.threshold, self.relative, self.center = threshold, relative, center
-        self.convolutions, self.foreground = convolutions, foreground
+        self.threshold, self.foreground = threshold, foreground
+        self.center = check_flag('center', center)
+        self.convolutions = check_flag('convolutions', convolutions)
         self.stride = check_count('stride', stride)
         self.split = split
         self.seed = check_count('seed', seed, least=0)

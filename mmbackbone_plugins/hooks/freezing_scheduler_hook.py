@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from ..freezing.ddp import rebuild, unwrap
 from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
 from ..freezing.phases import Phase, phases
-from ..freezing.schedules import build_schedule
+from ..freezing.schedules import build_schedule, misplaced
+from ..names import arguments_by_name
 from ..stages import StageMap
 from . import preflight
 from .checks import check_target
@@ -21,6 +22,7 @@ RESETS = ('none', 'momentum', 'all')
 
 
 @HOOKS.register_module()
+@arguments_by_name(misplaced)
 class FreezingSchedulerHook(Hook):
     """Freezes and unfreezes a part of the model, the backbone by default, on a schedule.
 
@@ -105,10 +107,11 @@ class FreezingSchedulerHook(Hook):
         self.ever_trained = frozenset().union(*(phase.trainable for phase in plan))
         _raise_if(
             preflight.check_compile(runner, plan)
+            + preflight.check_own_freezing(self.schedule, self.freezer, self._ruled, plan)
             + preflight.check_optimizer(runner, model, self.freezer, plan)
             + preflight.check_something_trains(runner, model, self.freezer, plan)
         )
-        for warning in preflight.warn_plan(runner, self.schedule, self.freezer, plan):
+        for warning in preflight.warn_plan(runner, self.schedule, self._ruled, plan):
             print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
         self._update(runner)

@@ -104,24 +104,52 @@ def check_something_trains(
     return errors
 
 
-def warn_plan(
-    runner, schedule: FreezingSchedule, freezer: Freezer, plan: Sequence[Phase]
+def check_own_freezing(
+    schedule: FreezingSchedule, freezer: Freezer, ruled: Sequence[str], plan: Sequence[Phase]
+) -> list[str]:
+    """A target that keeps frozen by itself all that the schedule would train."""
+    wanted = frozenset().union(*(phase.trainable for phase in plan)) & frozenset(ruled)
+    if not wanted or freezer.parameters_of(wanted):
+        return []
+    return [
+        f'schedule: {schedule!r} trains nothing in any phase, because the target keeps all of '
+        'its stages frozen by itself (frozen_stages?), and that holds in every phase; set '
+        'frozen_stages=-1 in the config to let the schedule decide, or schedule=dict(type='
+        "'FrozenBackbone') if nothing of it shall train"
+    ]
+
+
+def unreached(
+    schedule: FreezingSchedule, ruled: Sequence[str], plan: Sequence[Phase]
 ) -> Iterator[str]:
-    """Settings under which the run is right, but maybe not what was meant."""
+    """What a schedule would train, but not within a run of this length.
+
+    Args:
+        schedule: The schedule.
+        ruled: The stages that it rules over, from input to output.
+        plan: The phases of the run.
+    """
     end = plan[-1].end if plan else 0
-    wanted = frozenset().union(*(phase.trainable for phase in plan))
-    if wanted and not freezer.parameters_of(wanted):
-        yield (
-            f'schedule: {schedule!r} trains nothing in any phase, because the target keeps all of '
-            'its stages frozen by itself (frozen_stages?), and that holds in every phase; set '
-            'frozen_stages=-1 in the config to let the schedule decide'
-        )
+    run = f'this run of {end} {schedule.unit}s'
+    training = [phase for phase in plan if phase.trainable & frozenset(ruled)]
     past = schedule.milestones_past(end)
     if past:
-        yield (
-            f'schedule: {schedule!r} names {list(past)}, which this run of {end} '
-            f'{"epochs" if schedule.by_epoch else "iterations"} never reaches'
-        )
+        then = ''
+        if not training:
+            then = ': the target never trains'
+        elif training[-1].end < end:
+            then = f': after {schedule.unit} {training[-1].end - 1} the target never trains again'
+        yield f'schedule: {schedule!r} names {list(past)}, which {run} never reaches{then}'
+    never = [name for name in ruled if not any(name in phase.trainable for phase in plan)]
+    if training and never and not schedule.constant:
+        yield f'schedule: {schedule!r} does not come to {", ".join(never)} in {run}'
+
+
+def warn_plan(
+    runner, schedule: FreezingSchedule, ruled: Sequence[str], plan: Sequence[Phase]
+) -> Iterator[str]:
+    """Settings under which the run is right, but maybe not what was meant."""
+    yield from unreached(schedule, ruled, plan)
     if any(isinstance(hook, SyncBuffersHook) for hook in runner.hooks):
         yield (
             'custom_hooks: SyncBuffersHook averages all buffers over the ranks, those of a frozen '

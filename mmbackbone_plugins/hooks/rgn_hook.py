@@ -14,6 +14,7 @@ from torch import nn
 from ..distortion.rgn import Deferred, check_granularity, measure, read
 from ..distortion.table import RGNTable, frozen_stages
 from ..freezing.ddp import unwrap
+from ..names import arguments_by_name
 from ..stages import StageMap
 from .checks import check_count, check_target
 from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
@@ -22,6 +23,7 @@ from .scalars import Scalars, name_of_hook
 
 
 @HOOKS.register_module()
+@arguments_by_name()
 class RGNHook(Hook, GradientListener):
     """Measures the relative gradient norm (RGN) of the target, stage by stage, while it trains.
 

@@ -18,8 +18,9 @@ from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
 from ..freezing.ddp import unwrap
 from ..freezing.phases import phases
+from ..names import arguments_by_name
 from ..stages import StageMap
-from .checks import check_count, refuse_second
+from .checks import check_count, check_flag, refuse_second
 from .cost_file import open_ledger, say
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .full_reference import count_full_step
@@ -31,6 +32,7 @@ KEY = 'mmbackbone_cost'  # of the checkpoint: the ledger as it was then
 
 
 @HOOKS.register_module()
+@arguments_by_name()
 class TrainingCostHook(Hook):
     """Keeps the bill of a run: FLOPs, seconds, peak memory and communicated bytes, by phase.
 
@@ -76,9 +78,7 @@ class TrainingCostHook(Hook):
     ) -> None:
         self.interval = check_count('interval', interval)
         self.max_shapes = check_count('max_shapes', max_shapes)
-        if not isinstance(reset_peak_memory, bool):
-            raise ValueError(f'reset_peak_memory must be True or False, got {reset_peak_memory!r}')
-        self.reset_peak_memory = reset_peak_memory
+        self.reset_peak_memory = check_flag('reset_peak_memory', reset_peak_memory)
         self.ledger: Optional[Ledger] = None
         self.watch: Optional[StepWatch] = None
         self._saved: Any = None

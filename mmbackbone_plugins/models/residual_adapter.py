@@ -8,10 +8,12 @@ from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..names import arguments_by_name
 from .checks import positive
 
 
 @MODELS.register_module()
+@arguments_by_name()
 class ResidualAdapter(BaseModule):
     """Adds a 1x1 convolution of a map to it: ``h + A(h)``.
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..names import type_name
+
 NORMS = ('auto', 'gn', 'bn')
 # They keep the backbone near its pre-trained weights, of which a run from scratch has none.
 HOLDING_HOOKS = ('FreezingSchedulerHook', 'DistortionRegularizerHook')
@@ -35,9 +37,10 @@ def scratch_norm(backbone: Mapping[str, Any], kind: str = 'auto', groups: int = 
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f'num_groups must be a positive integer, got {groups!r}')
     own = dict(backbone.get('norm_cfg') or dict(type='BN', requires_grad=True))
-    batch = 'BN' in own['type']
+    name = type_name(own)
+    batch = 'BN' in name or 'BatchNorm' in name
     trains = own.get('requires_grad', True) and not (batch and backbone.get('norm_eval', True))
-    if kind == 'auto' and trains or kind == 'gn' and own['type'] == 'GN':
+    if kind == 'auto' and trains or kind == 'gn' and name in ('GN', 'GroupNorm'):
         return {**own, 'requires_grad': True}
     if kind == 'bn':
         return dict(type=own['type'] if batch else 'BN', requires_grad=True)
@@ -83,7 +86,7 @@ def scratch_overrides(
     stages = len(widths['stage_widths'])
     outputs = own.get('out_indices', (0, 1, 2, 3))
     backbone: dict[str, Any] = dict(type='WidthResNet', **widths)
-    if own.type.split('.')[-1] == 'ResNetV1d':
+    if type_name(own) == 'ResNetV1d':
         backbone.update(deep_stem=True, avg_down=True)
     backbone.update(frozen_stages=-1, norm_eval=False, init_cfg=None)
     if 'pretrained' in own:
@@ -104,7 +107,7 @@ def scratch_overrides(
         listed.append('mmbackbone_plugins')
         found['custom_imports'] = dict(imports=listed, allow_failed_imports=False)
     hooks = cfg.get('custom_hooks', None) or []
-    kept = [h for h in hooks if str(h.get('type')).split('.')[-1] not in HOLDING_HOOKS]
+    kept = [h for h in hooks if type_name(h) not in HOLDING_HOOKS]
     if len(kept) < len(hooks):
         found['custom_hooks'] = [dict(h) for h in kept]
     found.update({key: None for key in ('load_from',) if cfg.get(key, None) is not None})

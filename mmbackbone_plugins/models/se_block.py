@@ -7,6 +7,7 @@ from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..names import arguments_by_name
 from .checks import positive
 
 
@@ -36,6 +37,7 @@ INITS = {
 
 
 @MODELS.register_module()
+@arguments_by_name()
 class SEBlock(BaseModule):
     """Scales each channel of a map by a gate between 0 and 1 (``'identity'``: 2).
 
@@ -88,7 +90,7 @@ class SEBlock(BaseModule):
             hidden = in_channels // positive('reduction', reduction, in_channels, ' (in_channels)')
         else:
             hidden = positive('hidden_channels', hidden_channels)
-        if init not in INITS:
+        if not isinstance(init, str) or init not in INITS:
             raise ValueError(f'init must be one of {", ".join(map(repr, INITS))}, got {init!r}')
         self.init = init
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)

@@ -9,6 +9,8 @@ from mmengine.model import ModuleDict
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..names import nearest
+from ..registry import registered_names
 from ..stages import Division, divide
 from .families import Apply, StageOutput, stage_outputs
 
@@ -223,7 +225,8 @@ def _block_class(kind: Any) -> type:
     with MODELS.switch_scope_and_registry(None) as registry:  # where MODELS.build looks too
         found = kind if isinstance(kind, type) else registry.get(kind)
     if found is None:
-        raise ValueError(f'block type {kind!r} is not registered in MODELS')
+        near = nearest(kind, registered_names(MODELS))
+        raise ValueError(f'block type {kind!r} is not registered in MODELS{near}')
     if not {'in_channels', '**'} & _accepted(found):
         raise ValueError(
             f'{found.__name__} cannot be a block: it takes no argument in_channels, but '

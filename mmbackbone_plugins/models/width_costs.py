@@ -49,9 +49,10 @@ def count_cost(build: Callable[[], BaseModel], shape: tuple[int, int]) -> Cost:
     with torch.device('meta'):
         model = build()
     model.eval()
+    channels = next(m for m in model.backbone.modules() if isinstance(m, nn.Conv2d)).in_channels
     with torch.no_grad(), counter:
         try:
-            features = model.backbone(torch.empty(1, 3, *shape, device='meta'))
+            features = model.backbone(torch.empty(1, channels, *shape, device='meta'))
             if getattr(model, 'neck', None) is not None:
                 model.neck(features)
         except (NotImplementedError, RuntimeError) as error:

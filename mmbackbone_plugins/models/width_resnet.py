@@ -58,9 +58,11 @@ class WidthResNet(ResNet):
         block_widths: Optional[Sequence[Union[int, Sequence[BlockWidths]]]] = None,
         **options: Any,
     ) -> None:
-        if depth not in self.arch_settings:
+        if not isinstance(depth, int) or depth not in self.arch_settings:
             raise ValueError(f'depth must be one of {list(self.arch_settings)}, got {depth!r}')
         block, counts = self.arch_settings[depth]
+        _positive('num_stages', num_stages)
+        _positive('base_channels', base_channels)
         counts = counts[:num_stages]
         planes = [base_channels * 2**i for i in range(len(counts))]
         inner = 2 if block is Bottleneck else 1

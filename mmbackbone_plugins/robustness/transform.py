@@ -5,10 +5,12 @@ from typing import Any, Optional
 
 from mmengine.registry import TRANSFORMS
 
+from ..names import arguments_by_name, type_name
 from .corruptions import check_corruption, corrupt, image_seed
 
 
 @TRANSFORMS.register_module()
+@arguments_by_name()
 class Corruption:
     """Corrupts the picture that ``LoadImageFromFile`` has just read.
 
@@ -83,7 +85,7 @@ def insert_corruption(
     found = _insert(dataset, new)
     if not found:
         raise ValueError(
-            f'no pipeline of the dataset {dataset.get("type")!r} has a LoadImageFromFile, behind '
+            f'no pipeline of the dataset {type_name(dataset)!r} has a LoadImageFromFile, behind '
             'which a corruption could be put'
         )
     return dataset
@@ -93,7 +95,7 @@ def _insert(dataset: dict[str, Any], new: dict[str, Any]) -> int:
     found = 0
     pipeline = dataset.get('pipeline')
     if pipeline:
-        kinds = [str(step['type']).rsplit('.', 1)[-1] for step in pipeline]
+        kinds = [type_name(step) for step in pipeline]
         if 'Corruption' in kinds:
             raise ValueError('the test pipeline has a Corruption already')
         if 'LoadImageFromFile' in kinds:

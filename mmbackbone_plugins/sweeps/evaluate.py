@@ -11,6 +11,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import EVALUATOR, init_default_scope
 from mmengine.runner import Runner
 
+from ..names import type_name
+
 EvaluatorConfig = Union[dict[str, Any], Sequence[dict[str, Any]]]
 
 # They decide how fast pictures are read, and nothing else.
@@ -49,7 +51,7 @@ def oriented_evaluator(evaluator: EvaluatorConfig, **options: Any) -> EvaluatorC
     """
     if not isinstance(evaluator, dict):
         return [oriented_evaluator(metric, **options) for metric in evaluator]
-    kind = str(evaluator.get('type')).rsplit('.', 1)[-1]
+    kind = type_name(evaluator)
     if kind not in ('DOTAMetric', 'OrientedMetric'):
         return evaluator
     kept = {k: evaluator[k] for k in ('predict_box_type', 'eval_mode') if k in evaluator}
@@ -83,7 +85,7 @@ def evaluate(
     loader = dict(copy.deepcopy(loader), persistent_workers=False)
     data = Runner.build_dataloader(Config(dict(loader=loader)).loader, seed=0)
     if not len(data.dataset):
-        raise ValueError(f'the test set {loader["dataset"].get("type")!r} is empty')
+        raise ValueError(f'the test set {type_name(loader["dataset"])!r} is empty')
     judge = _build(evaluator)
     judge.dataset_meta = getattr(data.dataset, 'metainfo', None)
     model.eval()

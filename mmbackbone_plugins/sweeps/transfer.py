@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from ..datasets.layouts import LAYOUTS
+from ..names import type_name
 
 
 def move_data(dataset: dict[str, Any], root: str) -> None:
@@ -53,7 +54,7 @@ def other_data(
         )
     pipeline = copy.deepcopy(innermost(loader['dataset'])['pipeline'])
     if scale is not None:
-        resizes = [step for step in pipeline if str(step['type']).rsplit('.', 1)[-1] == 'Resize']
+        resizes = [step for step in pipeline if type_name(step) == 'Resize']
         if not resizes:
             raise ValueError('the test pipeline has no Resize, whose scale could be set')
         for step in resizes:

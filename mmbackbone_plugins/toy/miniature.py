@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Union
 
+from ..names import type_name
+
 CHANNELS = 8  # of the first stage of the backbone; a ResNet-18 doubles them in each
 WIDTH = 16  # of neck and heads
 
@@ -23,7 +25,7 @@ def miniature(cfg: Any, data_root: Union[str, Path], size: int = 64, batch_size:
     """
     model = cfg.model
     outer = model.backbone
-    backbone = outer.backbone if outer.type == 'StageBlockBackbone' else outer
+    backbone = outer.backbone if type_name(outer) == 'StageBlockBackbone' else outer
     backbone.update(depth=18, base_channels=CHANNELS, init_cfg=None)
     if 'per_stage' in outer:
         outer.per_stage.reduction = [2, 2, 2, 2]
@@ -44,7 +46,7 @@ def miniature(cfg: Any, data_root: Union[str, Path], size: int = 64, batch_size:
         loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
         loader.dataset.data_root = f'{data_root}/'
         for step in loader.dataset.pipeline:
-            if step.type == 'mmdet.Resize':
+            if type_name(step) == 'Resize':
                 step.scale = (size, size)
     cfg.default_hooks.logger.interval = 1
     cfg.param_scheduler = None  # the warm-up alone is longer than such a run

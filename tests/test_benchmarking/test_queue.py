@@ -1,7 +1,9 @@
 """The queue, with processes that pretend to train; and the folders of runs."""
 
+import errno
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -154,6 +156,50 @@ def test_what_another_process_is_at_is_left_alone(bench):
     assert [f.state for f in bench.folders()] == ['new', 'finished', 'finished']
 
 
+def test_a_file_system_without_locks(bench, monkeypatch):
+    """Case 35: Lustre, and NFS without its lock daemon, answer ENOLCK."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr('fcntl.flock', flock)
+    first = bench.folders()[0]
+    first.make_ready()
+    with first.alone():
+        with pytest.raises(BlockingIOError, match=r'another process .* remove .*lock\.soft'):
+            with first.alone():
+                pass
+        assert bench.queue().run() == 1
+    assert not first.busy and bench.queue().run() == 0
+
+
+WITHOUT = """
+import multiprocessing, os, sys
+sys.modules.update(fcntl=None, resource=None)
+del os.killpg, os.set_blocking, os.sched_getaffinity
+multiprocessing.get_all_start_methods = lambda: ['spawn']
+import signal
+import subprocess
+from pathlib import Path
+from mmbackbone_plugins import interruption
+from mmbackbone_plugins.benchmarking import RunFolder, queue
+from mmbackbone_plugins.benchmarking.plan import Run
+with interruption.explained('.'):
+    with RunFolder(Run('d', 'm', 'a', 0, 'a.py', {}, (), (), {}), Path('.'), '').alone():
+        child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
+        queue._end(child)
+        print(child.wait(30) == -signal.SIGTERM)
+"""
+
+
+def test_what_only_posix_has_is_not_needed(tmp_path):
+    """Case 36: a system without fcntl, groups of processes, pipes that do not block and forks."""
+    env = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
+    options = dict(cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-c', WITHOUT], **options)
+    assert (done.returncode, done.stdout) == (0, 'True\n'), done.stderr
+
+
 def test_another_config_in_the_same_folder_is_refused(bench):
     assert bench.queue().run() == 0
     Path('p.yml').write_text(PLAN.replace('value: 2', 'value: 5'))
@@ -234,6 +280,14 @@ def test_prepare(tmp_path):
         prepare([Step('nothing', 'exit 4')], said.append)
     with pytest.raises(RuntimeError, match='nothing is still missing after: true'):
         prepare([Step('nothing', 'true')], said.append)
+
+
+def test_prepare_takes_the_python_that_runs_it(tmp_path, monkeypatch):
+    """Case 41: the tool was called by its full path, and no environment is activated."""
+    monkeypatch.setenv('PATH', '/usr/bin:/bin')
+    made = tmp_path / 'made'
+    prepare([Step(str(made), f'python -c "import sys; print(sys.executable)" > {made}')], print)
+    assert made.read_text().strip() == sys.executable
 
 
 def test_time_left(bench):

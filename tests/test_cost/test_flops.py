@@ -8,6 +8,7 @@ from torch import nn
 
 from mmbackbone_plugins import Freezer, StageMap, StepFreezing, build_schedule
 from mmbackbone_plugins.cost import inputs, plan_run, training_flops
+from mmbackbone_plugins.launch import build_model
 
 CHANNELS, SIZE = (3, 8, 16, 4), 20
 
@@ -147,6 +148,29 @@ def test_no_input_size_is_asked_for():
 
 
 @pytest.mark.newer_torch
+@pytest.mark.newer_torch
+@pytest.mark.parametrize('wrap', [lambda backbone: backbone, rig.with_blocks])
+@pytest.mark.parametrize('channels', [1, 4])
+def test_images_of_other_than_three_channels(channels, wrap):
+    """Case 21: the batch is drawn with as many as the backbone takes."""
+    detector = rig.detector('retinanet', wrap(rig.resnet(in_channels=channels)))
+    for key in ('mean', 'std', 'bgr_to_rgb'):
+        detector['data_preprocessor'].pop(key, None)
+    config = Config(dict(model=detector, train_dataloader=dict(dataset={})))
+    model = rig.build(config.model)
+    images, samples = inputs.draw_batch(config, model, (64, 96), images=2)
+    assert images.shape == (2, channels, 64, 96)
+    assert training_flops(model, images, samples).forward > 0
+
+
+def test_a_preprocessor_that_takes_no_such_images_is_named():
+    """Case 21: MMDetection's own normalises 1 or 3 channels."""
+    detector = rig.detector('retinanet', rig.resnet(in_channels=4))
+    detector['data_preprocessor'].update(mean=[100.0] * 4, std=[50.0] * 4)
+    with pytest.raises(ValueError, match='images of 4 channels need a data_preprocessor'):
+        build_model(Config(dict(model=detector)))
+
+
 @pytest.mark.parametrize('kind', ['retinanet', 'faster-rcnn', 'rotated-retinanet', 'oriented-rcnn'])
 def test_freezing_the_backbone_saves_flops_of_real_detectors(kind):
     loader = ROTATED if kind.startswith(('rotated', 'oriented')) else dict(dataset={})

@@ -8,8 +8,11 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
-from mmbackbone_plugins import FreezingSchedulerHook
+from mmbackbone_plugins import FreezingSchedulerHook, build_schedule
+from mmbackbone_plugins.freezing import phases
 from mmbackbone_plugins.freezing.ddp import wrapper_conflict
+from mmbackbone_plugins.freezing.phases import Phase
+from mmbackbone_plugins.hooks import preflight
 
 
 def hook(kind, **arguments):
@@ -186,10 +189,44 @@ def test_milestones_past_the_end_are_a_warning(tmp_path):
     assert 'names [5, 9], which this run of 2 epochs never reaches' in log
 
 
-def test_a_backbone_frozen_by_itself_is_a_warning(tmp_path):
-    model = rig.detector(backbone=rig.resnet(frozen_stages=4))
-    log = log_of(tmp_path, rig.dbf(2), epochs=1, model=model)
-    assert 'trains nothing in any phase' in log and 'frozen_stages=-1' in log
+@pytest.mark.parametrize(
+    'schedule, words',
+    [
+        (dict(type='ProbeThenFinetune', probe=6), 'names [6], which this run of 2 epochs never'),
+        (dict(type='ProbeThenFinetune', probe=6), 'reaches: the target never trains'),
+        (dict(type='StepFreezing', rho=100), 'after epoch 0 the target never trains again'),
+        (dict(type='MilestoneFreezing', train_epochs=[0, 5]), 'after epoch 0 the target never'),
+        (dict(type='MilestoneFreezing', train_epochs=[1, 5]), 'never reaches'),
+        (dict(type='GradualUnfreezing', start=2, every=1), 'the target never trains'),
+        (dict(type='GradualUnfreezing', start=0, every=1), 'does not come to a in this run of 2'),
+        (dict(type='StepFreezing', rho=8, by_epoch=False), 'run of 2 iterations'),
+        (dict(type='StepFreezing', rho=2), None),
+        (dict(type='StepFreezing', rho=1), None),
+        (dict(type='StepFreezing', rho='inf'), None),
+        (dict(type='FrozenBackbone'), None),
+        (dict(type='MilestoneFreezing', train_epochs=[0]), None),
+        (dict(type='ProbeThenFinetune', probe=1), None),
+    ],
+)
+@pytest.mark.parametrize('block', [(), ('d',)])
+def test_what_a_run_is_too_short_for(schedule, words, block):
+    """Case 20; ``d`` is an added block, which trains whatever the schedule says."""
+    schedule = build_schedule(schedule)
+    plan = [
+        Phase(p.start, p.end, p.trainable | frozenset(block))
+        for p in phases(schedule, ['a', 'b', 'c'], 2)
+    ]
+    found = '\n'.join(preflight.unreached(schedule, ['a', 'b', 'c'], plan))
+    assert words in found if words else not found
+
+
+@pytest.mark.parametrize('backbone', [rig.resnet, lambda **o: rig.with_blocks(rig.resnet(**o))])
+def test_a_backbone_frozen_by_itself(backbone, tmp_path):
+    model = rig.detector(backbone=backbone(frozen_stages=4))
+    message = error_of(tmp_path, rig.dbf(2), model=model)
+    assert 'trains nothing in any phase' in message and 'frozen_stages=-1' in message
+    frozen = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
+    log_of(tmp_path / 'frozen', frozen, epochs=1, model=model)
 
 
 @pytest.mark.parametrize('counts, warned', [(1, False), (2, False), (3, True)])

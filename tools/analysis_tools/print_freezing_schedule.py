@@ -134,6 +134,7 @@ def main() -> int:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins import planning
         from mmbackbone_plugins.freezing import phases
+        from mmbackbone_plugins.hooks.preflight import unreached
 
         ahead = planning.look_ahead(
             args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
@@ -152,6 +153,8 @@ def main() -> int:
     ]
     print(draw_schedule(ahead.freezer, spans, ahead.length, ahead.unit))
     print()
+    for warning in unreached(schedule, ahead.ruled, spans):
+        print(f'{warning}\n')
     if args.no_flops:
         return 0
     try:

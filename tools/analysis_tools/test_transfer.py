@@ -78,6 +78,7 @@ def own_split(cfg, wanted):
 def make_cells(args: argparse.Namespace, cfg) -> list:
     from mmbackbone_plugins import launch, robustness, sweeps
     from mmbackbone_plugins.datasets import classes_of
+    from mmbackbone_plugins.names import type_name
 
     split, loader, evaluator = own_split(cfg, args.split)
     if not args.no_own:
@@ -91,7 +92,7 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     metric = sweeps.oriented_evaluator(
         evaluator, class_map='dota-dior', predicted_classes=list(classes)
     )
-    if not isinstance(metric, dict) or metric['type'] != 'OrientedMetric':
+    if not isinstance(metric, dict) or type_name(metric) != 'OrientedMetric':
         raise ValueError(
             'transfer is scored by OrientedMetric; the config has another metric than DOTAMetric: '
             f'{evaluator}'

@@ -69,8 +69,10 @@ def innermost(dataset: dict) -> dict:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     if 'datasets' in dataset:
+        from mmbackbone_plugins.names import type_name
+
         raise ValueError(
-            f'train_dataloader.dataset: {dataset["type"]} joins several; not supported'
+            f'train_dataloader.dataset: {type_name(dataset)} joins several; not supported'
         )
     return dataset
 
@@ -83,13 +85,15 @@ def balance(cfg, beta: float) -> list[int]:
     """
     from mmengine.registry import DATASETS, init_default_scope
 
+    from mmbackbone_plugins.names import type_name
+
     roi_head = cfg.model.get('roi_head')
     if roi_head is None:
         raise ValueError('model has no roi_head: only two-stage detectors have a loss_cls to weigh')
     heads = roi_head.bbox_head if isinstance(roi_head.bbox_head, list) else [roi_head.bbox_head]
     for head in heads:
         loss = head.loss_cls
-        if loss.type.split('.')[-1] != 'CrossEntropyLoss' or loss.get('use_sigmoid'):
+        if type_name(loss) != 'CrossEntropyLoss' or loss.get('use_sigmoid'):
             raise ValueError(f'loss_cls must be a CrossEntropyLoss with a softmax, got {loss}')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     settings = dict(innermost(cfg.train_dataloader.dataset), pipeline=[])
