@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from ..compat import distributions
 from ..cost import Ledger
-from ..visualization.distortion import RunLog
+from ..visualization.logs import RunLog
 from .results import SCORES
 
 # As the metrics of mmdet and mmrotate call them.
