@@ -82,6 +82,12 @@ class Group:
         return f'{self.dataset}/{self.detector}'
 
     @property
+    def rgn(self) -> str:
+        """Which RGN all results have: the ``'median'``, or of older ones only the ``'mean'``."""
+        found = [result.rgn for result in self.results if result.rgn]
+        return 'median' if all('median' in rgn for rgn in found) else 'mean'
+
+    @property
     def results(self) -> list[Result]:
         """The finished runs."""
         return [result for method in self.methods.values() for result in method.finished.values()]
