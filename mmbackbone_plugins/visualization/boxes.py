@@ -1,6 +1,7 @@
 """Pictures of oriented boxes: what was labelled beside what was predicted."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
@@ -22,6 +23,17 @@ class Boxes(NamedTuple):
     quads: np.ndarray
     labels: np.ndarray
     scores: Optional[np.ndarray] = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], above: float = -math.inf) -> 'Boxes':
+        """Reads ``quads``, ``labels`` and, if there, ``scores``; those below ``above`` are out."""
+        quads = np.array(record['quads'], float).reshape(-1, 4, 2)
+        labels = np.array(record['labels'], int).reshape(-1)
+        if 'scores' not in record:
+            return cls(quads, labels)
+        scores = np.array(record['scores'], float).reshape(-1)
+        keep = scores >= above
+        return cls(quads[keep], labels[keep], scores[keep])
 
 
 class Sample(NamedTuple):

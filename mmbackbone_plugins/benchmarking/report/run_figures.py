@@ -164,12 +164,12 @@ def _scenes(book: Sketchbook, group: Group, files: Mapping[str, Any], figure: Fi
         if pixels is None:
             missing.append(image['path'])
             continue
-        columns = [('labels', _boxes(image['truth']))]
+        columns = [('labels', Boxes.of(image['truth']))]
         for name, data in files.items():
             same = [i for i in data['images'] if i['path'] == image['path']]
             same = [i for i in same if i['domain'] == domain]
             if same:
-                columns.append((name, _boxes(same[0]['found'], DRAWN_ABOVE)))
+                columns.append((name, Boxes.of(same[0]['found'], DRAWN_ABOVE)))
         rows.append((domain, pixels[..., ::-1], columns))
     drawn = [boxes for _, _, columns in rows for _, boxes in columns]
     colors = class_colors(drawn, len(classes))
@@ -227,13 +227,3 @@ def _worth_showing(group: Group) -> list[Method]:
         scored = [m for m in finished if m.mean(key) is not None and m.name != group.baseline]
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
     return list({m.name: m for m in picked or finished[:1]}.values())
-
-
-def _boxes(data: Mapping[str, Any], above: float = -math.inf) -> Boxes:
-    quads = np.array(data['quads'], float).reshape(-1, 4, 2)
-    labels = np.array(data['labels'], int).reshape(-1)
-    if 'scores' not in data:
-        return Boxes(quads, labels)
-    scores = np.array(data['scores'], float).reshape(-1)
-    keep = scores >= above
-    return Boxes(quads[keep], labels[keep], scores[keep])
