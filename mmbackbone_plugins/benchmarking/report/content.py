@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 from ..results import Result
 from . import figures, run_figures
-from .groups import Group, Summary
+from .groups import RGN, Group, Summary
 from .sketchbook import Figure, Sketchbook
 from .statistics import FEWEST_SEEDS
 from .summary import BASELINE
@@ -27,9 +27,9 @@ READING = (
     'is allocated there at most during a training step, on a CPU what the whole process holds. '
     'Trainable: parameters that train over all, mean over the '
     'iterations.',
-    'RGN: relative gradient norm of the backbone, mean over training of the median over its '
-    'weights of convolutions and linear layers (a mean would be ruled by biases that start at '
-    'zero: their ratio has next to nothing below). Drift: distance of the '
+    'RGN: relative gradient norm of the backbone, {rgn}, mean over training. A median over weights '
+    'is of convolutions and linear layers; biases that start at zero would rule a mean, for their '
+    'ratio has next to nothing below. Drift: distance of the '
     "backbone's weights to their start, over the norm of the start, at the end.",
 )
 
@@ -131,7 +131,8 @@ def compose(
 
 def _reading(summary: Summary) -> Section:
     baseline = next((g.baseline for g in summary.groups if g.baseline), BASELINE)
-    texts = [text.replace('{baseline}', baseline) for text in READING]
+    rgn = ' or '.join(sorted({RGN[group.rgn] for group in summary.groups}))
+    texts = [text.replace('{baseline}', baseline).replace('{rgn}', rgn) for text in READING]
     return Section('How to read the numbers', [Bullets(texts)])
 
 

@@ -6,12 +6,10 @@ from typing import Optional
 import numpy as np
 
 from ...visualization import Point, plot_domains, plot_gain, plot_pareto
-from .groups import Group
+from .groups import RGN, Group
 from .sketchbook import Figure, Picture, Sketchbook, look
 from .statistics import Correlation, difference
 from .tables import range_text, signed, unit_for
-
-_RGN = dict(median='median over weights', mean='mean over all tensors')
 
 
 def pareto(book: Sketchbook, group: Group) -> Figure:
@@ -60,7 +58,7 @@ def gain(book: Sketchbook, group: Group) -> Figure:
         'Relative gradient norm and out-of-domain gain',
         'OOD gain: mAP out of domain minus that of the baseline, mean of the differences '
         'paired by seed; vertical bars are its 95 % t-intervals (none with fewer than 3 '
-        f'seeds). RGN: {_RGN[group.rgn]}, mean over training; horizontal bars are one standard '
+        f'seeds). RGN: {RGN[group.rgn]}, mean over training; horizontal bars are one standard '
         'deviation. The baseline has gain 0 by definition and counts as a method in the '
         'correlation. A correlation over a handful of methods is a description of these methods.',
     )
@@ -84,7 +82,7 @@ def gain(book: Sketchbook, group: Group) -> Figure:
             book.out / file,
             points,
             book.styles,
-            f'relative gradient norm ({_RGN[group.rgn]})',
+            f'relative gradient norm ({RGN[group.rgn]})',
             'OOD gain in mAP, percentage points',
             text,
         )

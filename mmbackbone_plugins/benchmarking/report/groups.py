@@ -6,6 +6,9 @@ from typing import NamedTuple, Optional
 from ..results import Result
 from .statistics import Correlation, Estimate
 
+# What stands for the RGN of a network.
+RGN = dict(median='median over weights', mean='mean over all tensors')
+
 
 class RunKey(NamedTuple):
     """Which run of a plan; the order of the fields is the order of folders."""
