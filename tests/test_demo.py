@@ -11,6 +11,7 @@ import pytest
 import rig
 
 from mmbackbone_plugins import launch
+from mmbackbone_plugins.cost import Counted, Ledger, PhaseCost
 from mmbackbone_plugins.toy import make_toy_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,9 +130,46 @@ def test_demo_keeps_data_that_is_not_its_own(demo, scenes, tmp_path, capsys):
     assert error.count('\n') == 1 and str(scenes) in error
 
 
-def test_demo_names_a_config_that_exists(demo):
-    named = [word for word in demo.NEXT.split() if word.endswith('.py')]
-    assert all((ROOT / name).is_file() for name in [*named, demo.CONFIG])
+def test_trained_and_frozen_epochs_are_validated(scenes, tmp_path):
+    cfg = load('dbf-rho2', scenes, tmp_path)
+    last, interval = cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval
+    validated = {e for e in range(1, last + 1) if e % interval == 0 or e == last}
+    trained = set(range(1, last + 1, 2))
+    assert validated & trained and validated - trained
+
+
+def test_the_next_command_works_as_printed(demo, scenes, tmp_path, monkeypatch):
+    """From another folder, in a shell that knows no python and has no environment active."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    assert '--cfg-options' not in demo.next_command(demo.DATA_ROOT)
+    command = demo.next_command(str(scenes))
+    assert command.startswith('CUDA_VISIBLE_DEVICES= ')
+    command += ' train_cfg.max_epochs=1 train_dataloader.dataset.indices=4'  # made short
+    command += ' default_hooks.checkpoint=None val_cfg=None val_dataloader=None val_evaluator=None'
+    env = {'PATH': '/nowhere', 'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path)}
+    shell = ['/bin/sh', '-c', command]
+    run = subprocess.run(shell, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    (log,) = tmp_path.glob('work_dirs/*full*/*/vis_data/config.py')
+    assert f"data_root='{scenes}" in log.read_text()
+
+
+def test_what_freezing_saved(demo):
+    def phase(name, steps, flops, seconds):
+        key = '4x256x256'
+        return PhaseCost(
+            name, batches={key: steps}, counted={key: flops}, steps=steps, step_seconds=seconds
+        )
+
+    full, frozen = (Counted(forward, backward) for forward, backward in ((10, 20), (10, 5)))
+    ledger = Ledger(
+        phases=dict(full=phase('full', 6, full, 12.0), frozen=phase('frozen', 4, frozen, 4.0))
+    )
+    # 6 x 30 + 4 x 15 of 10 x 30; 16 s of 10 x 2 s.
+    text = demo.saving(ledger)
+    assert '20% of the FLOPs' in text and '240 FLOPs instead of 300 FLOPs' in text
+    assert '20% of the time' in text and '16 s instead of 20 s' in text
 
 
 def test_help_imports_nothing():
@@ -157,4 +195,6 @@ def test_whole_demo(tmp_path):
     epochs = [words for words in table if len(words) == 3 and words[1] in ('trained', 'frozen')]
     assert [words[1] for words in epochs] == ['trained', 'frozen'] * 5
     scores = [float(words[2]) for words in epochs if words[2] != '-']
-    assert scores[-1] >= 0.6 and scores[-1] > scores[0]
+    assert len(scores) == 10 and scores[-1] >= 0.6 and scores[-1] > scores[0]
+    assert 'of the FLOPs of full fine-tuning were saved' in run.stdout
+    assert 'of the time of its steps' in run.stdout

@@ -1,13 +1,15 @@
 """Train a small oriented detector with Dynamic Backbone Freezing on drawn scenes, on a CPU.
 
-Draws the scenes, trains for a few minutes, and writes pictures of the boxes and of the training
-curves into work_dirs/demo/. Needs no GPU, no data set and no network.
+Draws the scenes, trains for a few minutes, says how well the detector does and what freezing saved,
+and writes pictures of the boxes and of the training curves into work_dirs/demo/. Needs no GPU, no
+data set and no network.
 """
 
 import argparse
 import contextlib
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -15,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demo/rotated-retinanet_r18_fpn_dbf-rho2_toy-dota.py'
-NEXT = 'python tools/train.py configs/dbf/rotated-retinanet-rbox-le90_r50_fpn_dbf-rho10-1x_dota.py'
+FULL = 'configs/demo/rotated-retinanet_r18_fpn_full_toy-dota.py'
 DATA_ROOT = 'data/toy_demo'
 DATA = dict(
     fmt='dota',
@@ -70,6 +72,7 @@ def read_config(args: argparse.Namespace):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = args.data_root
     cfg.randomness = dict(seed=args.seed)
+    cfg.custom_hooks.append(dict(type='TrainingCostHook'))
     launch.check_data(cfg)
     return cfg
 
@@ -126,29 +129,21 @@ def is_progress(record: logging.LogRecord) -> bool:
 
 def draw_predictions(runner, path: Path, count: int = 4) -> None:
     """Draws labels and predictions of some validation pictures."""
+    import mmcv
     import numpy as np
-    from mmengine.dataset import pseudo_collate
-    from mmrotate.structures.bbox import rbox2qbox
 
+    from mmbackbone_plugins.benchmarking.detections import look_at_image
     from mmbackbone_plugins.visualization import Boxes, Sample, compare_boxes
-
-    def boxes(instances, scores=None) -> Boxes:
-        rows = getattr(instances.bboxes, 'tensor', instances.bboxes).detach().cpu()
-        quads = rbox2qbox(rows).reshape(-1, 4, 2).numpy()
-        return Boxes(quads, instances.labels.cpu().numpy(), scores)
 
     dataset = runner.val_dataloader.dataset
     # The pictures with the most kinds of objects, for they show the most.
     kinds = [len(set(dataset.get_cat_ids(i))) for i in range(len(dataset))]
-    runner.model.eval()
     samples = []
     for index in sorted(np.argsort(kinds, kind='stable')[::-1][:count]):
-        data = dataset[int(index)]
-        truth = boxes(data['data_samples'].gt_instances)
-        found = runner.model.test_step(pseudo_collate([data]))[0].pred_instances
-        found = found[found.scores > DRAWN_ABOVE]
-        image = data['inputs'].numpy()[::-1].transpose(1, 2, 0)
-        samples.append(Sample(image, truth, boxes(found, found.scores.detach().cpu().numpy())))
+        look = look_at_image(runner.model, dataset, int(index))
+        image = mmcv.imread(look['path'], channel_order='rgb')
+        boxes = Boxes.of(look['truth']), Boxes.of(look['found'], DRAWN_ABOVE)
+        samples.append(Sample(image, *boxes))
     title = f'Validation scenes: labels and predictions above {DRAWN_ABOVE}'
     compare_boxes(path, samples, dataset.metainfo['classes'], title)
 
@@ -172,6 +167,40 @@ def report(runner, folder: Path) -> float:
     return scores.get(runner.max_epochs, 0.0)
 
 
+def saving(ledger) -> str:
+    """What freezing has saved of full fine-tuning on the same batches, in a sentence."""
+    from mmbackbone_plugins.cost import flops_text
+
+    ours, full = ledger.training_flops, ledger.full_training_flops
+    text = 'torch cannot count FLOPs here'
+    if ours is not None and full:
+        text = f'{1 - ours / full:.0%} of the FLOPs of full fine-tuning were saved'
+        text += f' ({flops_text(ours)} instead of {flops_text(full)})'
+    paced = ledger.phases.get('full')
+    if paced is not None and paced.steps:
+        took = ledger.totals()['step_seconds']
+        whole = paced.step_seconds / paced.steps * ledger.steps
+        text += f', and {1 - took / whole:.0%} of the time of its steps ({took:.0f} s instead of '
+        text += f'{whole:.0f} s, at the pace of the epochs that trained the backbone)'
+    return text
+
+
+def next_command(data_root: str) -> str:
+    """Full fine-tuning on the same scenes, as a shell takes it where the demo was started."""
+    interpreter = Path(sys.executable)
+    here = Path.cwd()
+    if here in interpreter.parents:  # as make has called it; no environment need be active
+        interpreter = interpreter.relative_to(here)
+    words = [str(interpreter), os.path.relpath(ROOT / 'tools/train.py', here)]
+    words.append(os.path.relpath(ROOT / FULL, here))
+    if Path(data_root) != Path(DATA_ROOT):
+        loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        words += ['--cfg-options', *(f'{name}.dataset.data_root={data_root}' for name in loaders)]
+    # Operators that were compiled for the CPU only fail on a GPU: make hides it.
+    hidden = 'CUDA_VISIBLE_DEVICES= ' if os.environ.get('CUDA_VISIBLE_DEVICES') == '' else ''
+    return hidden + shlex.join(words)
+
+
 def main(argv=None) -> int:
     args = parse_args(argv)
     started = time.time()
@@ -180,6 +209,7 @@ def main(argv=None) -> int:
     folder = Path(args.work_dir)
     try:
         from mmbackbone_plugins import compat, launch
+        from mmbackbone_plugins.cost import Ledger
         from mmbackbone_plugins.visualization import pyplot
 
         # What the end needs should be missed now, not after the training.
@@ -196,6 +226,9 @@ def main(argv=None) -> int:
         runner = train(cfg, screen)
     print('[3/3] drawing pictures')
     score = report(runner, folder)
+    epochs = f'{runner.max_epochs} epochs, in half of which the backbone was frozen'
+    print(f'\nmAP {score:.3f} (IoU 0.5) after {epochs}:')
+    print(f'  {saving(Ledger.read(folder))}')
     print(f'\ndone in {time.time() - started:.0f} s. Look at:')
     for name, text in (
         ('predictions.png', 'labels above, predictions below'),
@@ -203,7 +236,10 @@ def main(argv=None) -> int:
     ):
         print(f'  {folder / name}  ({text})')
     print(f'  {runner.log_dir}  (log, scalars, the full config)')
-    print(f'The same on DOTA, on a GPU, once the data is in data/split_ss_dota:\n  {NEXT}')
+    print(
+        f'Next, full fine-tuning on the same scenes, to compare:\n  {next_command(args.data_root)}'
+    )
+    print('On DOTA or data of your own: docs/quickstart.md')
     if score < ENOUGH:
         print(
             f'error: the last validation mAP is {score:.3f}, below {ENOUGH}: the detector did not '

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from ..compat import distributions
 from ..cost import Ledger
-from ..visualization.distortion import RunLog
+from ..visualization.logs import RunLog
 from .results import SCORES
 
 # As the metrics of mmdet and mmrotate call them.
@@ -70,17 +70,29 @@ def collect_cost(train: Path) -> dict[str, Any]:
 
 
 def collect_rgn(log: RunLog) -> Optional[dict[str, Any]]:
-    """Relative gradient norm at the first measurement and over the run; None if never measured."""
-    means = [line['mean'] for line in log.rgn if line.get('mean') is not None]
-    if not means:
+    """Relative gradient norm at the first measurement and over the run; None if never measured.
+
+    ``mean`` and ``first``: over all tensors, as the paper has it. ``median`` and ``median_first``:
+    over weights of convolutions and linear layers, which biases that start at zero do not rule;
+    over all tensors where the log has no kinds of parameters yet.
+    """
+    lines = [line for line in log.rgn if line.get('mean') is not None]
+    if not lines:
         return None
+    means = [line['mean'] for line in lines]
+    medians = [line.get('weights', {}).get('network', line.get('median')) for line in lines]
+    medians = [median for median in medians if median is not None]
     stages: dict[str, list[float]] = {}
     for line in log.rgn:
         for name, found in line['stages'].items():
             if isinstance(found, Mapping):  # otherwise a word: frozen, no gradient
                 stages.setdefault(name, []).append(found['mean'])
+    robust = dict(median_first=medians[0], median=fmean(medians)) if medians else {}
     return dict(
-        first=means[0], mean=fmean(means), stages={n: fmean(found) for n, found in stages.items()}
+        first=means[0],
+        mean=fmean(means),
+        **robust,
+        stages={n: fmean(found) for n, found in stages.items()},
     )
 
 

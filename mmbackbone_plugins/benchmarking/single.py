@@ -23,7 +23,7 @@ from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
 from .. import failures, launch, resume
 from ..files import at_one_go
-from ..visualization.distortion import read_run
+from ..visualization.logs import read_run
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
 from .detections import look_at_images
 from .folder import CONFIG, PROGRESS, TRAIN, RunFolder

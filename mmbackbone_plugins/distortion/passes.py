@@ -8,7 +8,7 @@ from torch import nn
 
 from ..stages import StageMap
 from .rgn import Deferred, average, check_granularity, measure
-from .table import RGNTable, frozen_stages
+from .table import RGNTable, frozen_stages, kinds_of
 from .untouched import untouched
 
 
@@ -105,7 +105,8 @@ def average_rgn(
         found.append(measure(parameters, granularity))
         if progress is not None:
             progress(number)
-    return RGNTable.of(average(part.read() for part in found), stage_map, frozen)
+    measured = average(part.read() for part in found)
+    return RGNTable.of(measured, stage_map, frozen, kinds_of(parameters))
 
 
 def usual_count(images: int, batch_size: int) -> int:

@@ -14,6 +14,29 @@ from .rgn import Measurement
 # networks have a root mean square between 0.005 and 1; a tensor this far below is flagged.
 NEAR_ZERO = 1e-4
 
+KINDS = ('weight', 'norm', 'bias')
+
+
+def kind_of(name: str, parameter: nn.Parameter) -> str:
+    """Which kind of parameter one is; ratios of different kinds are decades apart.
+
+    Returns:
+        ``'bias'`` by its name (many start at zero); ``'weight'``: of convolutions and linear
+        layers, two dimensions or more; ``'norm'``: a factor per channel, of norm layers and layer
+        scales.
+    """
+    leaf = name.rpartition('.')[2]
+    if 'bias' in leaf:  # also in_proj_bias, relative_position_bias_table
+        return 'bias'
+    # A layer scale may have the shape (C, 1, 1); a weight to one channel is one all the same.
+    dimensions = parameter.dim() if leaf == 'weight' else parameter.squeeze().dim()
+    return 'weight' if dimensions > 1 else 'norm'
+
+
+def kinds_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, str]:
+    """The kind of every parameter, see :func:`kind_of`."""
+    return {name: kind_of(name, parameter) for name, parameter in parameters.items()}
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -71,6 +94,10 @@ class RGNTable:
         without_gradient: Stages that could train, but no gradient has reached them.
         near_zero: Tensors whose root mean square is below ``NEAR_ZERO``: mistrust their ratios.
         nonfinite: Tensors whose RGN is NaN or Inf.
+        weights: Median over the weights of convolutions and linear layers, by stage and over the
+            ``'network'``: no bias that starts at zero moves it.
+        kinds: Kind of every tensor, see :func:`kind_of`.
+        places: Stage of every tensor.
     """
 
     network: Optional[Aggregate]
@@ -81,10 +108,17 @@ class RGNTable:
     without_gradient: tuple[str, ...]
     near_zero: tuple[str, ...]
     nonfinite: tuple[str, ...]
+    weights: dict[str, float]
+    kinds: dict[str, str]
+    places: dict[str, str]
 
     @classmethod
     def of(
-        cls, measurement: Measurement, stage_map: StageMap, frozen: Iterable[str] = ()
+        cls,
+        measurement: Measurement,
+        stage_map: StageMap,
+        frozen: Iterable[str] = (),
+        kinds: Mapping[str, str] = {},  # noqa: B006
     ) -> 'RGNTable':
         """Sorts a measurement into stages and layers.
 
@@ -92,6 +126,8 @@ class RGNTable:
             measurement: Numbers of parameters of the map.
             stage_map: The stages.
             frozen: Names of stages that are frozen; see :func:`frozen_stages`.
+            kinds: Kind of every parameter, see :func:`kinds_of`; without it there is no median
+                over weights.
         """
         values, numels = measurement.values, measurement.numels
         stages: dict[str, Optional[Aggregate]] = {}
@@ -104,6 +140,15 @@ class RGNTable:
         for name, value in values.items():
             layers.setdefault(name.rpartition('.')[0], {})[name] = value
         own = {name for stage in stage_map if not stage.is_block for name in stage.parameters}
+        places = {name: stage_map.stage_of(name) for name in values}
+        heavy = {name: v for name, v in values.items() if kinds.get(name) == 'weight'}
+        parts = {stage: [n for n in heavy if places[n] == stage] for stage in stages}
+        parts['network'] = [n for n in heavy if n in own]
+        weights = {
+            part: aggregate({n: heavy[n] for n in names}, numels).median
+            for part, names in parts.items()
+            if names
+        }
         sleeping = [n for n, found in stages.items() if found is None]
         frozen = set(frozen)
         return cls(
@@ -115,6 +160,9 @@ class RGNTable:
             without_gradient=tuple(n for n in sleeping if n not in frozen),
             near_zero=tuple(n for n in values if measurement.rms[n] < NEAR_ZERO),
             nonfinite=tuple(n for n, v in values.items() if not math.isfinite(v)),
+            weights=weights,
+            kinds={n: kinds[n] for n in values if n in kinds},
+            places=places,
         )
 
     def broken_stages(self, stage_map: StageMap) -> tuple[str, ...]:
@@ -130,6 +178,7 @@ class RGNTable:
             mean=_number(self.network, 'mean'),
             weighted=_number(self.network, 'weighted'),
             median=_number(self.network, 'median'),
+            weights=self.weights,
             stages={n: words.get(n) or asdict(a) for n, a in self.stages.items()},
             layers={name: a.mean for name, a in self.layers.items()},
             tensors=self.tensors,
@@ -139,10 +188,10 @@ class RGNTable:
 
     def text(self) -> str:
         """The stages as a text table, with a note on tensors to mistrust."""
-        rows = [('stage', 'mean', 'weighted', 'median', 'tensors')]
+        rows = [('stage', 'mean', 'weighted', 'median', 'of weights', 'tensors')]
         rows += [self._row(name, found) for name, found in self.stages.items()]
         rows.append(self._row('network', self.network))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             f'{a:<{widths[0]}}  ' + '  '.join(f'{c:>{w}}' for c, w in zip(rest, widths[1:]))
             for a, *rest in rows
@@ -159,9 +208,10 @@ class RGNTable:
 
     def _row(self, name: str, found: Optional[Aggregate]) -> tuple[str, ...]:
         if found is None:
-            return name, 'frozen' if name in self.frozen else 'no gradient', '', '', ''
-        numbers = (found.mean, found.weighted, found.median)
-        return (name, *(f'{n:.3e}' for n in numbers), str(found.tensors))
+            return name, 'frozen' if name in self.frozen else 'no gradient', '', '', '', ''
+        numbers = (found.mean, found.weighted, found.median, self.weights.get(name))
+        cells = ['-' if number is None else f'{number:.3e}' for number in numbers]
+        return (name, *cells, str(found.tensors))
 
 
 def frozen_stages(stage_map: StageMap, parameters: Mapping[str, nn.Parameter]) -> tuple[str, ...]:

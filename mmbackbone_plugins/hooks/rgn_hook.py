@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from torch import nn
 
 from ..distortion.rgn import Deferred, check_granularity, measure, read
-from ..distortion.table import RGNTable, frozen_stages
+from ..distortion.table import RGNTable, frozen_stages, kinds_of
 from ..freezing.ddp import unwrap
 from ..names import arguments_by_name
 from ..stages import StageMap
@@ -153,7 +153,8 @@ class RGNHook(Hook, GradientListener):
             here = any(rest[: len(on_device)])
             counts['skipped'] += int(sum(rest[len(on_device) :]))
             if not here:
-                self._record(RGNTable.of(found, self.stage_map, self._frozen()))
+                kinds = kinds_of(self._parameters)
+                self._record(RGNTable.of(found, self.stage_map, self._frozen(), kinds))
                 counts['measured_at'] = counts['steps']
         else:
             self._skipped_before += on_device

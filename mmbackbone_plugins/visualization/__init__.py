@@ -1,5 +1,6 @@
 """Pictures for reports. Matplotlib is needed only when one is drawn (extra ``plots``)."""
 
+from .axes import shade_frozen
 from .backend import pyplot
 from .boxes import (
     Boxes,
@@ -11,14 +12,8 @@ from .boxes import (
     draw_on_image,
 )
 from .cost import plot_cost_over_rho
-from .curves import (
-    frozen_spans,
-    plot_training,
-    read_scalars,
-    shade_frozen,
-    trainable_by_epoch,
-)
-from .distortion import RunLog, plot_rgn_over_depth, plot_runs, read_run, spans_of_frozen
+from .curves import plot_training
+from .distortion import plot_runs
 from .domains import plot_domains
 from .eigenspectrum import (
     plot_dimension_over_depth,
@@ -26,8 +21,16 @@ from .eigenspectrum import (
     plot_spectrum_dynamics,
     read_dynamics,
 )
-from .labels import label_points
-from .methods import MethodStyle, method_styles
+from .logs import (
+    RunLog,
+    frozen_spans,
+    read_run,
+    read_scalars,
+    spans_of_frozen,
+    trainable_by_epoch,
+)
+from .methods import MethodStyle, method_styles, style_of
+from .rgn import plot_rgn_over_depth
 from .robustness import plot_robustness
 from .seeds import plot_seeds
 from .tradeoff import Point, plot_gain, plot_pareto
@@ -45,7 +48,6 @@ __all__ = [
     'draw_class_legend',
     'draw_on_image',
     'frozen_spans',
-    'label_points',
     'method_styles',
     'plot_cost_over_rho',
     'plot_dimension_over_depth',
@@ -66,5 +68,6 @@ __all__ = [
     'read_scalars',
     'shade_frozen',
     'spans_of_frozen',
+    'style_of',
     'trainable_by_epoch',
 ]

@@ -1,12 +1,14 @@
 """Pictures of oriented boxes: what was labelled beside what was predicted."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
 from .backend import COLORS, plain, pyplot, save
+from .methods import style_of
 
 
 class Boxes(NamedTuple):
@@ -22,6 +24,17 @@ class Boxes(NamedTuple):
     labels: np.ndarray
     scores: Optional[np.ndarray] = None
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any], above: float = -math.inf) -> 'Boxes':
+        """Reads ``quads``, ``labels`` and, if there, ``scores``; those below ``above`` are out."""
+        quads = np.array(record['quads'], float).reshape(-1, 4, 2)
+        labels = np.array(record['labels'], int).reshape(-1)
+        if 'scores' not in record:
+            return cls(quads, labels)
+        scores = np.array(record['scores'], float).reshape(-1)
+        keep = scores >= above
+        return cls(quads[keep], labels[keep], scores[keep])
+
 
 class Sample(NamedTuple):
     """One picture (RGB uint8 of shape (H, W, 3)) with its labels and predictions."""
@@ -32,7 +45,7 @@ class Sample(NamedTuple):
 
 
 def draw_boxes(
-    axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 5.5, linewidth: float = 1.3
+    axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 10, linewidth: float = 1.5
 ) -> None:
     """Draws oriented boxes with their scores.
 
@@ -50,41 +63,43 @@ def draw_boxes(
         color = colors[int(label) % len(colors)]
         axis.add_patch(Polygon(quad, fill=False, ec=color, lw=linewidth, path_effects=rim))
         if boxes.scores is not None:
-            x, y = quad[np.argmin(quad[:, 1])]
-            text = f'{boxes.scores[i]:.2f}'
-            # Beside the picture nobody would see which box a score belongs to.
-            x, y = np.clip([x, y], 8, np.array(_extent(axis)) - 2)
-            axis.text(
-                x,
-                y - 1,
-                text,
+            note = axis.annotate(
+                f'{boxes.scores[i]:.2f}',
+                quad[np.argmin(quad[:, 1])],
+                xytext=(0, 1),
+                textcoords='offset points',
                 color=color,
                 fontsize=fontsize,
                 ha='center',
                 va='bottom',
-                path_effects=_rim(1.4),
+                path_effects=_rim(2.2),
             )
+            _keep_inside(axis, note)
 
 
-def _extent(axis: Any) -> tuple[float, float]:
-    """Returns width and height of the picture on an axis."""
-    return max(axis.get_xlim()) + 0.5, max(axis.get_ylim()) + 0.5
+def _keep_inside(axis: Any, note: Any) -> None:
+    """Moves a score into the picture: beside it nobody would see which box it belongs to."""
+    text, frame = note.get_window_extent(), axis.get_window_extent()
+    right = max(frame.x0 - text.x0, 0) - max(text.x1 - frame.x1, 0)
+    up = max(frame.y0 - text.y0, 0) - max(text.y1 - frame.y1, 0)
+    point = 72 / axis.figure.dpi
+    note.set_position((right * point, 1 + up * point))
 
 
 def class_colors(boxes: Iterable[Boxes], number: int, colors: Sequence[str] = COLORS) -> list[str]:
-    """Gives the classes that occur a colour each; with more classes than colours, they repeat.
+    """Gives the classes that occur a colour each.
 
     Args:
         boxes: All boxes that share the colours.
         number: Number of classes.
-        colors: Colours to give out.
+        colors: Colours to give out first; when they are used up, darker ones follow.
 
     Returns:
         A colour by class index; white for a class that does not occur.
     """
     palette = ['#ffffff'] * number
     for i, label in enumerate(sorted({int(i) for b in boxes for i in b.labels})):
-        palette[label] = colors[i % len(colors)]
+        palette[label] = colors[i] if i < len(colors) else style_of(i).color
     return palette
 
 
@@ -107,9 +122,9 @@ def draw_on_image(
     axis = figure.add_axes((0, 0, 1, 1))
     axis.imshow(image)
     axis.axis('off')
-    draw_boxes(axis, boxes, colors, fontsize=8, linewidth=1.8)
     axis.set_xlim(-0.5, width - 0.5)
     axis.set_ylim(height - 0.5, -0.5)
+    draw_boxes(axis, boxes, colors, fontsize=11, linewidth=1.8)
     save(figure, path, dpi=125)
 
 
@@ -155,7 +170,7 @@ def compare_boxes(
 ) -> None:
     """Writes a picture with labels (upper row) and predictions (lower row), a column a sample.
 
-    Only classes that occur are listed; with more classes than colours, colours repeat.
+    Only classes that occur are listed.
 
     Args:
         path (str | Path): Picture file to write.
@@ -171,29 +186,30 @@ def compare_boxes(
     """
     if not samples:
         raise ValueError('samples must hold at least one picture, got none')
-    plt = pyplot()
     from matplotlib.lines import Line2D
 
     every = [boxes for sample in samples for boxes in sample[1:]]
     occurring = sorted({int(i) for boxes in every for i in boxes.labels})
     palette = class_colors(every, len(classes), colors)
     columns = len(samples)
-    figure, axes = plt.subplots(
-        2, columns, figsize=(2.9 * columns, 6.5), layout='constrained', squeeze=False
+    figure, axes = pyplot().subplots(
+        2, columns, figsize=(3.6 * columns, 7.9), layout='constrained', squeeze=False
     )
     for column, sample in enumerate(samples):
-        for axis, boxes in zip(axes[:, column], (sample.truth, sample.predicted)):
+        for axis in axes[:, column]:
             axis.imshow(sample.image)
             axis.set_xticks([])
             axis.set_yticks([])
-            draw_boxes(axis, boxes, palette)
     axes[0, 0].set_ylabel('ground truth', fontsize=11)
     axes[1, 0].set_ylabel('predicted, with scores', fontsize=11)
-    handles = [Line2D([], [], color=palette[i], lw=3, label=classes[i]) for i in occurring]
+    handles = [Line2D([], [], color=palette[i], lw=3, label=plain(classes[i])) for i in occurring]
     if handles:
         figure.legend(
             handles=handles, loc='outside lower center', ncols=min(8, len(handles)), frameon=False
         )
-    figure.suptitle(title)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    figure.suptitle(plain(title))
+    figure.draw_without_rendering()  # scores are kept inside pictures, whose place is known now
+    for column, sample in enumerate(samples):
+        draw_boxes(axes[0, column], sample.truth, palette)
+        draw_boxes(axes[1, column], sample.predicted, palette)
+    save(figure, path)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
-from .backend import COLORS, pyplot
-
-_STYLES = ('o-', 's--', '^:', 'D-.', 'v-', 'P--', 'X:')
+from .axes import tidy
+from .backend import plain, pyplot, save
+from .methods import style_of
 
 
 def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]]) -> None:
@@ -24,23 +24,18 @@ def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]
     swept = [bill for bill in bills if bill.get('rho') is not None]
     if not swept:
         raise ValueError('bills must have a rho (plan_cost.py --rho 1 5 10 inf), none has')
-    plt = pyplot()
     known = sorted({b['rho'] for b in swept if b['rho'] != 'inf'})
     order = known + (['inf'] if any(b['rho'] == 'inf' for b in swept) else [])
     places = {rho: number for number, rho in enumerate(order)}
-    figure, axis = plt.subplots(figsize=(7.2, 4.2), layout='constrained')
+    figure, axis = pyplot().subplots(figsize=(7.2, 4.2), layout='constrained')
     for number, config in enumerate(dict.fromkeys(b['config'] for b in swept)):
         lines = sorted((b for b in swept if b['config'] == config), key=lambda b: places[b['rho']])
         full = lines[0]['full_training_flops']
         share = [100 * b['training_flops'] / full for b in lines]
-        axis.plot(
-            [places[b['rho']] for b in lines],
-            share,
-            _STYLES[number % len(_STYLES)],
-            color=(COLORS[5], COLORS[4], COLORS[6], COLORS[3], COLORS[0], COLORS[1])[number % 6],
-            lw=1.8,
-            label=f'{Path(config).stem} ({lines[0]["length"]} {lines[0]["unit"]}s)',
-        )
+        style = style_of(number)
+        look = dict(ls=style.line, color=style.color, marker=style.marker, lw=1.8)
+        label = plain(f'{Path(config).stem} ({lines[0]["length"]} {lines[0]["unit"]}s)')
+        axis.plot([places[b['rho']] for b in lines], share, label=label, **look)
         if len(set(b['config'] for b in swept)) == 1:
             for bill, value in zip(lines, share):
                 axis.annotate(
@@ -57,8 +52,6 @@ def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]
         axis.set_xlabel('rho: the backbone trains in every rho-th iteration')
     axis.set_ylabel('training FLOPs, % of full fine-tuning')
     axis.set_ylim(0, 112)
-    axis.grid(alpha=0.35, lw=0.6)
-    axis.spines[['top', 'right']].set_visible(False)
+    tidy(axis)
     axis.legend(loc='lower left', facecolor='white', framealpha=1, edgecolor='0.7')
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path)

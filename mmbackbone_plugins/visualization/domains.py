@@ -49,9 +49,10 @@ def plot_domains(
     known = values[np.isfinite(values)]
     if shades is None:
         low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+        high = high if high > low else low + 1
         colormap = plt.get_cmap('cividis')
     else:
-        high = max(np.abs(known).max(initial=0), 1e-9)
+        high = np.abs(known).max(initial=0) or 1.0  # no difference at all: any scale will do
         low, colormap = -high, plt.get_cmap('PuOr')  # safe for colour-blind readers
     colormap = colormap.with_extremes(bad='#eeeeee')
     image = axis.imshow(

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..eigenspectrum.files import Spectra, load_spectra
 from ..hooks.jsonl import read_lines
-from .backend import COLORS, plain, pyplot, save
+from .axes import tidy
+from .backend import plain, pyplot, save
+from .methods import style_of
 
-LINES = ('-', '--', ':', '-.')
 DECADES = 10  # below the largest eigenvalue; what is lower is rounding
 PANELS = 24  # more are too small to read
 
@@ -76,7 +77,7 @@ def plot_spectra(
         for i, (label, run) in enumerate(runs.items()):
             if name in run.layers:
                 spectrum = run.layers[name]
-                look = dict(ls=LINES[i % len(LINES)], color=_color(i), lw=1.6)
+                look = dict(ls=style_of(i).line, color=style_of(i).color, lw=1.6)
                 look.update((looks or {}).get(label, {}))
                 axis.plot(*_line(spectrum.eigenvalues), label=plain(label), **look)
         _spectrum_axis(axis, [s.eigenvalues for s in drawn], next(iter(runs.values())).info)
@@ -137,10 +138,9 @@ def plot_dimension_over_depth(
             values = [
                 getattr(run.layers[n].summary, key) if n in run.layers else math.nan for n in names
             ]
-            style = LINES[i % len(LINES)]
-            axis.plot(
-                where, values, style, color=_color(i), marker=marker, ms=4, lw=1.5, label=label
-            )
+            style = style_of(i)
+            look = dict(color=style.color, marker=marker, ms=4, lw=1.5, label=plain(label))
+            axis.plot(where, values, style.line, **look)
     upper.set_yscale('log', base=2)
     upper.yaxis.set_major_formatter('{x:g}')
     upper.set_ylabel('intrinsic dimensionality')
@@ -149,11 +149,10 @@ def plot_dimension_over_depth(
     step = max(1, len(names) // 40)
     lower.set_xticks(where[::step], names[::step], rotation=60, ha='right', fontsize='x-small')
     for axis in (upper, lower):
-        _plain(axis)
+        tidy(axis)
     upper.legend(frameon=False, fontsize='small')
     figure.suptitle(title or _settings(next(iter(runs.values())).info), fontsize='medium')
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path)
 
 
 def plot_spectrum_dynamics(
@@ -205,11 +204,12 @@ def plot_spectrum_dynamics(
                 (_when(s)[0], s.layers[name].summary.saturation) for s in run if name in s.layers
             ]
             if points:
-                style = LINES[i // len(COLORS) % len(LINES)]
-                top.plot(*zip(*points), style, marker='.', color=_color(i), lw=1.5, label=name)
+                style = style_of(i)
+                look = dict(marker='.', color=style.color, lw=1.5, label=plain(name))
+                top.plot(*zip(*points), style.line, **look)
         top.set_xlabel(_when(run[0])[1])
         top.set_ylim(0, 1.05)
-        _plain(top)
+        tidy(top)
         for axis, name in zip(axes[1:, column], chosen):
             for spectra in run:
                 if name in spectra.layers:
@@ -232,8 +232,7 @@ def plot_spectrum_dynamics(
     scale = plt.cm.ScalarMappable(plt.Normalize(0, max(last, 1)), colormap)
     figure.colorbar(scale, ax=list(axes[1:].flat), label=_when(every[0])[1], aspect=40)
     figure.suptitle(title or _settings(every[0].info), fontsize='medium')
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path)
 
 
 def _when(spectra: Spectra) -> tuple[float, str]:
@@ -269,12 +268,7 @@ def _spectrum_axis(axis: Any, spectra: Sequence[np.ndarray], info: Mapping[str, 
     if threshold and not info.get('relative'):  # one line has a meaning for all runs
         axis.axhline(threshold, color='0.45', lw=0.9, ls=(0, (4, 3)))
     axis.xaxis.get_major_locator().set_params(integer=True)
-    _plain(axis)
-
-
-def _plain(axis: Any) -> None:
-    axis.grid(alpha=0.35, lw=0.6)
-    axis.spines[['top', 'right']].set_visible(False)
+    tidy(axis)
 
 
 def _settings(info: Mapping[str, Any]) -> str:
@@ -291,7 +285,3 @@ def _all_handles(axes: Any) -> tuple[list[Any], list[str]]:
         for handle, label in zip(*axis.get_legend_handles_labels()):
             found.setdefault(label, handle)
     return list(found.values()), list(found)
-
-
-def _color(i: int) -> str:
-    return COLORS[(5 + 3 * i) % len(COLORS)]

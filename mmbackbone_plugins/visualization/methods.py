@@ -1,13 +1,17 @@
-"""One look per method, the same in all figures of a report."""
+"""One look per line, the same in all figures of a report: no two have the same colour."""
 
+import colorsys
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from .backend import COLORS
 
-# Dark enough for thin lines on white: Okabe and Ito's colours without yellow.
-_COLORS = (COLORS[5], COLORS[4], COLORS[6], COLORS[3], COLORS[0], COLORS[1])
-_MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
+# Dark enough for thin lines on white: Okabe and Ito's colours without yellow, then darker ones.
+_COLORS = (
+    *(COLORS[5], COLORS[4], COLORS[6], COLORS[3], COLORS[0], COLORS[1]),
+    *('#882255', '#332288', '#117733', '#7A4B2A'),
+)
+_MARKERS = ('s', '^', 'D', 'v', 'P', 'X', '*')
 _LINES = ('-', '--', ':', '-.')
 
 
@@ -19,22 +23,33 @@ class MethodStyle(NamedTuple):
     line: str
 
 
+BASELINE = MethodStyle('#000000', 'o', '-')
+
+
+def style_of(i: int) -> MethodStyle:
+    """The look of the i-th of any number of lines, from 0."""
+    turn, place = divmod(i, len(_MARKERS))
+    return MethodStyle(_color(i), _MARKERS[place], _LINES[turn % len(_LINES)])
+
+
+def _color(i: int) -> str:
+    if i < len(_COLORS):
+        return _COLORS[i]
+    # Steps of the golden ratio never meet a hue again; from green around to orange: no yellow.
+    hue = (0.2 + 0.9 * (i * 0.61803398875 % 1)) % 1
+    rgb = colorsys.hls_to_rgb(hue, (0.3, 0.4, 0.5)[i % 3], 0.7)
+    return '#' + ''.join(f'{round(255 * part):02X}' for part in rgb)
+
+
 def method_styles(names: Sequence[str], baseline: Optional[str] = None) -> dict[str, MethodStyle]:
-    """Gives every method a colour and a marker; 24 methods differ in at least one of the two.
+    """Gives every method a colour of its own; marker and dash tell close colours apart.
 
     Args:
         names: All methods of the report, so that a method looks the same in every figure.
         baseline: Drawn in black.
     """
     others = [name for name in names if name != baseline]
-    styles = {
-        name: MethodStyle(
-            _COLORS[i % len(_COLORS)],
-            _MARKERS[1 + i % (len(_MARKERS) - 1)] if i < 42 else 'o',
-            _LINES[i // len(_COLORS) % len(_LINES)],
-        )
-        for i, name in enumerate(others)
-    }
+    styles = {name: style_of(i) for i, name in enumerate(others)}
     if baseline in names:
-        styles[baseline] = MethodStyle('#000000', _MARKERS[0], '-')
+        styles[baseline] = BASELINE
     return styles

@@ -7,7 +7,8 @@ from typing import Union
 
 import numpy as np
 
-from .backend import COLORS, pyplot
+from .axes import top_of
+from .backend import COLORS, plain, pyplot, save
 
 
 def plot_robustness(
@@ -36,7 +37,6 @@ def plot_robustness(
     """
     if not scores and not test_sets:
         raise ValueError('scores must have a corruption, or test_sets a set; got neither')
-    plt = pyplot()
     ordered = [name for names in groups.values() for name in names if name in scores]
     ordered += [name for name in scores if name not in ordered]
     severities = sorted({s for row in scores.values() for s in row})
@@ -44,7 +44,7 @@ def plot_robustness(
     values = 100 * values.reshape(len(ordered), len(severities))
     height = 1.9 + 0.3 * (len(ordered) + len(test_sets))
     ratios = [1.15, 1] if ordered else [1]
-    figure, axes = plt.subplots(
+    figure, axes = pyplot().subplots(
         *(1, len(ratios)),
         figsize=(9.2 if ordered else 5, height),
         layout='constrained',
@@ -65,13 +65,12 @@ def plot_robustness(
     if len(whole) and np.isfinite(whole).all():
         text += f', mean under corruption {whole.mean():.1f}'
         text += f' ({whole.mean() / clean:.0f} % of clean)' if clean else ''
-    figure.suptitle(f'{title}\n{text}' if title else text, fontsize='medium')
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    figure.suptitle(plain(f'{title}\n{text}' if title else text), fontsize='medium')
+    save(figure, path)
 
 
 def _heat_map(axis, values, rows, columns, clean) -> None:
-    top = max(100 * clean, float(np.nanmax(values)) if np.isfinite(values).any() else 0, 1e-9)
+    top = max([100 * clean, *values[np.isfinite(values)]]) or 1.0
     # Light is good and dark is bad; ordered in grey print too.
     axis.imshow(values, cmap='cividis', vmin=0, vmax=top, aspect='auto')
     for i, j in np.ndindex(*values.shape):
@@ -102,5 +101,5 @@ def _bars(axis, means, test_sets, clean) -> None:
     if not test_sets:
         axis.set_yticklabels([])
     axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.set_xlim(0, 1.14 * max([clean, *np.nan_to_num(values), 1e-9]))
+    axis.set_xlim(0, 1.06 * top_of([clean, *values]))
     axis.spines[['top', 'right', 'left']].set_visible(False)

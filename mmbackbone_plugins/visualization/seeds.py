@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional, Union
 
+from .axes import shade_frozen, tidy
 from .backend import COLORS, plain, pyplot, save
-from .curves import shade_frozen
-from .distortion import RunLog, spans_of_frozen
+from .logs import RunLog, spans_of_frozen
 
 _SEED_LINES = ('-', '--', ':', '-.')
 
@@ -51,8 +51,7 @@ def plot_seeds(
     first = next(run for run in runs.values() if run.train or run.val)
     for axis in (upper, lower):
         shade_frozen(axis, spans_of_frozen(first), 'backbone frozen')
-        axis.grid(alpha=0.35, lw=0.6)
-        axis.spines[['top', 'right']].set_visible(False)
+        tidy(axis)
     upper.set_ylabel('training loss')
     upper.set_ylim(0, top_loss)
     lower.set_ylabel('validation mAP')

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
+from .axes import tidy
 from .backend import plain, pyplot, save
-from .labels import label_points
 from .methods import MethodStyle
 
-SIZE = (4.6, 4.0)  # inches: its text is still read when it is scaled to the width of a phone
+SIZE = (4.6, 4.4)  # inches: its text is still read when it is scaled to the width of a phone
 
 
 class Point(NamedTuple):
@@ -60,7 +60,7 @@ def plot_pareto(
     figure, axis = _start(points, f'{title}\ndashed: Pareto front'.strip())
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
-    bars = _draw(axis, points, styles)
+    _draw(axis, points, styles)
     _scale(axis, points)
     by_name = {point.name: point for point in points}
     steps = [(by_name[name].x, by_name[name].y) for name in front]
@@ -68,9 +68,6 @@ def plot_pareto(
         right = axis.get_xlim()[1]
         xs, ys = zip(*steps, (right, steps[-1][1]))
         axis.step(xs, ys, where='post', color='0.45', lw=1.2, ls=(0, (4, 2)), zorder=1)
-        for (x0, y0), (x1, y1) in zip(zip(xs, ys), zip(xs[1:], ys[1:])):
-            bars += [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]
-    _label(axis, points, styles, bars)
     save(figure, path)
 
 
@@ -100,11 +97,8 @@ def plot_gain(
     axis.axhline(0, color='0.45', lw=0.9, ls=(0, (4, 3)), zorder=1)
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
-    bars = _draw(axis, points, styles)
+    _draw(axis, points, styles)
     _scale(axis, points)
-    left, right = axis.get_xlim()
-    bars.append(((left, 0), (right, 0)))
-    _label(axis, points, styles, bars)
     save(figure, path)
 
 
@@ -112,15 +106,13 @@ def _start(points: Sequence[Point], title: str) -> tuple[Any, Any]:
     if not points:
         raise ValueError('points must hold at least one method, got none')
     figure, axis = pyplot().subplots(figsize=SIZE, layout='constrained')
-    axis.grid(alpha=0.35, lw=0.6)
-    axis.spines[['top', 'right']].set_visible(False)
+    tidy(axis)
     axis.set_title(plain(title), fontsize='medium' if '\n' not in title else 'small')
     return figure, axis
 
 
-def _draw(axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle]) -> list[Any]:
-    """Draws markers and bars; returns the bars as segments."""
-    bars = []
+def _draw(axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle]) -> None:
+    """Draws markers and bars, and below the axis the names."""
     for point in points:
         style = styles[point.name]
         found = []
@@ -130,28 +122,15 @@ def _draw(axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle])
             found.append(((point.left, point.y), (point.right, point.y)))
         for start, end in found:
             axis.plot(*zip(start, end), color=style.color, lw=1.3, alpha=0.75, zorder=2)
-        bars += found
         size = 10 if style.marker in 'PX*' else 8  # these have less area
         look = dict(color=style.color, ms=size, mec='white', mew=0.7, zorder=3)
-        axis.plot(point.x, point.y, style.marker, **look)
-    return bars
+        axis.plot(point.x, point.y, style.marker, label=plain(point.name), **look)
+    axis.figure.legend(loc='outside lower center', ncols=3, fontsize='small', handletextpad=0.2)
 
 
 def _scale(axis: Any, points: Sequence[Point]) -> None:
-    """A logarithmic axis where the points span more than a decade; room for the names."""
+    """A logarithmic axis where the points span more than a decade."""
     xs = [point.x for point in points]
     if min(xs) > 0 and max(xs) > 10 * min(xs):
         axis.set_xscale('log')
-    axis.margins(x=0.14, y=0.12)
-
-
-def _label(
-    axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle], bars: Sequence[Any]
-) -> None:
-    label_points(
-        axis,
-        [(point.x, point.y) for point in points],
-        [point.name for point in points],
-        [styles[point.name].color for point in points],
-        bars,
-    )
+    axis.margins(x=0.08, y=0.1)

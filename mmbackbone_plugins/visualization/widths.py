@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
 
-from .backend import COLORS, pyplot
+from .axes import tidy
+from .backend import COLORS, plain, pyplot, save
 
 
 def plot_widths(
@@ -29,11 +30,10 @@ def plot_widths(
     """
     if not before:
         raise ValueError('before must name at least one layer, got none')
-    plt = pyplot()
     names = list(before)
     places = range(len(names))
     width = max(6.0, 1.6 + 0.24 * len(names))
-    figure, axis = plt.subplots(figsize=(width, 4.4), layout='constrained')
+    figure, axis = pyplot().subplots(figsize=(width, 4.4), layout='constrained')
     axis.bar(places, [before[n] for n in names], 0.86, color='0.85', label='width before')
     axis.bar(places, [after[n] for n in names], 0.46, color=COLORS[1], label='width after')
     spanned = [dimensionalities[n] or float('nan') for n in names]  # no bar of height zero in logs
@@ -45,10 +45,9 @@ def plot_widths(
     axis.set_xticks(list(places), names, rotation=90, fontsize='x-small')
     axis.set_xlim(-0.7, len(names) - 0.3)
     axis.set_ylabel('channels')
-    axis.grid(axis='y', alpha=0.35, lw=0.6)
+    tidy(axis)
+    axis.grid(axis='x', visible=False)
     axis.set_axisbelow(True)
-    axis.spines[['top', 'right']].set_visible(False)
     figure.legend(loc='outside upper center', frameon=False, fontsize='small', ncols=3)
-    axis.set_title(title, fontsize='medium')
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    axis.set_title(plain(title), fontsize='medium')
+    save(figure, path)

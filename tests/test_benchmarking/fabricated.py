@@ -84,7 +84,9 @@ def make_result(
                 if frozen
                 else dict(
                     first=0.02 + 0.001 * draw('first', name),
-                    mean=0.004 + 0.03 * draw('rgn', method) + 0.002 * draw('rgn', name),
+                    mean=6917 * draw('exploding', name),
+                    median_first=0.02 + 0.001 * draw('median', name),
+                    median=0.004 + 0.03 * draw('rgn', method) + 0.002 * draw('rgn', name),
                     stages={},
                 ),
                 drift=dict(mean=0.0 if frozen else 0.02 + 0.1 * draw('drift', method), stages={}),

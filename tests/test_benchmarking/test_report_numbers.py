@@ -6,6 +6,7 @@ import statistics
 import fabricated
 import pytest
 
+from mmbackbone_plugins.benchmarking.collect import collect_rgn
 from mmbackbone_plugins.benchmarking.report import RunKey, summarize
 from mmbackbone_plugins.benchmarking.report.statistics import (
     correlate,
@@ -22,6 +23,7 @@ from mmbackbone_plugins.benchmarking.report.tables import (
     gain_cell,
     unit_for,
 )
+from mmbackbone_plugins.visualization import RunLog
 
 
 def test_t_quantiles_have_their_closed_forms():
@@ -175,3 +177,42 @@ def test_numbers_as_text():
     )
     assert unit_for('plain', [0.5, 0.004]).text(0.004) == '0.00400'
     assert unit_for('plain', [0.0]).text(0.0) == '0'
+
+
+def rgn_line(iteration, pulled, bias):
+    """What RGNHook writes of a network in which half of the tensors are biases."""
+    return dict(
+        iter=iteration,
+        mean=(pulled + bias) / 2,
+        weighted=pulled,
+        median=(pulled + bias) / 2,
+        weights=dict(stage1=pulled, network=pulled),
+        stages=dict(stage1=dict(mean=(pulled + bias) / 2), stem='frozen'),
+    )
+
+
+def test_rgn_of_a_network_is_not_ruled_by_biases_that_start_at_zero():
+    log = RunLog('run', rgn=[rgn_line(1, 0.02, 27668.0), rgn_line(51, 0.04, 0.06)])
+    rgn = collect_rgn(log)
+    assert rgn['median_first'] == 0.02 and rgn['median'] == pytest.approx(0.03)
+    assert rgn['mean'] > 6900 and rgn['first'] > 13800  # the paper's, in the file all the same
+    assert list(rgn['stages']) == ['stage1']
+    found = summarize([fabricated.make_result('full', 0, rgn=rgn)]).groups[0]
+    estimates = found.methods['full'].estimates
+    assert (estimates['rgn'].mean, estimates['rgn_first'].mean) == (rgn['median'], 0.02)
+    assert estimates['rgn_mean'].mean == rgn['mean']
+    # Logs without kinds of parameters have the median over all tensors.
+    old = {k: v for k, v in rgn_line(1, 0.02, 0.04).items() if k != 'weights'}
+    assert collect_rgn(RunLog('old', rgn=[old]))['median'] == pytest.approx(0.03)
+    asleep = dict(iter=2, mean=None, median=None, weights={}, stages={})
+    assert collect_rgn(RunLog('frozen', rgn=[asleep])) is None
+
+
+def test_results_without_a_median_are_not_mixed_with_those_that_have_one():
+    old = fabricated.make_result('full', 0, rgn=dict(first=0.5, mean=0.4, stages={}))
+    new = fabricated.make_result('ewc', 0)
+    group = summarize([old, new, fabricated.make_result('frozen', 0)]).groups[0]
+    assert group.methods['full'].estimates['rgn'].mean == 0.4
+    assert group.methods['ewc'].estimates['rgn'].mean == new.rgn['mean']
+    assert any('mean over all tensors, biases included' in note for note in group.notes)
+    assert not any('RGN' in note for note in summarize([new]).groups[0].notes)

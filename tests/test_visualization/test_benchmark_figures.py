@@ -1,6 +1,6 @@
 """Figures that compare methods."""
 
-import itertools
+import colorsys
 
 import numpy as np
 import pytest
@@ -12,12 +12,14 @@ from mmbackbone_plugins.visualization import (
     class_colors,
     draw_class_legend,
     draw_on_image,
-    label_points,
     method_styles,
     plot_domains,
     plot_gain,
     plot_pareto,
+    plot_robustness,
+    plot_runs,
     plot_seeds,
+    style_of,
 )
 
 plt = pytest.importorskip('matplotlib.pyplot')
@@ -38,7 +40,7 @@ def figures(monkeypatch):
 def test_every_method_has_a_look_of_its_own():
     styles = method_styles(NAMES, 'm3')
     assert list(styles) != [] and set(styles) == set(NAMES)
-    assert len({(s.color, s.marker) for s in styles.values()}) == 24
+    assert len({s.color for s in styles.values()}) == 24
     assert styles['m3'].color == '#000000'
     assert [s.color for s in styles.values()].count('#000000') == 1
     # Who joins later does not change the others.
@@ -46,36 +48,23 @@ def test_every_method_has_a_look_of_its_own():
     assert 'full' not in method_styles(['a'], 'full')
 
 
-def boxes_of(notes, figure):
-    figure.canvas.draw()
-    return [note.get_window_extent(figure.canvas.get_renderer()) for note in notes]
-
-
-def test_labels_cover_neither_each_other_nor_points():
-    rng = np.random.default_rng(0)
-    points = [tuple(xy) for xy in rng.normal(size=(14, 2)) * 0.6]
-    points += [(points[0][0] + 0.02, points[0][1])]  # a twin
-    figure, axis = plt.subplots(figsize=(4.6, 4), layout='constrained')
-    axis.plot(*zip(*points), 'o')
-    axis.margins(0.2)
-    names = [f'method-{i}' for i in range(len(points))]
-    bars = [((x, y - 0.1), (x, y + 0.1)) for x, y in points]
-    notes = label_points(axis, points, names, ['black'] * len(points), bars)
-    assert [note.get_text() for note in notes] == names
-    boxes = boxes_of(notes, figure)
-    for one, two in itertools.combinations(boxes, 2):
-        assert not one.overlaps(two)
-    for point, box in itertools.product(points, boxes):
-        assert not box.contains(*axis.transData.transform(point))
-    plt.close(figure)
+def test_any_number_of_lines_has_colours_of_its_own_and_none_is_yellow():
+    looks = [style_of(i) for i in range(200)]
+    assert len({look.color for look in looks}) == 200
+    # Close colours differ in marker or dash.
+    assert len({(look.marker, look.line) for look in looks[:28]}) == 28
+    for look in looks:
+        rgb = [int(look.color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        hue, _, value = colorsys.rgb_to_hsv(*rgb)
+        assert not (0.12 < hue < 0.19 and value > 0.5), look
 
 
 def test_pareto_front_is_drawn_through_its_methods(tmp_path, figures):
     points = [Point('a', 1, 10, 9, 11), Point('b', 2, 30), Point('c', 3, 20, 18, 22)]
     plot_pareto(tmp_path / 'p.svg', points, ['a', 'b'], method_styles('abc', 'c'), 'FLOPs', 'mAP')
     (axis,) = figures[0].axes
-    texts = {text.get_text() for text in axis.texts}
-    assert texts == {'a', 'b', 'c'} and 'dashed: Pareto front' in axis.get_title()
+    named = {text.get_text() for text in figures[0].legends[0].get_texts()}
+    assert named == {'a', 'b', 'c'} and 'dashed: Pareto front' in axis.get_title()
     front = next(line for line in axis.lines if line.get_drawstyle() == 'steps-post')
     assert list(zip(*front.get_data()))[:2] == [(1, 10), (2, 30)]
     assert front.get_ydata()[-1] == 30 and front.get_xdata()[-1] > 3
@@ -143,3 +132,28 @@ def test_boxes_on_a_picture_alone(tmp_path, figures):
     assert written[-3:, -3:].min() > 180  # nothing around the picture
     draw_class_legend(tmp_path / 'l.svg', ['ship', 'a$b$'], colors[:2])
     assert (tmp_path / 'l.svg').stat().st_size > 2000
+
+
+def test_nothing_but_zeros_has_an_axis_to_one(tmp_path, figures):
+    """No ticks of 1e-9, as if they meant something."""
+    train = [{'epoch': 1, 'iter': i, 'loss': 0.0} for i in (1, 2)]
+    val = [{'step': 1, 'toy/mAP': 0.0}, {'step': 2, 'toy/mAP': 0.0}]
+    zeros = RunLog(
+        'a', train, val, drift=[dict(iter=2, network=0.0, stages={}, cka={'s': 1 - 1e-9})]
+    )
+    plot_seeds(tmp_path / 'a.svg', {'seed 0': zeros})
+    plot_domains(tmp_path / 'b.svg', np.zeros((2, 2)), 'ab', 'xy', np.zeros((2, 2)))
+    plot_domains(tmp_path / 'c.svg', np.zeros((2, 2)), 'ab', 'xy')
+    plot_robustness(tmp_path / 'd.svg', 0.0, {'fog': {1: 0.0}}, {}, {'haze': 0.0})
+    plot_pareto(
+        tmp_path / 'e.svg', [Point('a', 1, 0), Point('b', 2, 0)], ['a'], method_styles([*'ab'])
+    )
+    plot_gain(tmp_path / 'f.svg', [Point('a', 0, 0)], method_styles(['a']))
+    plot_runs(tmp_path / 'g.svg', [zeros])
+    for figure in figures:
+        for axis in figure.axes:
+            low, high = axis.get_ylim()
+            assert abs(high - low) > 0.01 and abs(np.subtract(*axis.get_xlim())) > 0.01
+            offsets = [side.get_offset_text().get_text() for side in (axis.xaxis, axis.yaxis)]
+            assert offsets == ['', '']
+            assert all(image.norm.vmax - image.norm.vmin >= 1 for image in axis.images)

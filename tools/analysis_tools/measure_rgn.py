@@ -42,7 +42,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the images and a fresh head')
     parser.add_argument('--device', help='default: the first GPU, else the CPU')
     parser.add_argument('--out', type=Path, help='JSON file for all numbers')
-    parser.add_argument('--plot', type=Path, help='picture file: RGN over relative depth')
+    parser.add_argument('--plot', type=Path, help='picture file: RGN from input to output')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -94,16 +94,15 @@ def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
 
 
 def side_by_side(runs: list[dict[str, Any]]) -> str:
-    """Means of the stages, a column per run."""
+    """Medians over the weights of the stages, a column per run."""
     names = list(dict.fromkeys(n for run in runs for n in run['table'].stages))
     rows = [['stage', *(f'({i + 1})' for i in range(len(runs)))]]
     for name in [*names, 'network']:
         cells = []
         for run in runs:
             table = run['table']
-            found = table.network if name == 'network' else table.stages.get(name)
             word = 'frozen' if name in table.frozen else '-'
-            cells.append(word if found is None else f'{found.mean:.3e}')
+            cells.append(f'{table.weights[name]:.3e}' if name in table.weights else word)
         rows.append([name, *cells])
     width = max(len(row[0]) for row in rows)
     lines = [f'({i + 1}) {run["label"]}' for i, run in enumerate(runs)] + ['']
@@ -126,7 +125,7 @@ def main(argv=None) -> int:
         print(f'\n{run["label"]}, granularity {args.granularity!r}')
         print(run['table'].text())
     if len(runs) > 1:
-        print(f'\nMeans side by side\n{side_by_side(runs)}')
+        print(f'\nMedians of weights side by side\n{side_by_side(runs)}')
     if args.out:
         figures = dict(granularity=args.granularity, seed=args.seed, target=args.target, runs=[])
         for run in runs:
@@ -138,7 +137,7 @@ def main(argv=None) -> int:
         from mmbackbone_plugins.visualization import plot_rgn_over_depth
 
         args.plot.parent.mkdir(parents=True, exist_ok=True)
-        plot_rgn_over_depth(args.plot, {run['label']: run['table'].tensors for run in runs})
+        plot_rgn_over_depth(args.plot, {run['label']: run['table'] for run in runs})
         print(f'wrote {args.plot}')
     return 0
 

@@ -2,7 +2,8 @@
 
     python tools/analysis_tools/plot_logs.py WORK_DIR [WORK_DIR ...] -o curves.png
 
-Reads what mmengine, RGNHook and DriftHook have logged; resumed starts are put together.
+Runs lie over each other, a panel per quantity and stage. Reads what mmengine, RGNHook and DriftHook
+have logged; resumed starts are put together.
 """
 
 import argparse
@@ -27,6 +28,9 @@ def main(argv=None) -> int:
         from mmbackbone_plugins.visualization import plot_runs, read_run
 
         runs = [read_run(folder) for folder in args.work_dirs]
+        if len({run.name for run in runs}) < len(runs):  # equal names in different places
+            for run, folder in zip(runs, args.work_dirs):
+                run.name = str(folder)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         drawn = plot_runs(args.out, runs, args.title)
     except (ImportError, OSError, ValueError) as error:

@@ -96,8 +96,8 @@ test_dataloader = dict(
 )
 test_evaluator = dict(_delete_=True, type='DOTAMetric', metric='mAP')
 
-# Each validation starts four processes, which takes as long as training most of an epoch.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=2)
+# Every epoch, for what a schedule does shows in the epochs that train and in those that do not.
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 from ..results import Result
 from . import figures, run_figures
-from .groups import Group, Summary
+from .groups import RGN, Group, Summary
 from .sketchbook import Figure, Sketchbook
 from .statistics import FEWEST_SEEDS
 from .summary import BASELINE
@@ -27,9 +27,18 @@ READING = (
     'is allocated there at most during a training step, on a CPU what the whole process holds. '
     'Trainable: parameters that train over all, mean over the '
     'iterations.',
-    'RGN: relative gradient norm of the backbone, mean over training. Drift: distance of the '
+    'RGN: relative gradient norm of the backbone, {rgn}, mean over training. A median over weights '
+    'is of convolutions and linear layers; biases that start at zero would rule a mean, for their '
+    'ratio has next to nothing below. Drift: distance of the '
     "backbone's weights to their start, over the norm of the start, at the end.",
 )
+
+SOURCES = {
+    'numbers': 'result.json',
+    'curves': 'train/*/vis_data/scalars.json',
+    'spectra': 'train/*/eigen.jsonl',
+    'detections': 'detections.json',
+}
 
 
 @dataclass
@@ -115,43 +124,35 @@ def compose(
     sections = [Section('Please note', [Bullets(list(remarks))])] if remarks else []
     sections += [_group(group, book) for group in summary.groups]
     sections += [_reading(summary), _open(summary, progress or {})]
-    everything = run_table(summary)
-    everything.footnotes.append(f'From {book.work_dir}/runs/*/*/*/*/result.json.')
-    sections.append(Section('All runs and their commands', [everything], folded=True))
+    sections.append(Section('All runs and their commands', [run_table(summary)], folded=True))
     sections.append(Section('How to make this again', [_again(summary, book)]))
     return Content(title, f'{status}.', done == planned, _facts(summary, book), sections)
 
 
 def _reading(summary: Summary) -> Section:
     baseline = next((g.baseline for g in summary.groups if g.baseline), BASELINE)
-    texts = [text.replace('{baseline}', baseline) for text in READING]
+    rgn = ' or '.join(sorted({RGN[group.rgn] for group in summary.groups}))
+    texts = [text.replace('{baseline}', baseline).replace('{rgn}', rgn) for text in READING]
     return Section('How to read the numbers', [Bullets(texts)])
 
 
 def _group(group: Group, book: Sketchbook) -> Section:
-    source = book.source(group.results, 'result.json')
-    blocks: list[Any] = []
-    for build in (main_table, domain_table, correlation_table):
-        table = build(group)
-        table.footnotes.append(source)
-        blocks.append(table)
-    main, by_domain, correlations = blocks
-    main.footnotes.insert(
-        0,
+    main = main_table(group)
+    main.footnotes.append(
         f'In domain: {", ".join(group.in_domain) or "none"}. Out of domain: '
         f'{", ".join(group.out_of_domain) or "none"}. x ± y: mean and sample standard deviation '
         'over n seeds. Differences: mean with its 95 % t-interval, paired by seed. More under '
         '"How to read the numbers".',
     )
-    blocks = [main]
+    blocks: list[Any] = [main]
     if group.notes:
         blocks.append(Bullets(group.notes, 'Holes in these numbers'))
     blocks += [
         figures.pareto(book, group),
         figures.domains(book, group),
-        by_domain,
+        domain_table(group),
         figures.gain(book, group),
-        correlations,
+        correlation_table(group),
         run_figures.curves(book, group),
         run_figures.spectra(book, group),
         run_figures.detections(book, group),
@@ -205,8 +206,10 @@ def machine_facts(runs: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def _again(summary: Summary, book: Sketchbook) -> Listing:
-    lines = ['# this report', book.command, '', '# one run; all commands are in the table above']
+    runs = f'{book.work_dir}/runs/<dataset>/<detector>/<method>/seed<k>'
+    lines = ['# this report', book.command, '', '# what it is made from']
+    lines += [f'{what + ":":<13}{runs}/{file}' for what, file in SOURCES.items()]
     commands = [r.command for r in summary.finished + summary.failed if r.command]
-    if not commands:
-        lines = lines[:2]
-    return Listing('', '\n'.join(lines + commands[:1]))
+    if commands:
+        lines += ['', '# one run; all commands are in the table above', commands[0]]
+    return Listing('', '\n'.join(lines))

@@ -6,7 +6,7 @@ from typing import Optional
 import numpy as np
 
 from ...visualization import Point, plot_domains, plot_gain, plot_pareto
-from .groups import Group
+from .groups import RGN, Group
 from .sketchbook import Figure, Picture, Sketchbook, look
 from .statistics import Correlation, difference
 from .tables import range_text, signed, unit_for
@@ -19,7 +19,6 @@ def pareto(book: Sketchbook, group: Group) -> Figure:
         'Mean over seeds; bars reach one sample standard deviation up and down. The dashed '
         'line joins the methods that no other beats in both cost and mean (the Pareto front). '
         'Neighbours on it may be within the spread of each other.',
-        book.source(group.results, 'result.json'),
     )
     unit = unit_for('flops', [m.mean('flops') for m in group.methods.values()])
     for key, label in (('mAP', 'mAP in domain'), ('ood_mAP', 'mAP out of domain (OOD)')):
@@ -59,10 +58,9 @@ def gain(book: Sketchbook, group: Group) -> Figure:
         'Relative gradient norm and out-of-domain gain',
         'OOD gain: mAP out of domain minus that of the baseline, mean of the differences '
         'paired by seed; vertical bars are its 95 % t-intervals (none with fewer than 3 '
-        'seeds). RGN: mean over training; horizontal bars are one standard deviation. The '
-        'baseline has gain 0 by definition and counts as a method in the correlation. A '
-        'correlation over a handful of methods is a description of these methods.',
-        book.source(group.results, 'result.json'),
+        f'seeds). RGN: {RGN[group.rgn]}, mean over training; horizontal bars are one standard '
+        'deviation. The baseline has gain 0 by definition and counts as a method in the '
+        'correlation. A correlation over a handful of methods is a description of these methods.',
     )
     if found.left_out:
         figure.caption += f' Without RGN or gain, and left out: {", ".join(found.left_out)}.'
@@ -84,7 +82,7 @@ def gain(book: Sketchbook, group: Group) -> Figure:
             book.out / file,
             points,
             book.styles,
-            'relative gradient norm (mean over training)',
+            f'relative gradient norm ({RGN[group.rgn]})',
             'OOD gain in mAP, percentage points',
             text,
         )
@@ -101,7 +99,6 @@ def domains(book: Sketchbook, group: Group) -> Figure:
         'Every method on every test set',
         'Numbers: mAP in %, mean over seeds. The bar parts the domain that was trained on '
         '(left) from the others.',
-        book.source(group.results, 'result.json'),
     )
     if not names or not methods:
         figure.caption = 'Not drawn: no run has finished.'

@@ -6,6 +6,9 @@ from typing import NamedTuple, Optional
 from ..results import Result
 from .statistics import Correlation, Estimate
 
+# What stands for the RGN of a network.
+RGN = dict(median='median over weights', mean='mean over all tensors')
+
 
 class RunKey(NamedTuple):
     """Which run of a plan; the order of the fields is the order of folders."""
@@ -80,6 +83,12 @@ class Group:
     def name(self) -> str:
         """As its folder: ``dataset/detector``."""
         return f'{self.dataset}/{self.detector}'
+
+    @property
+    def rgn(self) -> str:
+        """Which RGN all results have: the ``'median'``, or of older ones only the ``'mean'``."""
+        found = [result.rgn for result in self.results if result.rgn]
+        return 'median' if all('median' in rgn for rgn in found) else 'mean'
 
     @property
     def results(self) -> list[Result]:

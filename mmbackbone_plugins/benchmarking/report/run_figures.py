@@ -33,7 +33,6 @@ def curves(book: Sketchbook, group: Group) -> Figure:
         'Training curves',
         'A line per seed. Grey: epochs in which the backbone was frozen. All pictures have '
         'the same axes.',
-        book.source(group.results, 'train/*/vis_data/scalars.json'),
     )
     logs: dict[str, dict[str, Any]] = {}
     without = []
@@ -75,9 +74,9 @@ def spectra(book: Sketchbook, group: Group) -> Figure:
     """Eigenspectra before and after training, a picture per layer."""
     figure = Figure(
         'Eigenspectra of the features before and after training',
-        'Eigenvalues of the second moments of the features, largest first; one seed per '
-        'method. Black dots: before training. The dashed grey line is the threshold of '
-        'the intrinsic dimensionality.',
+        'Eigenvalues of the second moments of the features, largest first; of every method the '
+        'first seed that has them. Black dots: before training. The dashed grey line is the '
+        'threshold of the intrinsic dimensionality.',
     )
     after, before, used, other = {}, None, [], []
     for method in group.methods.values():
@@ -99,7 +98,6 @@ def spectra(book: Sketchbook, group: Group) -> Figure:
         figure.caption += f' Without spectra, and not drawn: {", ".join(without)}.'
     if not after:
         return figure
-    figure.source = book.source(used, 'train/*/eigen.jsonl')
     if other:
         figure.caption += (
             f' The start shown is that of {used[0].method}; other features at the start have: '
@@ -141,11 +139,10 @@ def detections(book: Sketchbook, group: Group) -> Figure:
     if not files:
         figure.caption = 'No pictures of detections: no finished run has kept any.'
         return figure
-    used = [run for run in runs if run.method in files]
-    figure.source = book.source(used, 'detections.json')
+    seeds = sorted({run.seed for run in runs if run.method in files})
     figure.caption += (
-        f' Methods: {", ".join(files)} (the baseline, and of the '
-        'others the highest means in and out of domain).'
+        f' Methods: {", ".join(files)} (the baseline, and of the others the highest means in and '
+        f'out of domain), seed {", ".join(map(str, seeds))}.'
     )
     missing = _scenes(book, group, files, figure)
     if missing:
@@ -167,12 +164,12 @@ def _scenes(book: Sketchbook, group: Group, files: Mapping[str, Any], figure: Fi
         if pixels is None:
             missing.append(image['path'])
             continue
-        columns = [('labels', _boxes(image['truth']))]
+        columns = [('labels', Boxes.of(image['truth']))]
         for name, data in files.items():
             same = [i for i in data['images'] if i['path'] == image['path']]
             same = [i for i in same if i['domain'] == domain]
             if same:
-                columns.append((name, _boxes(same[0]['found'], DRAWN_ABOVE)))
+                columns.append((name, Boxes.of(same[0]['found'], DRAWN_ABOVE)))
         rows.append((domain, pixels[..., ::-1], columns))
     drawn = [boxes for _, _, columns in rows for _, boxes in columns]
     colors = class_colors(drawn, len(classes))
@@ -230,13 +227,3 @@ def _worth_showing(group: Group) -> list[Method]:
         scored = [m for m in finished if m.mean(key) is not None and m.name != group.baseline]
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
     return list({m.name: m for m in picked or finished[:1]}.values())
-
-
-def _boxes(data: Mapping[str, Any], above: float = -math.inf) -> Boxes:
-    quads = np.array(data['quads'], float).reshape(-1, 4, 2)
-    labels = np.array(data['labels'], int).reshape(-1)
-    if 'scores' not in data:
-        return Boxes(quads, labels)
-    scores = np.array(data['scores'], float).reshape(-1)
-    keep = scores >= above
-    return Boxes(quads[keep], labels[keep], scores[keep])

@@ -1,8 +1,7 @@
 """What figures of the report share: files, sources, looks."""
 
 import re
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +36,6 @@ class Figure:
     Attributes:
         title: What they show.
         caption: How to read them; without pictures, why there are none.
-        source: Files and command they are made from.
         pictures: The pictures.
         columns: Pictures in a row where there is room; None: as many as fit.
         legend: A picture that explains all others.
@@ -45,7 +43,6 @@ class Figure:
 
     title: str
     caption: str
-    source: str = ''
     pictures: list[Picture] = field(default_factory=list)
     columns: Optional[int] = None
     legend: Optional[Picture] = None
@@ -78,27 +75,6 @@ class Sketchbook:
         """Where a run lies now; its own record has the path of when it ran."""
         return self.work_dir / 'runs' / result.name
 
-    def source(self, runs: Sequence[Result], what: str) -> str:
-        """Files and command, as a shell would take the files."""
-        return f'From {self.pattern(runs, what)} by: {self.command}'
-
-    def pattern(self, runs: Sequence[Result], what: str) -> str:
-        """A file of runs of one data set and detector, with braces where they are many."""
-        if not runs:
-            return f'{self.work_dir}/runs (no run)'
-        seeds: dict[str, list[int]] = {}
-        for run in runs:
-            seeds.setdefault(run.method, []).append(run.seed)
-        groups: dict[tuple[int, ...], list[str]] = {}
-        for method, found in seeds.items():
-            groups.setdefault(tuple(sorted(found)), []).append(method)
-        base = f'{self.work_dir}/runs/{runs[0].dataset}/{runs[0].detector}'
-        parts = [
-            f'{base}/{_braces(methods)}/seed{_braces([str(s) for s in found])}/{what}'
-            for found, methods in groups.items()
-        ]
-        return ' and '.join(parts)
-
     def file(self, *words: str, suffix: str = '.svg') -> str:
         """A new file name from words, relative to the report's folder."""
         name = re.sub(r'[^A-Za-z0-9._-]+', '-', '-'.join(words)).strip('-.')[:90]
@@ -120,8 +96,3 @@ def look() -> Iterator[None]:
     }
     with plt.rc_context(settings):
         yield
-
-
-def _braces(words: Sequence[str]) -> str:
-    words = [shlex.quote(word) for word in words]
-    return words[0] if len(words) == 1 else '{' + ','.join(words) + '}'

@@ -35,6 +35,14 @@ def _part(name: str, key: str) -> Callable[[Result, Group], Optional[float]]:
     return lambda result, group: number((getattr(result, name) or {}).get(key))
 
 
+def _rgn(first: bool) -> Callable[[Result, Group], Optional[float]]:
+    def read(result: Result, group: Group) -> Optional[float]:
+        keys = dict(median=('median', 'median_first'), mean=('mean', 'first'))[group.rgn]
+        return number((result.rgn or {}).get(keys[first]))
+
+    return read
+
+
 def _share(result: Result, group: Group) -> Optional[float]:
     flops, full = (number(result.cost.get(key)) for key in ('flops', 'full_flops'))
     return None if flops is None or not full else flops / full
@@ -55,8 +63,9 @@ QUANTITIES: dict[str, Callable[[Result, Group], Optional[float]]] = {
     'peak_memory': _cost('peak_memory'),
     'trainable_share': _cost('trainable_share'),
     'communicated_bytes': _cost('communicated_bytes'),
-    'rgn': _part('rgn', 'mean'),
-    'rgn_first': _part('rgn', 'first'),
+    'rgn': _rgn(first=False),
+    'rgn_first': _rgn(first=True),
+    'rgn_mean': _part('rgn', 'mean'),  # over all tensors, as in the paper
     'drift': _part('drift', 'mean'),
 }
 
@@ -173,6 +182,11 @@ def _notes(group: Group, baseline: str) -> list[str]:
                     f'{method.name}: seed {", ".join(map(str, lone))} has no pair in {baseline} '
                     'and is not in the differences.'
                 )
+    if group.rgn == 'mean':
+        notes.append(
+            'RGN is the mean over all tensors, biases included, which those that start at zero may '
+            'rule: some results are older than the median.'
+        )
     sets = {tuple(sorted(r.in_domain)) for r in group.results}
     if len(sets) > 1:
         notes.append(f'Runs disagree about which test sets are in domain: {sorted(sets)}.')
