@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
+from ..distortion.untouched import untouched_attributes
 from ..eigenspectrum.collect import collect_moments
 from ..eigenspectrum.files import Spectra, save_spectra
 from ..eigenspectrum.layers import convolution_layers, default_layers, resolve_layers
@@ -20,7 +21,7 @@ from ..eigenspectrum.spectrum import check_threshold, summarize
 from ..freezing.ddp import unwrap
 from ..sampling import SeededBatches
 from .checks import check_count, refuse_second
-from .epochs import epoch_that_ends
+from .epochs import EpochEnds
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
 from .scalars import Scalars
@@ -120,8 +121,15 @@ class EigenspectrumHook(Hook):
         if self.convolutions:
             inside = convolution_layers(model, default_layers(model))
             self._layers += [name for name in inside if name not in self._layers]
-        self._loader = self._find_loader(runner)
-        SeededBatches(self._loader, model)  # refuses what cannot be sampled, now
+        self._epochs = EpochEnds(runner, self.interval)
+        self._batches = SeededBatches(
+            self._find_loader(runner),
+            model,
+            num_batches=self.num_batches,
+            seed=self.seed,
+            rank=get_rank(),
+            world_size=get_world_size(),
+        )
         self._scalars = Scalars(runner, 'eigen')
         self._file = JsonLines(runner, 'eigen.jsonl')
         self._set_aside()
@@ -130,30 +138,28 @@ class EigenspectrumHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Measures at the end of every ``interval``-th epoch."""
-        epoch = epoch_that_ends(runner, batch_idx, self.interval)
+        epoch = self._epochs.after_iter(runner, batch_idx)
         if epoch is not None:
             self._record(runner, epoch, runner.iter + 1)
+
+    def after_train(self, runner) -> None:
+        """Measures the last epoch of a run that was stopped."""
+        epoch = self._epochs.after_train(runner)
+        if epoch is not None:
+            self._record(runner, epoch, runner.iter)
 
     # -- what ------------------------------------------------------------------------------------
 
     def measure(self, runner) -> dict[str, SecondMoment]:
         """Second moments by layer, of the images of all ranks; every rank has to call it."""
         model = unwrap(runner.model)
-        batches = SeededBatches(
-            self._loader,
-            model,
-            num_batches=self.num_batches,
-            seed=self.seed,
-            rank=get_rank(),
-            world_size=get_world_size(),
-        )
         found: dict[str, SecondMoment] = {}
         error: Optional[ValueError] = None
-        if len(batches):
+        if len(self._batches):
+            options = dict(foreground=self.foreground, stride=self.stride)
             try:
-                found = collect_moments(
-                    model, batches, self._layers, foreground=self.foreground, stride=self.stride
-                )
+                with untouched_attributes([runner.message_hub]):
+                    found = collect_moments(model, self._batches, self._layers, **options)
             except ValueError as caught:
                 error = caught
         return _of_all_ranks(found, error)
