@@ -46,7 +46,8 @@ class EigenspectrumHook(Hook):
 
     Args:
         layers: Names of modules, or patterns with ``*``; default is the outputs of the backbone's
-            stages and of the neck (``backbone.stage1``, ..., ``neck.out0``, ...).
+            stages and of the neck (``backbone.stage1``, ..., ``neck.out0``, ...), of a
+            semi-supervised detector the student's (``student.backbone.stage1``, ...).
         interval: Epochs from one measurement to the next; the last epoch is always measured. In an
             iteration loop an epoch is as many iterations as the training loader is long.
         num_batches: Batches of images, all ranks together; fewer if the data set is smaller.
@@ -58,7 +59,7 @@ class EigenspectrumHook(Hook):
         foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; None for both.
         stride: Take only every ``stride``-th row and column of a feature map.
         split: ``'val'`` or ``'train'``: whose images. Training images are augmented, the same way
-            each time.
+            each time; a data set with branches gives its labelled ones.
         seed: Chooses the images and their augmentation.
 
     Raises:

@@ -226,6 +226,19 @@ def test_the_student_of_a_semi_supervised_detector(tmp_path):
     assert json.loads((tmp_path / 'cost.json').read_text())['notes'] == []
 
 
+def test_single_images_without_a_loss_are_refused_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.delattr('mmdet.models.SemiBaseDetector.loss_by_gt_instances')
+    schedule = dict(type='ProbeThenFinetune', probe=2, by_epoch=False)
+    student = dict(target='student.backbone')
+    hooks = [
+        dict(type='FreezingSchedulerHook', schedule=schedule, **student),
+        dict(EWC, importance='fisher', **student),
+    ]
+    model = rig.semi_supervised()
+    with pytest.raises(ValueError, match="SemiBaseDetector .* no 'loss_by_gt_instances'"):
+        rig.train(tmp_path, hooks=hooks, model=model, train_dataloader=branches(), iters=4)
+
+
 def test_passes_of_other_hooks_are_not_on_the_bill(tmp_path):
     """Whichever of the two hooks comes first."""
     schedule = dict(type='ProbeThenFinetune', probe=2, by_epoch=False)
