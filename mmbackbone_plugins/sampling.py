@@ -144,6 +144,7 @@ class SeededBatches:
             # Inside, for the caller has random numbers of its own between two batches.
             with untouched(preprocessor):
                 samples = [self._sample(index, self.seed + number) for number, index in part]
+                seed_everything(self.seed + part[0][0])
                 batch = preprocessor(self._collate()(samples), False)
             if self._late and isinstance(batch, dict):
                 _boxes_to_input(batch.get('data_samples') or [])

@@ -47,6 +47,16 @@ class Loader:
         self.dataset, self.collate_fn = dataset, collate_fn
 
 
+class Draws:
+    """A collate function that counts and draws."""
+
+    count = 0
+
+    def __call__(self, samples):
+        self.count += 1
+        return dict(pseudo_collate(samples), drawn=(self.count, random.random(), np.random.rand()))
+
+
 class Preprocessor(nn.Module):
     calls = 0
 
@@ -97,15 +107,10 @@ def same(ours, theirs):
 @pytest.mark.parametrize('name', WRAPPERS)
 def test_an_image_is_the_same_whatever_was_read_before(name):
     dataset = WRAPPERS[name](numbers())
-    net, seen = model(), []
-
-    def collate(samples):
-        seen.append(len(samples))
-        return pseudo_collate(samples)
-
-    loader = Loader(dataset, collate)
-    batches = SeededBatches(loader, net, num_images=5)
+    net, collate = model(), Draws()
+    batches = SeededBatches(Loader(dataset, collate), net, num_images=5)
     states = [t.state() for t in transforms_of(dataset)]
+    drawn = [batch['drawn'] for batch in batches]
     first = contents(batches)
     assert [t.state() for t in transforms_of(dataset)] == states
     assert 'calls' not in vars(net.data_preprocessor)
@@ -114,6 +119,7 @@ def test_an_image_is_the_same_whatever_was_read_before(name):
     for transform in transforms_of(dataset):
         transform.kept = None
     again = contents(batches)
+    assert drawn == [batch['drawn'] for batch in batches] and collate.count == 0
     # Only its own picture is kept, whatever came before: no image knows of another.
     assert len(first) == 5 and same(first, again)
     assert all(image[1] == 1 and image[2] == image[0] for image in first)

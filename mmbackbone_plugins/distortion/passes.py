@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Callable, Optional
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -79,12 +80,15 @@ def allow_single_values(model: nn.Module) -> None:
     """
 
     def before(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        norm.training = inputs[0].numel() != inputs[0].shape[1]
+        norm.training = not inputs or inputs[0].numel() != inputs[0].shape[1]
 
     def after(norm: nn.Module, inputs: Any, output: Any) -> None:
         norm.training = True
 
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     for module in modules_of(model):
+        if several and isinstance(module, nn.SyncBatchNorm):
+            continue  # has the values of all ranks, which wait for each other in it
         if isinstance(module, _BatchNorm) and module.training:
             module.register_forward_pre_hook(before)
             module.register_forward_hook(after)
