@@ -17,10 +17,11 @@ from typing import Any, Optional
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS, TRANSFORMS
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch.utils.data import Dataset
@@ -74,6 +75,32 @@ class DrawnScenes(Dataset):
         sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
         sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=labels[:0])
         return dict(inputs=image, data_samples=sample)
+
+
+@TRANSFORMS.register_module(force=True)
+class DrawScene:
+    """Draws a scene of :class:`DrawnScenes`, as the first transform of a pipeline of mmdet's."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        from mmdet.structures.bbox import HorizontalBoxes
+
+        sample = DrawnScenes(size=64)[results['img_id']]
+        found = sample['data_samples'].gt_instances
+        image = sample['inputs'].permute(1, 2, 0).numpy().copy()
+        ignored = torch.zeros(len(found), dtype=torch.bool).numpy()
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        results.update(gt_bboxes=HorizontalBoxes(found.bboxes), gt_ignore_flags=ignored)
+        return dict(results, gt_bboxes_labels=found.labels.numpy())
+
+
+@DATASETS.register_module(force=True)
+class DrawnData(BaseDataset):
+    """Drawn scenes as a data set of mmengine with a pipeline; the first transform draws."""
+
+    METAINFO = dict(classes=CLASSES)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [dict(img_id=i, width=64, height=64) for i in range(6)]
 
 
 @HOOKS.register_module(force=True)
@@ -245,6 +272,21 @@ def detector(kind: str = 'retinanet', backbone: Optional[dict] = None) -> dict[s
         roi['bbox_roi_extractor'].update(out_channels=16)
         roi['bbox_head'].update(in_channels=16, fc_out_channels=32, num_classes=2)
     return cfg
+
+
+def semi_supervised() -> dict[str, Any]:
+    """A student and a teacher of mmdet's; the student's backbone is ``student.backbone``."""
+    inner = detector()
+    branches = dict(
+        type='mmdet.MultiBranchDataPreprocessor', data_preprocessor=inner['data_preprocessor']
+    )
+    return dict(
+        type='mmdet.SemiBaseDetector',
+        detector=inner,
+        data_preprocessor=branches,
+        semi_train_cfg=dict(freeze_teacher=True, sup_weight=0.5, cls_pseudo_thr=0.0),
+        semi_test_cfg=dict(predict_on='teacher'),
+    )
 
 
 def is_rotated(model: dict[str, Any]) -> bool:

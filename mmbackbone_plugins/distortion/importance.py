@@ -15,6 +15,7 @@ from torch import nn
 
 from ..names import nearest
 from ..stages import StageMap
+from .branches import only_labelled
 from .passes import gradient_passes
 from .rgn import kernel_ratio
 
@@ -80,7 +81,8 @@ class EmpiricalFisher(ImportanceKind):
     """``g ** 2`` of one image: the diagonal of the empirical Fisher information, as in EWC's paper.
 
     Our addition. Labels are the annotated ones, not drawn from the model. A batch is taken apart,
-    so that an image's pass sees only itself (and batch statistics of one image).
+    so that an image's pass sees only itself (and batch statistics of one image). A semi-supervised
+    detector's are its labelled images.
     """
 
     single_images = True
@@ -201,6 +203,7 @@ def _one_by_one(batches: Iterable[Any], count: Optional[int]) -> Iterator[Any]:
     for number, batch in enumerate(batches):
         if number == count:
             return
+        batch = only_labelled(batch)
         for index in range(_length(batch)):
             yield _take(batch, index)
 

@@ -1,15 +1,19 @@
 """Gradients of the detection loss over batches of data, without a step and without a trace."""
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import Any, Callable, Optional
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..stages import StageMap
+from .branches import losses_of
 from .rgn import Deferred, average, check_granularity, measure
 from .table import RGNTable, frozen_stages, kinds_of
-from .untouched import untouched
+from .untouched import modules_of, untouched
 
 
 def gradient_passes(
@@ -21,8 +25,8 @@ def gradient_passes(
     """Goes forward and backward batch by batch; at each turn ``.grad`` is that batch's gradient.
 
     The model is in train mode, as its detector and backbone understand it, and the loss is the sum
-    of all detector losses. Afterwards, or when the iterator is closed, parameters, buffers, modes,
-    gradients and random numbers are as they were. No optimizer takes part.
+    of all detector losses. Afterwards, or when the iterator is closed, the model and all random
+    numbers are as they were (:func:`untouched`). No optimizer takes part.
 
     Args:
         model: A detector of mmengine's kind: ``data_preprocessor``, ``mode='loss'`` and
@@ -44,6 +48,7 @@ def gradient_passes(
     done = 0
     with untouched(model):
         model.train()
+        allow_single_values(model)
         for p in enable:  # only now: backbones freeze their stages in train()
             p.requires_grad_(True)
         if not any(p.requires_grad for p in model.parameters()):
@@ -52,12 +57,7 @@ def gradient_passes(
         for batch in batches:
             with torch.enable_grad():
                 data = model.data_preprocessor(batch, True)
-                losses = (
-                    model(**data, mode='loss')
-                    if isinstance(data, dict)
-                    else model(*data, mode='loss')
-                )
-                loss, _ = model.parse_losses(losses)
+                loss, _ = model.parse_losses(losses_of(model, data))
                 loss.backward()
             done += 1
             yield done
@@ -67,6 +67,38 @@ def gradient_passes(
                 break
     if not done:
         raise ValueError('the training loader is empty: there is no batch to measure on')
+
+
+def allow_single_values(model: nn.Module) -> None:
+    """Lets norm layers take a map of 1 x 1 of a single image, which torch refuses in training.
+
+    It has no variance for a batch norm, which takes its running statistics instead. A group norm
+    gives what it gives the same image in a larger batch. For good, so within :func:`untouched`.
+
+    Args:
+        model: The model, in train mode.
+    """
+
+    def before(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        norm.training = not inputs or inputs[0].numel() != inputs[0].shape[1]
+
+    def after(norm: nn.Module, inputs: Any, output: Any) -> None:
+        norm.training = True
+
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    for module in modules_of(model):
+        if several and isinstance(module, nn.SyncBatchNorm):
+            continue  # has the values of all ranks, which wait for each other in it
+        if isinstance(module, _BatchNorm) and module.training:
+            module.register_forward_pre_hook(before)
+            module.register_forward_hook(after)
+        elif type(module) is nn.GroupNorm:
+            module.forward = partial(_group_norm, module)
+
+
+def _group_norm(norm: nn.GroupNorm, values: torch.Tensor) -> torch.Tensor:
+    """As torch's module, which counts values before it computes this."""
+    return torch.group_norm(values, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
 
 def average_rgn(

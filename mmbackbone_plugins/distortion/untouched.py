@@ -1,8 +1,10 @@
 """Running a model for a look, and leaving it, and all random numbers, as if nothing had been."""
 
+import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,31 +15,101 @@ from torch import nn
 def untouched(model: nn.Module) -> Iterator[None]:
     """Puts everything back that a forward or backward pass changes.
 
-    Modes, buffers (running statistics), gradients, ``requires_grad``, and the state of the random
-    numbers of Python, numpy and torch on all devices. Parameters are not copied: do not step.
+    Modes, parameters, buffers (running statistics), gradients, ``requires_grad``, whatever else the
+    modules keep in themselves (:func:`untouched_attributes`), and the state of the random numbers
+    of Python, numpy and torch on all devices. Takes the memory of a second set of weights.
 
     Args:
         model: The model, without a distributed wrapper.
     """
-    modes = [(m, m.training) for m in model.modules()]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    modules = modules_of(model)
+    modes = [(m, m.training) for m in modules]
+    owned = dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
+    parameters = [(p, p.requires_grad, p.grad) for p in owned]
+    owned.update(dict.fromkeys(b for m in modules for b in m.buffers(recurse=False)))
+    tensors = [(t, t.detach().clone()) for t in owned]
     for p, _, _ in parameters:
         p.grad = None
     try:
-        with untouched_random_numbers():
+        with untouched_random_numbers(), untouched_attributes(modules):
             yield
     finally:
         with torch.no_grad():
-            for buffer, before in buffers:
+            for tensor, before in tensors:
                 # Compared first: a write, even of equal bits, would be seen by autograd.
-                if not torch.equal(buffer, before):
-                    buffer.copy_(before)
+                if not torch.equal(tensor, before):
+                    tensor.copy_(before)
         for p, wanted, gradient in parameters:
             p.requires_grad_(wanted)
             p.grad = gradient
         for module, mode in modes:
             module.training = mode
+
+
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """All modules of a model, and those that it keeps outside the module tree.
+
+    The teacher of a distillation is kept so, for that it is not saved with the student.
+    """
+    found = dict.fromkeys(model.modules())
+    rest = list(found)
+    while rest:
+        for value in vars(rest.pop()).values():
+            parts = value.values() if isinstance(value, dict) else value
+            for part in parts if isinstance(value, (dict, list, tuple)) else [value]:
+                inside = part.modules() if isinstance(part, nn.Module) else ()
+                new = dict.fromkeys(m for m in inside if m not in found)
+                found.update(new)
+                rest += new
+    return list(found)
+
+
+@contextmanager
+def untouched_attributes(objects: Iterable[Any]) -> Iterator[None]:
+    """Lets objects work with copies of all their attributes, and puts the originals back.
+
+    Detectors keep more than buffers: histories of samples, the last input size, thresholds of their
+    assigners, counters of their losses. The originals come back, not equal copies of them, so that
+    others who hold one go on holding the right one. Modules among the objects, their parameters and
+    buffers, and registered hooks are no copies; nor is an attribute that cannot be copied (a
+    process group).
+
+    Args:
+        objects: Objects with attributes; for a model all of its modules.
+    """
+    objects = list(objects)
+    before = [dict(vars(o)) for o in objects]
+    for o, copies in zip(objects, _copies(objects, before)):
+        vars(o).update(copies)
+    try:
+        yield
+    finally:
+        for o, originals in zip(objects, before):
+            vars(o).clear()
+            vars(o).update(originals)
+
+
+def _copies(objects: list[Any], attributes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Copies of the attributes of all objects together: what they share, the copies share."""
+    kept = {id(o): o for o in objects}
+    for o in objects:
+        if isinstance(o, nn.Module):
+            kept.update((id(t), t) for t in (*o.parameters(False), *o.buffers(False)))
+    for own in attributes:
+        hooks = [value for name, value in own.items() if name.endswith('_hooks')]
+        kept.update((id(h), h) for part in hooks if isinstance(part, dict) for h in part.values())
+    while True:
+        memo: dict[int, Any] = dict(kept)
+        try:
+            copies = []
+            for own in attributes:
+                copies.append(found := {})
+                for name, value in own.items():
+                    found[name] = copy.deepcopy(value, memo)
+            return copies
+        except Exception:
+            # Once more from the start: the memo has parts of the copy that failed.
+            kept[id(value)] = value
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any, Callable, Optional, Union
 import torch
 from torch import nn
 
+from ..distortion.branches import detector_around
 from ..distortion.untouched import untouched
 from .layers import channels_first, describe, features_of, names_of_outputs, resolve_layers
 from .masks import ImageGeometry, check_region, geometry_of, position_mask, token_grid
@@ -34,9 +35,13 @@ def forward_features(model: nn.Module) -> Callable[[Any], Any]:
 
 def needed_forward(model: nn.Module, layers: Iterable[str]) -> Callable[[Any], Any]:
     """The cheaper of the two that reaches all the layers."""
-    inside = all(layer.split('.')[0] in ('backbone', 'neck') for layer in layers)
-    reaches = inside and hasattr(model, 'extract_feat')
-    return forward_features(model) if reaches else forward_tensors(model)
+    layers = list(layers)
+    detector = detector_around(model, layers)
+    parts = [getattr(detector, name, None) for name in ('backbone', 'neck')]
+    cheap = {m for part in parts if isinstance(part, nn.Module) for m in part.modules()}
+    inside = all(model.get_submodule(layer) in cheap for layer in layers)
+    reaches = inside and hasattr(detector, 'extract_feat')
+    return forward_features(detector) if reaches else forward_tensors(detector)
 
 
 @torch.no_grad()

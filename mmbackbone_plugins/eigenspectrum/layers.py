@@ -28,17 +28,18 @@ ACTIVATIONS = (
 def default_layers(model: nn.Module) -> list[str]:
     """The modules whose outputs are those of the stages and of the neck's levels.
 
+    Of a detector made of detectors they are the first one's: a semi-supervised one's student.
+
     Raises:
         ValueError: If the model has no ``backbone``.
     """
-    found = [
-        name for name in ('backbone', 'neck') if isinstance(getattr(model, name, None), nn.Module)
-    ]
-    if 'backbone' not in found:
-        raise ValueError(
-            f'{type(model).__name__} has no module named backbone: say which layers are meant'
-        )
-    return found
+    for prefix, part in [('', model), *((f'{n}.', m) for n, m in model.named_children())]:
+        found = [n for n in ('backbone', 'neck') if isinstance(getattr(part, n, None), nn.Module)]
+        if 'backbone' in found:
+            return [prefix + name for name in found]
+    raise ValueError(
+        f'{type(model).__name__} has no module named backbone: say which layers are meant'
+    )
 
 
 def convolution_layers(model: nn.Module, within: Sequence[str] = ('backbone',)) -> list[str]:

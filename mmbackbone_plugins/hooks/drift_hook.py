@@ -1,6 +1,7 @@
 """The hook that shows how far the backbone has moved from where it started."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional, Union
 
 import torch
@@ -12,12 +13,13 @@ from mmengine.registry import HOOKS
 from ..distortion.anchor import Anchor, named_tensors
 from ..distortion.drift import norm_buffers, statistics_drift, weight_drift
 from ..distortion.features import feature_similarity, output_names
+from ..distortion.untouched import untouched_attributes
 from ..freezing.ddp import unwrap
 from ..names import arguments_by_name
 from ..sampling import SeededBatches, inputs_of
 from ..stages import StageMap, find_module
 from .checks import check_count, check_flag, check_target, refuse_second
-from .epochs import epoch_that_ends
+from .epochs import EpochEnds
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
 from .scalars import Scalars
@@ -46,8 +48,8 @@ class DriftHook(Hook):
 
     Args:
         target: Dotted path of the module to measure, or a list of paths.
-        interval: Epochs from one measurement to the next. In an iteration loop an epoch is as many
-            iterations as the training loader is long.
+        interval: Epochs from one measurement to the next; the last epoch is always measured. In an
+            iteration loop an epoch is as many iterations as the training loader is long.
         num_images: Training images for the features; 0 leaves that part out. Each costs two forward
             passes. Only for a target that is a backbone; it is left out for others.
         seed: Chooses the images and their augmentation.
@@ -100,7 +102,8 @@ class DriftHook(Hook):
         refuse_second(runner, self)
         model = unwrap(runner.model)
         self.stage_map = StageMap.of(model, self.target)
-        self._backbone = self._find_backbone(runner, model)
+        self._images = self._find_images(runner, model) if is_main_process() else None
+        self._epochs = EpochEnds(runner, self.interval)
         self._file = JsonLines(runner, 'drift.jsonl')
         self._weights, self._features = Scalars(runner, 'drift'), Scalars(runner, 'cka')
         if not is_main_process():
@@ -124,12 +127,19 @@ class DriftHook(Hook):
             f'(fingerprint {self._fingerprint})',
             logger='current',
         )
+        self._try_images(runner)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Measures at the end of every ``interval``-th epoch."""
-        epoch = epoch_that_ends(runner, batch_idx, self.interval)
+        epoch = self._epochs.after_iter(runner, batch_idx)
         if epoch is not None and is_main_process():
-            self._record(runner, epoch)
+            self._record(runner, epoch, runner.iter + 1)
+
+    def after_train(self, runner) -> None:
+        """Measures the last epoch of a run that was stopped."""
+        epoch = self._epochs.after_train(runner)
+        if epoch is not None and is_main_process():
+            self._record(runner, epoch, runner.iter)
 
     # -- what ------------------------------------------------------------------------------------
 
@@ -152,10 +162,10 @@ class DriftHook(Hook):
         found['norm_mean'], found['norm_std'] = statistics_drift(
             state, anchor, [name for means in norms.values() for name in means]
         )
-        found['cka'] = self._similarity(runner, model) if self._backbone is not None else {}
+        found['cka'] = {} if self._images is None else self._similarity(runner, self._images)
         return found
 
-    def _record(self, runner, epoch: int) -> None:
+    def _record(self, runner, epoch: int, iteration: int) -> None:
         found = self.measure(runner)
         self._weights.update(
             dict(
@@ -166,22 +176,30 @@ class DriftHook(Hook):
             )
         )
         self._features.update(found['cka'])
-        place = dict(iter=runner.iter + 1, epoch=epoch, anchor=self._fingerprint)
+        place = dict(iter=iteration, epoch=epoch, anchor=self._fingerprint)
         self._file.write({**place, **found})
 
-    def _similarity(self, runner, model) -> dict[str, float]:
-        prefix = f'{self.target}.'
+    def _similarity(self, runner, batches: Iterable[Any]) -> dict[str, float]:
+        backbone, prefix = find_module(unwrap(runner.model), self.target), f'{self.target}.'
         reference = {n[len(prefix) :]: t for n, t in self.anchor.tensors.items()}
-        images = self._images(runner, model)
-        values = feature_similarity(self._backbone, images, reference)
-        indices = getattr(self._backbone, 'out_indices', ())
+        with untouched_attributes([runner.message_hub]):
+            values = feature_similarity(backbone, map(inputs_of, batches), reference)
+        indices = getattr(backbone, 'out_indices', ())
         return dict(zip(output_names(len(values), self.stage_map.names, indices), values))
 
-    def _images(self, runner, model) -> Iterator[torch.Tensor]:
-        """The same images each time, one by one: sizes may differ, and little memory is held."""
-        loader = runner.train_dataloader
-        chosen = SeededBatches(loader, model, 1, num_images=self.num_images, seed=self.seed)
-        return map(inputs_of, chosen)
+    def _try_images(self, runner) -> None:
+        """Compares the first image: what cannot be is said now, and not after an epoch."""
+        if self._images is None:
+            return
+        try:
+            self._similarity(runner, itertools.islice(self._images, 1))
+        except Exception as error:
+            words = str(error).splitlines()
+            raise ValueError(
+                f'DriftHook: the features of target={self.target!r} cannot be compared '
+                f'({type(error).__name__}: {words[0][:200] if words else ""}); num_images=0 leaves '
+                'them out'
+            ) from error
 
     def _names(self, model) -> list[str]:
         targets = [self.target] if isinstance(self.target, str) else self.target
@@ -189,12 +207,14 @@ class DriftHook(Hook):
         buffers = [n for n, _ in model.named_buffers() if n.startswith(inside)]
         return [*self.stage_map.parameters, *buffers]
 
-    def _find_backbone(self, runner, model) -> Optional[torch.nn.Module]:
+    def _find_images(self, runner, model) -> Optional[SeededBatches]:
+        """The same images each time, one by one: sizes may differ, and little memory is held."""
         if not self.num_images:
             return None
+        loader = runner.train_dataloader
         is_backbone = isinstance(self.target, str) and self.target.split('.')[-1] == 'backbone'
-        if is_backbone and hasattr(runner.train_dataloader.dataset, '__len__'):
-            return find_module(model, self.target)
+        if is_backbone and hasattr(loader.dataset, '__len__'):
+            return SeededBatches(loader, model, 1, num_images=self.num_images, seed=self.seed)
         print_log(
             f'DriftHook: no similarity of features for target={self.target!r}: it takes a single '
             'target that is a backbone, and a data set of known length',

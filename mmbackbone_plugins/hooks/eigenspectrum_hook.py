@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
+from ..distortion.untouched import untouched_attributes
 from ..eigenspectrum.collect import collect_moments
 from ..eigenspectrum.files import Spectra, save_spectra
 from ..eigenspectrum.layers import convolution_layers, default_layers, resolve_layers
@@ -21,7 +22,7 @@ from ..freezing.ddp import unwrap
 from ..names import arguments_by_name
 from ..sampling import SeededBatches
 from .checks import check_count, check_flag, check_names, refuse_second
-from .epochs import epoch_that_ends
+from .epochs import EpochEnds
 from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
 from .scalars import Scalars
@@ -47,7 +48,8 @@ class EigenspectrumHook(Hook):
 
     Args:
         layers: Names of modules, or patterns with ``*``; default is the outputs of the backbone's
-            stages and of the neck (``backbone.stage1``, ..., ``neck.out0``, ...).
+            stages and of the neck (``backbone.stage1``, ..., ``neck.out0``, ...), of a
+            semi-supervised detector the student's (``student.backbone.stage1``, ...).
         interval: Epochs from one measurement to the next; the last epoch is always measured. In an
             iteration loop an epoch is as many iterations as the training loader is long.
         num_batches: Batches of images, all ranks together; fewer if the data set is smaller.
@@ -59,7 +61,7 @@ class EigenspectrumHook(Hook):
         foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; None for both.
         stride: Take only every ``stride``-th row and column of a feature map.
         split: ``'val'`` or ``'train'``: whose images. Training images are augmented, the same way
-            each time.
+            each time; a data set with branches gives its labelled ones.
         seed: Chooses the images and their augmentation.
 
     Raises:
@@ -124,8 +126,15 @@ class EigenspectrumHook(Hook):
         if self.convolutions:
             inside = convolution_layers(model, default_layers(model))
             self._layers += [name for name in inside if name not in self._layers]
-        self._loader = self._find_loader(runner)
-        SeededBatches(self._loader, model)  # refuses what cannot be sampled, now
+        self._epochs = EpochEnds(runner, self.interval)
+        self._batches = SeededBatches(
+            self._find_loader(runner),
+            model,
+            num_batches=self.num_batches,
+            seed=self.seed,
+            rank=get_rank(),
+            world_size=get_world_size(),
+        )
         self._scalars = Scalars(runner, 'eigen')
         self._file = JsonLines(runner, 'eigen.jsonl')
         self._set_aside()
@@ -134,30 +143,28 @@ class EigenspectrumHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Measures at the end of every ``interval``-th epoch."""
-        epoch = epoch_that_ends(runner, batch_idx, self.interval)
+        epoch = self._epochs.after_iter(runner, batch_idx)
         if epoch is not None:
             self._record(runner, epoch, runner.iter + 1)
+
+    def after_train(self, runner) -> None:
+        """Measures the last epoch of a run that was stopped."""
+        epoch = self._epochs.after_train(runner)
+        if epoch is not None:
+            self._record(runner, epoch, runner.iter)
 
     # -- what ------------------------------------------------------------------------------------
 
     def measure(self, runner) -> dict[str, SecondMoment]:
         """Second moments by layer, of the images of all ranks; every rank has to call it."""
         model = unwrap(runner.model)
-        batches = SeededBatches(
-            self._loader,
-            model,
-            num_batches=self.num_batches,
-            seed=self.seed,
-            rank=get_rank(),
-            world_size=get_world_size(),
-        )
         found: dict[str, SecondMoment] = {}
         error: Optional[ValueError] = None
-        if len(batches):
+        if len(self._batches):
+            options = dict(foreground=self.foreground, stride=self.stride)
             try:
-                found = collect_moments(
-                    model, batches, self._layers, foreground=self.foreground, stride=self.stride
-                )
+                with untouched_attributes([runner.message_hub]):
+                    found = collect_moments(model, self._batches, self._layers, **options)
             except ValueError as caught:
                 error = caught
         return _of_all_ranks(found, error)

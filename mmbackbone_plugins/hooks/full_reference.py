@@ -6,12 +6,13 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS
 from torch import nn
 
 from ..cost.counting import OperatorCounter
 from ..cost.flops import StepFlops
-from ..distortion.untouched import untouched_random_numbers
+from ..distortion.branches import losses_of
+from ..distortion.passes import allow_single_values
+from ..distortion.untouched import untouched, untouched_attributes
 
 
 def count_full_step(
@@ -19,10 +20,9 @@ def count_full_step(
 ) -> tuple[StepFlops, str]:
     """Counts forward and backward for one image with everything trainable.
 
-    A second model is built from the run's config for it, with the same weights: detectors keep
-    state in places that nobody could put back (the statistics of Dynamic R-CNN are a list). One
-    image needs less memory than the run's own batch as a rule. Random numbers are put back. Where
-    there are several ranks, nothing is exchanged with them.
+    Everything in the model is put back, and random numbers are (:func:`untouched`). One image needs
+    less memory than the run's own batch as a rule. Where there are several ranks, nothing is
+    exchanged with them.
 
     Args:
         runner: The runner.
@@ -32,31 +32,24 @@ def count_full_step(
 
     Returns:
         FLOPs for the image, and its shape as :func:`batch_shape` names it.
-
-    Raises:
-        ValueError: If the model was not built from a config.
     """
-    if runner.cfg.get('model', None) is None:
-        raise ValueError('the model was not built from the config of the run')
-    device = next(model.parameters()).device
     wrapper = runner.optim_wrapper
     try:
         context = wrapper.optim_context(nn.Module())  # autocast, if the run has it
     except NotImplementedError:  # several optimizers
         context = nullcontext()
-    with untouched_random_numbers(), torch.enable_grad(), alone():
-        twin = MODELS.build(copy.deepcopy(runner.cfg.model)).to(device)
-        twin.load_state_dict(model.state_dict())
-        twin.train()
-        for name, parameter in twin.named_parameters():
+    hub = untouched_attributes([runner.message_hub])
+    with untouched(model), hub, torch.enable_grad(), alone():
+        model.train()
+        allow_single_values(model)
+        for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trainable)
-        data = twin.data_preprocessor(_first_image(copy.deepcopy(batch)), True)
+        data = model.data_preprocessor(_first_image(copy.deepcopy(batch)), True)
         shape = batch_shape(data)
         with OperatorCounter() as counter:
             with context:
-                arguments = ((), data) if isinstance(data, dict) else (data, {})
-                losses = twin(*arguments[0], **arguments[1], mode='loss')
-            loss, _ = twin.parse_losses(losses)
+                losses = losses_of(model, data)
+            loss, _ = model.parse_losses(losses)
             loss.backward()
     return StepFlops.of(counter), shape
 
@@ -96,4 +89,6 @@ def _first_image(batch: Any) -> Any:
         return {key: _first_image(value) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], (list, tuple)):
         return [_first_image(value) for value in batch]
-    return batch[:1] if isinstance(batch, (list, tuple, torch.Tensor)) else batch
+    if isinstance(batch, (list, tuple)):  # branches have gaps where others have images
+        return [value for value in batch if value is not None][:1]
+    return batch[:1] if isinstance(batch, torch.Tensor) else batch

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ..distortion.anchor import fingerprint_tensors, named_tensors
+from ..distortion.branches import check_labelled_loss, has_branches
 from ..distortion.importance import estimate_importance, find_kind
 from ..distortion.importance_file import (
     Fingerprint,
@@ -18,8 +19,13 @@ from ..distortion.importance_file import (
     hash_of,
     path_in,
 )
-from ..distortion.untouched import seed_everything
+from ..distortion.untouched import (
+    seed_everything,
+    untouched_attributes,
+    untouched_random_numbers,
+)
 from ..freezing.ddp import unwrap
+from ..sampling import Pristine
 from .progress import Progress
 
 
@@ -27,8 +33,8 @@ class ImportancePass:
     """One estimate for a run.
 
     The data are those of the run's training loader, through a loader and sampler of their own, with
-    a copy of the data set: the run's are not touched. Where the same estimate is in the work dir
-    already, it is read instead.
+    a copy of the data set as it is before the first step: the run's are not touched. Where the same
+    estimate is in the work dir already, it is read instead.
 
     Args:
         runner: The runner, in ``before_train``.
@@ -37,6 +43,10 @@ class ImportancePass:
         target: Dotted path of the module that has them, or a list of paths.
         num_batches: Largest number of batches a process.
         seed: Chooses images and augmentation.
+
+    Raises:
+        ValueError: If the data set cannot be copied, or the batches have branches and the detector
+            no loss of single labelled images, which the kind needs.
     """
 
     def __init__(
@@ -51,6 +61,11 @@ class ImportancePass:
         self._runner, self._kind, self._names = runner, kind, names
         self._target, self._seed = target, seed
         self._most = num_batches
+        chosen = find_kind(kind)
+        if chosen.needs_data:
+            self._pristine = Pristine(runner.train_dataloader.dataset)
+        if chosen.single_images and has_branches(self._first_sample()):
+            check_labelled_loss(unwrap(runner.model))
 
     @property
     def batches(self) -> int:
@@ -138,16 +153,18 @@ class ImportancePass:
             total *= _images_in_batch(loader)
         self._say(f'estimates the importance {self._kind!r} from {batches} batches a process')
         model = unwrap(self._runner.model)
-        tensors = estimate_importance(
-            model,
-            self._seeded(loader),
-            self._kind,
-            self._target,
-            self._names,
-            batches,
-            Progress(f'importance {self._kind!r}', total),
-            dist.all_reduce if dist.get_world_size() > 1 else None,
-        )
+        # Losses and layers of detectors write into the message hub, which is no part of the model.
+        with untouched_attributes([self._runner.message_hub]):
+            tensors = estimate_importance(
+                model,
+                self._seeded(loader),
+                self._kind,
+                self._target,
+                self._names,
+                batches,
+                Progress(f'importance {self._kind!r}', total),
+                dist.all_reduce if dist.get_world_size() > 1 else None,
+            )
         found = ImportanceFile(self._kind, own, tensors)
         if dist.is_main_process():
             path = path_in(Path(self._runner.work_dir), self._kind, own)
@@ -162,11 +179,15 @@ class ImportancePass:
                 'DistortionRegularizerHook: the runner has no train_dataloader in its config, so '
                 'that no second loader can be built; build it with Runner.from_cfg'
             )
-        # A data set that is built already is copied by build_dataloader, like all settings.
-        own = {**settings, 'dataset': self._runner.train_dataloader.dataset}
+        # As something to call: build_dataloader would copy a data set, annotations included.
+        own = {**settings, 'dataset': dict(type=lambda: self._pristine())}
         own.pop('num_batch_per_epoch', None)
         own['persistent_workers'] = False
         return Runner.build_dataloader(own, seed=self._seed)
+
+    def _first_sample(self) -> Any:
+        with untouched_random_numbers():
+            return self._pristine()[0]
 
     def _seeded(self, loader: DataLoader) -> Iterator[Any]:
         """Batches under random numbers of their own, different on each process."""

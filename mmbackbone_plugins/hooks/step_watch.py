@@ -30,7 +30,7 @@ class StepWatch:
         self._handle = preprocessor.register_forward_hook(lambda module, args, data: saw(data))
 
     def before_step(self, model: nn.Module, known: Any, room: bool) -> None:
-        """Waits for the batch of a step.
+        """Gets ready for the batch of a step.
 
         Args:
             model: What the runner trains, wrapped or not.
@@ -40,8 +40,12 @@ class StepWatch:
         if model is not self._model:
             self._wrap(model)
         self._known, self._room = known, room
-        self._waiting, self._shape = True, 'unknown'
+        self._shape = 'unknown'
         self._found: Optional[StepFlops] = None
+
+    def begin_step(self) -> None:
+        """From here on it is the step: other hooks may have sent batches of their own before."""
+        self._waiting = True
 
     def saw_inputs(self, data: Any) -> None:
         """The batch is there, as the model will get it."""
@@ -72,9 +76,10 @@ class StepWatch:
     def _wrap(self, model: nn.Module) -> None:
         self._unwrap()
         original, self._before = model.train_step, model.__dict__.get('train_step')
-        end = self.end_count
+        begin, end = self.begin_step, self.end_count
 
         def train_step(*args, **kwargs):
+            begin()
             try:
                 return original(*args, **kwargs)
             finally:

@@ -41,7 +41,7 @@ class TrainingCostHook(Hook):
     ``stage3+stage4``, ... FLOPs are counted by torch's flop counter watching a training step, once
     for every set of parameters that trains (and batch shape, see ``max_shapes``); no second step
     is made, and no bit of the training changes. Where a run starts without training everything, one
-    image goes through a second model with everything trainable, to know what that would have cost.
+    image goes through the model with everything trainable, to know what that would have cost.
 
     ``cost.json`` in the work dir has it all; a resumed run goes on in it. Totals are those of an
     uninterrupted run; what restarts have lost stands apart under ``lost``. A file that cannot be

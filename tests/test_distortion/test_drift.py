@@ -1,6 +1,7 @@
 """Drift, CKA and anchors against plain formulas."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -161,3 +162,62 @@ def test_an_anchor_of_another_model_is_refused():
     message = r'do not fit this model: conv1.weight \(missing\), .* and 1 more'
     with pytest.raises(ValueError, match=message):
         Anchor.load(saved, net, StageMap.of(net, '').parameters)
+
+
+class Keeps(nn.Module):
+    """A part of a detector that keeps much in itself, none of it in a buffer."""
+
+    def __init__(self, others):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.weight = nn.Parameter(torch.ones(3))
+        self.history, self.size, self.limit = [0.5], (64, 64), dict(iou=[0.4])
+        self.assigner = self.also = Keeps.Assigner()
+        self.lock = threading.Lock()  # cannot be copied
+        self.memory = torch.zeros(2)
+        self.teacher = [nn.BatchNorm1d(3)]  # outside the module tree
+        others.append(self.history)
+
+    class Assigner:
+        iou, calls = 0.5, 0
+
+    def forward(self, x):
+        self.history.append(x.mean().item())
+        self.size = tuple(x.shape)
+        self.limit['iou'].append(len(self.history))
+        self.assigner.iou = 0.7
+        self.assigner.calls += 1
+        assert self.also is self.assigner
+        self.memory += 1
+        self.added, self.extra = 1, nn.Linear(1, 1)
+        self.norm.momentum = 0.5
+        with torch.no_grad():
+            self.weight.mul_(2)
+        with self.lock:
+            return self.teacher[0](self.norm(x * self.weight))
+
+
+@pytest.mark.parametrize('fails', (False, True))
+def test_untouched_puts_back_whatever_modules_keep_in_themselves(fails):
+    others = []
+    net = nn.Sequential(Keeps(others))
+    part = net[0]
+    before = dict(vars(part))
+    state = {n: t.clone() for n, t in net.state_dict().items()}
+    assigner = dict(vars(part.assigner))
+    calls = []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        with untouched(net):
+            net(torch.randn(4, 3)).sum().backward()
+            assert part.size == (4, 3) and part.assigner.iou == 0.7 and len(part.history) == 2
+            assert fails is False or 1 / 0
+    except ZeroDivisionError:
+        pass
+    assert calls == [1]
+    assert vars(part).keys() == before.keys()
+    assert all(vars(part)[name] is value for name, value in before.items())
+    assert part.history is others[0] and part.history == [0.5] and part.limit == dict(iou=[0.4])
+    assert vars(part.assigner) == assigner and part.memory.tolist() == [0, 0]
+    assert part.norm.momentum == 0.1 and part.teacher[0].num_batches_tracked == 0
+    assert not rig.equal(state, net.state_dict()) and list(part._modules) == ['norm']

@@ -79,6 +79,28 @@ def test_against_a_plain_loop(kind, detector):
     assert seen == list(range(1, 7 if kind == 'fisher' else 4))
 
 
+def test_fisher_of_a_semi_supervised_detector_is_that_of_its_labelled_images(monkeypatch):
+    """Gaps are where a batch has images of other branches; those have no part in it."""
+    supervised = built(norm_eval=True)
+    torch.manual_seed(0)
+    net = rig.build(rig.semi_supervised())
+    net.student.backbone.norm_eval = True
+    net.student.load_state_dict(supervised.state_dict())
+    plain = batches_of(supervised, [(0, 1), (2, 3)])
+    batches = []
+    for batch in plain:
+        gaps = {k: dict(sup=[None, *v], unsup_teacher=[v[0], None, None]) for k, v in batch.items()}
+        batches.append(gaps)
+    found = estimate_importance(net, batches, 'fisher', 'student.backbone')
+    wanted = naive(supervised, plain, 'fisher')
+    assert found.keys() == {f'student.{name}' for name in wanted}
+    for name, value in wanted.items():  # sup_weight is 0.5
+        torch.testing.assert_close(found[f'student.{name}'].double(), value / 4, rtol=2e-5, atol=0)
+    monkeypatch.delattr('mmdet.models.SemiBaseDetector.loss_by_gt_instances')
+    with pytest.raises(ValueError, match="no 'loss_by_gt_instances'"):
+        estimate_importance(net, batches, 'fisher', 'student.backbone')
+
+
 def test_one_value_per_kernel():
     net = built()
     found = estimate_importance(net, batches_of(net, [(0, 1)]), 'rgn')

@@ -164,6 +164,16 @@ def test_another_target_has_no_features(tmp_path):
     assert any(name.startswith('neck.') for name in line['stages'])
 
 
+def test_features_that_cannot_be_compared_are_said_before_the_first_step(tmp_path, monkeypatch):
+    def fail(*args):
+        raise TypeError('a page\n' * 99)
+
+    monkeypatch.setattr('mmbackbone_plugins.hooks.drift_hook.feature_similarity', fail)
+    with pytest.raises(ValueError, match='num_images=0 leaves them out') as caught:
+        rig.train(tmp_path, hooks=[drift()], epochs=1)
+    assert '(TypeError: a page)' in str(caught.value) and not list(tmp_path.glob('*.pth'))
+
+
 @pytest.mark.slow
 def test_two_ranks_write_one_file(tmp_path):
     first, second = rig.run(2, work_dir=str(tmp_path), hooks=[drift(), rig.dbf(2)], epochs=2)

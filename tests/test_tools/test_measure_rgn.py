@@ -10,8 +10,15 @@ import pytest
 import rig
 import torch
 from mmengine.runner import Runner
+from torch import nn
 
-from mmbackbone_plugins.distortion.passes import average_rgn, gradient_passes, usual_count
+from mmbackbone_plugins.distortion import untouched
+from mmbackbone_plugins.distortion.passes import (
+    allow_single_values,
+    average_rgn,
+    gradient_passes,
+    usual_count,
+)
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'measure_rgn.py'
 CONFIG = """
@@ -185,3 +192,27 @@ def test_the_tool_on_bad_input(tool, tmp_path, capsys):
     assert "target 'spine' does not exist" in error(path, '--target', 'spine')
     with pytest.raises(SystemExit):
         tool.main([path, '--batches', '0'])
+
+
+def test_an_image_whose_last_map_has_one_value():
+    """Torch refuses it in training; a group norm goes on as in a batch, a batch norm as in eval."""
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.GroupNorm(4, 4))
+    )
+    net[1].running_mean += 0.3
+    nn.init.normal_(net[3].bias)
+    image = torch.randn(1, 3, 1, 1)
+    state = {n: t.clone() for n, t in net.state_dict().items()}
+    with pytest.raises(ValueError, match='more than 1 value'):
+        net(image)
+    net[1].eval()
+    wanted = net(image.expand(2, 3, 1, 1))[:1]
+    net.train()
+    net.load_state_dict(state)
+    with untouched(net):
+        allow_single_values(net)
+        torch.testing.assert_close(net(image), wanted)
+        larger = torch.randn(3, 3, 4, 4)
+        found = net(larger)
+    assert not rig.equal(state, net.state_dict()) and all(m.training for m in net.modules())
+    torch.testing.assert_close(found, net(larger))

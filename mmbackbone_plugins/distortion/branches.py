@@ -1,0 +1,73 @@
+"""Semi-supervised detectors: batches of several branches, and a detector inside another."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+LABELLED = 'sup'  # the branch of labelled images in MMDetection
+
+
+def has_branches(data: Any) -> bool:
+    """Whether a sample or a batch has its images by branch, as ``MultiBranch`` packs them."""
+    return isinstance(data, Mapping) and isinstance(data.get('inputs'), Mapping)
+
+
+def is_labelled(sample: Mapping[str, Any]) -> bool:
+    """Whether a sample with branches is one of the labelled images."""
+    return sample['inputs'].get(LABELLED) is not None
+
+
+def labelled_part(data: Any) -> dict[str, Any]:
+    """The labelled branch of a sample with branches, as a supervised data set has its samples."""
+    return {key: branches[LABELLED] for key, branches in data.items()}
+
+
+def only_labelled(batch: Any) -> Any:
+    """A collated batch without its other branches, and without the gaps where those have images."""
+    if not has_branches(batch):
+        return batch
+    return {
+        key: {LABELLED: [value for value in branches.get(LABELLED, ()) if value is not None]}
+        for key, branches in batch.items()
+    }
+
+
+def losses_of(model: nn.Module, data: Any) -> dict[str, Any]:
+    """Losses of a preprocessed batch; of labelled images alone where there are no others.
+
+    Raises:
+        ValueError: If the images are labelled ones alone, and the detector has no loss for them.
+    """
+    if has_branches(data) and set(data['inputs']) == {LABELLED}:
+        check_labelled_loss(model)
+        return model.loss_by_gt_instances(data['inputs'][LABELLED], data['data_samples'][LABELLED])
+    if isinstance(data, dict):
+        return model(**data, mode='loss')
+    return model(*data, mode='loss')
+
+
+def check_labelled_loss(model: nn.Module) -> None:
+    """Raises a ValueError if a detector has no loss of labelled images alone."""
+    if not hasattr(model, 'loss_by_gt_instances'):
+        raise ValueError(
+            f'{type(model).__name__} takes batches of several branches and has no '
+            "'loss_by_gt_instances', the loss of labelled images alone"
+        )
+
+
+def detector_around(model: nn.Module, layers: Iterable[str]) -> nn.Module:
+    """The innermost detector that has all the layers: the student of a semi-supervised detector.
+
+    Args:
+        model: The model.
+        layers: Names of modules.
+    """
+    found = {_path_of_detector(model, layer) for layer in layers}
+    return model.get_submodule(found.pop()) if len(found) == 1 else model
+
+
+def _path_of_detector(model: nn.Module, layer: str) -> str:
+    parts = layer.split('.')
+    paths = ['.'.join(parts[:i]) for i in range(len(parts))]
+    return next((p for p in reversed(paths) if hasattr(model.get_submodule(p), 'extract_feat')), '')
