@@ -116,7 +116,7 @@ def test_quadrilaterals_of_any_sense_and_those_that_touch_themselves():
     counter = [c for i in (3, 2, 1, 0) for c in SQUARE[2 * i : 2 * i + 2]]
     assert torch.equal(square, marked(counter))
     x, y = np.meshgrid(np.arange(16) * 8 + 4, np.arange(16) * 8 + 4)
-    inside = np.array(square)
+    inside = square.numpy()
     crossed = SQUARE[:2] + SQUARE[4:6] + SQUARE[2:4] + SQUARE[6:]  # two triangles, tip to tip
     tips = inside & (abs(x - 40) >= abs(y - 40))
     np.testing.assert_array_equal(marked(crossed).numpy(), tips)
