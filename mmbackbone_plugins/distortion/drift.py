@@ -39,9 +39,9 @@ def weight_drift(
     _check_references(parameters, anchor, wanted)
     rows = []
     for name in wanted:
-        now = parameters[name].detach()
+        now = torch.as_tensor(parameters[name]).detach()
         now = now.to(wide(now.dtype))
-        reference = anchor[name].to(now.device)
+        reference = torch.as_tensor(anchor[name]).to(now.device)
         rows.append(torch.stack(l2_norms([now - reference, reference])))
     rows = torch.stack([r.to(rows[0].device) for r in rows]).tolist() if rows else []
     numbers = dict(zip(wanted, rows))

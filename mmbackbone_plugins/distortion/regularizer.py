@@ -8,6 +8,7 @@ graph: the gradient of ``s / 2 * ||p - theta0||^2`` is known. Source: "Mind the 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Optional, Union
 
 import torch
@@ -66,7 +67,7 @@ def check_coeff(coeff: Any) -> float:
     Raises:
         ValueError: If it is not a finite number of at least 0.
     """
-    number = isinstance(coeff, (int, float)) and not isinstance(coeff, bool)
+    number = isinstance(coeff, Real) and not isinstance(coeff, bool)
     if not number or not math.isfinite(coeff) or coeff < 0:
         raise ValueError(f'coeff must be a finite number of at least 0, got {coeff!r}')
     return float(coeff)
@@ -238,10 +239,10 @@ def _rate(lr: Rates, name: str) -> float:
         if name not in lr:
             raise ValueError(f'lr has no entry for parameter {name!r}')
         lr = lr[name]
-    rate = float(lr)
-    if not 0 <= rate < math.inf:
-        raise ValueError(f'lr must be a finite number of at least 0, got {rate!r} for {name!r}')
-    return rate
+    number = isinstance(lr, (Real, torch.Tensor)) and not isinstance(lr, bool)
+    if not number or not 0 <= float(lr) < math.inf:
+        raise ValueError(f'lr must be a finite number of at least 0, got {lr!r} for {name!r}')
+    return float(lr)
 
 
 def _narrow(total: torch.Tensor, gradient: torch.Tensor) -> None:

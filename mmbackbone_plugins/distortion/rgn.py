@@ -9,6 +9,7 @@ that depends on the spread of the weights: compare numbers of one kind only.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Optional, Union
 
 import torch
@@ -45,7 +46,8 @@ def relative_gradient_norm(
         RGN by name, dimensionless. A gradient with a NaN or Inf gives NaN or Inf.
 
     Raises:
-        ValueError: If ``granularity`` is neither of these, or ``eps`` not a number of at least 0.
+        ValueError: If ``granularity`` is neither of these, ``eps`` not a number of at least 0, or
+            parameters come without names.
 
     Source:
         arXiv 2303.14744; ``'kernel'``: ``tools/compute_rgn.py`` of the authors' code. That the
@@ -148,9 +150,12 @@ def measure(
         ValueError: See :func:`relative_gradient_norm`.
     """
     check_granularity(granularity)
-    if not 0 <= eps < math.inf:
+    if not isinstance(eps, Real) or not 0 <= eps < math.inf:
         raise ValueError(f'eps must be a finite number of at least 0, got {eps!r}')
     pairs = named_parameters.items() if isinstance(named_parameters, Mapping) else named_parameters
+    pairs = list(pairs)
+    if any(isinstance(pair, torch.Tensor) for pair in pairs):
+        raise ValueError('named_parameters must be pairs of a name and a parameter, not parameters')
     held = [(name, p, _dense(p.grad)) for name, p in pairs if p.grad is not None and p.numel()]
     names = tuple(name for name, _, _ in held)
     numels = tuple(p.numel() for _, p, _ in held)

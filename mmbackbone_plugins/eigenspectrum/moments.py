@@ -1,6 +1,7 @@
 """Streaming second moments of feature maps."""
 
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Optional, Union
 
 import numpy as np
@@ -12,8 +13,13 @@ CHUNK = {'cpu': 2**20, 'other': 2**25}
 LEAST_COLUMNS = 1024  # below, adding to C x C costs more than the product
 FAR = 100  # deviations of the mean from 0 from where on centring at the end would lose 4 digits
 
-
 Array = Union[torch.Tensor, np.ndarray]
+
+
+def as_tensor(values: Array) -> torch.Tensor:
+    """A tensor of an array or of what makes one; a tensor is left as it is."""
+    given = values if isinstance(values, torch.Tensor) else np.ascontiguousarray(values)
+    return torch.as_tensor(given)
 
 
 class NonFiniteFeature(ValueError):
@@ -56,9 +62,10 @@ class SecondMoment:
     """
 
     def __init__(self, num_channels: int) -> None:
-        if isinstance(num_channels, bool) or not isinstance(num_channels, int) or num_channels < 1:
+        whole = isinstance(num_channels, Integral) and not isinstance(num_channels, bool)
+        if not whole or num_channels < 1:
             raise ValueError(f'num_channels must be a positive whole number, got {num_channels!r}')
-        self.num_channels = num_channels
+        self.num_channels = int(num_channels)
         self.images = 0
         self.samples = 0
         self._second: Optional[torch.Tensor] = None  # its upper triangle counts
@@ -83,23 +90,22 @@ class SecondMoment:
             NonFiniteFeature: If a position that counts is NaN or Inf. The images before it may have
                 been added: the moment is of no use then.
         """
-        feature = torch.as_tensor(feature)
+        feature = as_tensor(feature)
         flat = self._flat(feature)
         if mask is not None:
-            mask = self._flat_mask(torch.as_tensor(mask), feature).to(flat.device)
+            mask = self._flat_mask(as_tensor(mask), feature).to(flat.device)
         self._allocate(flat.device)
         pieces = self._whole(flat) if mask is None else self._masked(flat, mask)
         add_product = PRODUCTS.get(flat.device.type, PRODUCTS['other'])
         for columns, weight, first in pieces:
-            sums = columns.sum(2)
-            finite = torch.isfinite(sums).all(0)
-            if not finite.all():
-                raise NonFiniteFeature(first + int((~finite).nonzero()[0]))
             if self._new:
                 self._point, self._new = _point_for(columns), False
             if self._point is not None:
                 columns -= self._point[:, None, None]
-                sums = columns.sum(2)
+            sums = columns.sum(2)
+            finite = torch.isfinite(sums).all(0)
+            if not finite.all():
+                raise NonFiniteFeature(first + int((~finite).nonzero()[0]))
             self._means.add_(sums.sum(1), alpha=weight)
             add_product(self._second, columns.flatten(1), weight)
 
@@ -133,8 +139,7 @@ class SecondMoment:
         """
         if not self.images:
             raise ValueError('no image has counted: there is no second moment')
-        # Centred, the point does not matter.
-        second, means = self._sums_about(self._point if center else None)
+        second, means = self._sums_about(self._point if center else None)  # centred about any
         upper = second.triu()
         matrix = (upper + upper.triu(1).T) / self.images
         if center:
@@ -184,9 +189,8 @@ class SecondMoment:
 
     def _allocate(self, device: torch.device) -> None:
         if self._second is None:
-            c = self.num_channels
-            self._second = torch.zeros(c, c, dtype=torch.float64, device=device)
-            self._means = torch.zeros(c, dtype=torch.float64, device=device)
+            self._means = torch.zeros(self.num_channels, dtype=torch.float64, device=device)
+            self._second = torch.outer(self._means, self._means)
 
     def _sums_about(self, point: Optional[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Second moments (the upper triangle counts) and means about another point, summed."""
@@ -196,9 +200,8 @@ class SecondMoment:
         zero = torch.zeros_like(self._means)
         here, there = (zero if p is None else p.to(zero.device) for p in (self._point, point))
         step = here - there
-        cross = torch.outer(step, self._means)
-        square = self.images * torch.outer(step, step)
-        return self._second + (cross + cross.T) + square, self._means + self.images * step
+        cross = torch.outer(step, self._means + self.images / 2 * step)
+        return self._second + (cross + cross.T), self._means + self.images * step
 
     def _flat(self, feature: torch.Tensor) -> torch.Tensor:
         """The features as ``(N, C, positions)``."""

@@ -8,9 +8,8 @@ from typing import Any, Optional, Union
 import numpy as np
 import torch
 
-from .moments import SecondMoment
-
-Values = Union[torch.Tensor, np.ndarray]
+from .moments import Array as Values
+from .moments import SecondMoment, as_tensor
 
 # Negative eigenvalues up to this part of the trace are rounding, beyond they are an error.
 ROUNDING = {torch.float64: 1e-8}
@@ -200,8 +199,7 @@ def summarize(
 
 
 def _checked(matrix: Values) -> torch.Tensor:
-    given = matrix if isinstance(matrix, torch.Tensor) else np.ascontiguousarray(matrix)
-    tensor = torch.as_tensor(given).detach().cpu()
+    tensor = as_tensor(matrix).detach().cpu()
     if tensor.dim() != 2 or tensor.shape[0] != tensor.shape[1] or not len(tensor):
         raise ValueError(f'matrix must be square, got {tuple(tensor.shape)}')
     if tensor.is_complex():

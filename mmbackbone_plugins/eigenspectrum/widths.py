@@ -80,7 +80,7 @@ def determine_widths(
         ValueError: If the layers differ, a dimensionality is negative or above its layer's width,
             all of them are zero, ``multiple`` is not a positive integer, the budget is no finite
             number or below the cost of the smallest widths (which the message names), or ``macs``
-            does not grow.
+            yields no such number or does not grow.
 
     Source:
         Our reading of arXiv 1909.04021, whose rule we could not find: its abstract says that widths
@@ -92,7 +92,7 @@ def determine_widths(
     def cost(widths: Widths) -> int:
         key = tuple(widths.values())
         if key not in known:
-            known[key] = macs(dict(widths))
+            known[key] = _finite(macs(dict(widths)), 'macs')
         return known[key]
 
     if budget is None:
@@ -125,15 +125,20 @@ def check_budget(
         ValueError: If it is not a finite number of at least 0, or the smallest widths cost more;
             the message says how much.
     """
-    number = isinstance(budget, numbers.Real) and not isinstance(budget, bool)
-    if not number or not 0 <= budget < math.inf:
-        raise ValueError(f'budget must be a finite number of MACs, at least 0, got {budget!r}')
+    _finite(budget, 'budget')
     least = macs(dict.fromkeys(layers, multiple))
     if not least <= budget:
         raise ValueError(
             f'budget of {budget:,} MACs is impossible: with every width at its smallest, '
             f'{multiple}, the network still needs {least:,} MACs'
         )
+
+
+def _finite(number: Any, what: str) -> Any:
+    real = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    if not real or not 0 <= number < math.inf:
+        raise ValueError(f'{what} must be a finite number of MACs, at least 0, got {number!r}')
+    return number
 
 
 def widths_by_threshold(

@@ -64,6 +64,8 @@ def test_weight_drift_of_no_tensors_whole_numbers_and_other_shapes():
     empty, count = torch.zeros(0, 3), torch.tensor(4)
     found = weight_drift(dict(a=empty, b=count), dict(a=empty, b=count - 2), dict(a='a', b='b'))
     assert found == dict(a=0.0, b=1.0)
+    arrays = dict(a=np.full(3, 3.0)), dict(a=np.ones(3))
+    assert weight_drift(*arrays, dict(g='a')) == dict(g=pytest.approx(2.0))
     with pytest.raises(ValueError, match=r"'a' has shape \(3,\), its reference \(3, 3\)"):
         weight_drift(dict(a=torch.ones(3)), dict(a=torch.ones(3, 3)), dict(g='a'))
     assert math.isnan(weight_drift(dict(a=count * math.nan), dict(a=count), dict(g='a'))['g'])

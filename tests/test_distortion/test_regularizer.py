@@ -287,7 +287,7 @@ def test_bad_strengths(coeff):
         add_penalty_gradient(dict(net.named_parameters()), theta0, None, coeff, 0.1)
 
 
-@pytest.mark.parametrize('rate', (-0.1, math.nan, math.inf))
+@pytest.mark.parametrize('rate', (-0.1, math.nan, math.inf, None, '0.1'))
 @pytest.mark.parametrize('named', (True, False))
 @pytest.mark.parametrize('uniform', (True, False))
 def test_bad_rates_change_nothing(rate, named, uniform):

@@ -159,7 +159,14 @@ def test_parameters_without_entries_scalars_and_complex_ones(granularity):
     assert found == dict(scalar=half, entry=half, complex=pytest.approx(0.2), sparse=half)
 
 
-@pytest.mark.parametrize('bad', [-1e-8, math.nan, math.inf])
+def test_parameters_without_names():
+    p = nn.Parameter(torch.ones(2))  # two entries are no pair
+    p.grad = torch.ones(2)
+    with pytest.raises(ValueError, match='must be pairs of a name and a parameter'):
+        relative_gradient_norm([p])
+
+
+@pytest.mark.parametrize('bad', [-1e-8, math.nan, math.inf, None])
 def test_a_bad_eps(bad):
     with pytest.raises(ValueError, match='eps must be a finite number of at least 0, got'):
         relative_gradient_norm([], 'tensor', bad)

@@ -175,8 +175,9 @@ def test_tokens_half_precision_and_memory_layouts():
 def test_arrays_whole_numbers_and_nothing():
     images = np.random.default_rng(0).integers(0, 9, (2, 4, 3, 3))
     wanted = plain(images)[0]
-    for given in (images, images.astype(np.float32), torch.from_numpy(images)):
-        moment = SecondMoment(4)
+    flipped = np.ascontiguousarray(images[..., ::-1])[..., ::-1]
+    for given in (images, images.astype(np.float32), torch.from_numpy(images), flipped):
+        moment = SecondMoment(np.int64(4))
         moment.update(given, np.ones((2, 3, 3), dtype=bool))
         assert distance(moment.matrix(), wanted) < 1e-14
     for empty in (torch.rand(0, 4, 3, 3), torch.rand(2, 4, 0, 3)):

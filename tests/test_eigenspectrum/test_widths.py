@@ -131,6 +131,7 @@ def test_a_layer_without_dimension_is_as_narrow_as_can_be():
         ),
         (dict(dimensionalities={**DIMENSIONS, 'stem': -1}), r"'stem' must be from 0 .* got -1"),
         (dict(dimensionalities=dict.fromkeys(DIMENSIONS, 0)), r'threshold is above all'),
+        (dict(macs=lambda w: math.nan, budget=9), r'macs must be a finite number of MACs, .* nan'),
         (dict(macs=lambda widths: 5), r'macs must grow with the widths'),
     ],
 )
