@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn.parallel import DistributedDataParallel
 
 # Import name: distribution names of the two families (OneDL, OpenMMLab), and the oldest version
@@ -125,6 +126,19 @@ def flop_counter() -> Optional[type]:
     except ImportError:
         return None
     return FlopCounterMode
+
+
+def l2_norms(tensors: list['Tensor']) -> list['Tensor']:
+    """L2 norms of tensors of one type on one device, added up in float64.
+
+    Newer versions of torch take all at once; older ones have no such argument.
+    """
+    import torch
+
+    try:
+        return list(torch._foreach_norm(tensors, 2, torch.float64))
+    except TypeError:
+        return [torch.linalg.vector_norm(t, dtype=torch.float64) for t in tensors]
 
 
 def ddp_options(ddp: 'DistributedDataParallel') -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from .. import compat
+from .formulas import custom_formulas
 
 # Python modules with compiled operators that torch's dispatcher does not see.
 EXTENSIONS = ('mmcv._ext',)
@@ -42,7 +43,7 @@ _MOVES = (
 
 
 def new_flop_counter() -> Any:
-    """A flop counter of torch that prints nothing.
+    """A flop counter of torch that prints nothing, with formulas that hold.
 
     Raises:
         ImportError: If torch has no flop counter (2.0).
@@ -52,7 +53,7 @@ def new_flop_counter() -> Any:
         raise ImportError(
             f'counting FLOPs needs torch 2.1 or newer, {torch.__version__} has no flop counter'
         )
-    return kind(display=False)
+    return kind(display=False, custom_mapping=custom_formulas())
 
 
 class OperatorCounter:
@@ -125,12 +126,14 @@ def _watcher(flops: Any) -> Any:
             before = flops.get_total_flops()
             result = func(*args, **(kwargs or {}))
             added = flops.get_total_flops() - before
+            # An operator with a formula counts nothing where there is nothing to work on.
+            known = added or getattr(func, '_overloadpacket', None) in flops.flop_counts['Global']
             # Of the thread that works: a backward pass on a GPU has a thread of its own.
             going_back = torch._C._current_graph_task_id() != -1
             if going_back:
                 self._stepped = True
                 self.backward += added
-            if not added and (going_back or not self._stepped):
+            if not known and (going_back or not self._stepped):
                 if func not in self._silent:
                     self._silent[func] = _is_silent(func)
                 if not self._silent[func]:

@@ -68,12 +68,13 @@ def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[An
         The FLOPs of the batch.
 
     Raises:
-        ValueError: If nothing in the model requires a gradient.
+        ValueError: If nothing in the model requires a gradient, or its losses are no dict with a
+            'loss' in a name that depends on what does.
         ImportError: If torch has no flop counter (2.0).
     """
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError('model has no parameter that requires a gradient; there is no step')
-    with untouched(model), OperatorCounter() as counter:
+    with untouched(model), torch.enable_grad(), OperatorCounter() as counter:
         _total(model.loss(inputs, data_samples)).backward()
     return StepFlops.of(counter)
 
@@ -81,8 +82,15 @@ def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[An
 def _total(losses: dict[str, Any]) -> torch.Tensor:
     """The sum that mmengine's ``parse_losses`` takes: of all entries with 'loss' in their name."""
     terms = []
-    for name, value in losses.items():
+    for name, value in losses.items() if isinstance(losses, dict) else ():
         if 'loss' in name:
             values = value if isinstance(value, (list, tuple)) else [value]
             terms += [v.mean() for v in values]
-    return torch.stack([t.reshape(()) for t in terms]).sum()
+    total = torch.stack([t.reshape(()) for t in terms]).sum() if terms else torch.zeros(())
+    if not total.requires_grad:
+        found = list(losses) if isinstance(losses, dict) else type(losses).__name__
+        raise ValueError(
+            "model.loss must return a dict of losses ('loss' in their names) that depend on a "
+            f'parameter that trains, got {found}'
+        )
+    return total

@@ -16,6 +16,7 @@ from torch import nn
 from ..names import nearest
 from ..stages import StageMap
 from .branches import only_labelled
+from .norms import wide
 from .passes import gradient_passes
 from .rgn import kernel_ratio
 
@@ -25,7 +26,7 @@ class ImportanceKind:
 
     Attributes:
         needs_data: Whether there is anything to estimate. If not, every weight counts the same.
-        capped: Whether the strength ``coeff * importance`` is clipped to ``[0, 1 / lr]``.
+        capped: Whether the strength ``coeff * importance`` is clipped at ``1 / lr``.
         single_images: Whether a score is that of one image's gradient instead of a batch's.
     """
 
@@ -35,7 +36,15 @@ class ImportanceKind:
 
     @staticmethod
     def score(gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Scores of a parameter: a new tensor that broadcasts to the shape of the parameter."""
+        """Scores of a parameter.
+
+        Args:
+            gradient: Its gradient, in float32 or wider.
+            weight: The parameter, in the same type.
+
+        Returns:
+            A new tensor, not negative, that broadcasts to the shape of the parameter.
+        """
         raise NotImplementedError
 
 
@@ -119,7 +128,8 @@ def estimate_importance(
     """Importance of every weight of the target, from gradients of the detection loss.
 
     One forward and backward pass a batch, in train mode, without a step and without a trace: modes,
-    buffers, gradients, ``requires_grad`` and random numbers are put back.
+    buffers, gradients, ``requires_grad`` and random numbers are put back. Scores are taken and
+    added up in float32, of parameters in half precision too, or in float64 for those of float64.
 
     Args:
         model: A detector without a distributed wrapper; see :func:`gradient_passes`.
@@ -138,12 +148,17 @@ def estimate_importance(
         weight for ``'ewc'``, that squared for ``'fisher'``.
 
     Raises:
-        ValueError: If the kind has nothing to estimate, a name is not one of the target's, there is
-            no batch, or a gradient is NaN or Inf.
+        ValueError: If the kind has nothing to estimate, a name is not one of the target's, a
+            parameter is complex, ``num_batches`` is not a positive whole number, there is no batch,
+            or a gradient is NaN or Inf.
     """
     chosen = find_kind(kind)
     if not chosen.needs_data:
         raise ValueError(f'importance {kind!r} is the same for all weights: nothing to estimate')
+    if num_batches is not None and (type(num_batches) is not int or num_batches < 1):
+        raise ValueError(
+            f'num_batches must be a positive whole number or None, got {num_batches!r}'
+        )
     parameters = _chosen_parameters(model, target, names)
     totals: dict[str, torch.Tensor] = {}
     passes = 0
@@ -154,7 +169,7 @@ def estimate_importance(
         for name, parameter in parameters.items():
             if parameter.grad is None:  # not on the path to this batch's loss
                 continue
-            score = chosen.score(parameter.grad, parameter.detach())
+            score = _score(chosen, parameter.grad, parameter)
             totals[name] = totals[name].add_(score) if name in totals else score
         if progress is not None:
             progress(number)
@@ -163,7 +178,7 @@ def estimate_importance(
     for name, parameter in parameters.items():
         total = totals.get(name)
         if total is None:
-            total = chosen.score(torch.zeros_like(parameter), parameter.detach())
+            total = _score(chosen, torch.zeros_like(parameter), parameter)
         found[name] = total
     if reduce is not None:
         device = next(iter(found.values())).device
@@ -175,10 +190,18 @@ def estimate_importance(
         total.div_(float(counts))
         if not bool(torch.isfinite(total).all()):
             raise ValueError(
-                f'importance {kind!r} of {name!r} is NaN or Inf: so was a gradient of the '
-                f'{passes} passes over the training data; check the data and the loaded weights'
+                f'importance {kind!r} of {name!r} is NaN or Inf: a gradient of the {passes} passes '
+                'over the training data was, or is too large for its score; check the data and the '
+                'loaded weights'
             )
     return found
+
+
+def _score(
+    kind: type[ImportanceKind], gradient: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    dtype = wide(weight.dtype)
+    return kind.score(gradient.to(dtype), weight.detach().to(dtype)).to(dtype)
 
 
 def _chosen_parameters(
@@ -195,6 +218,9 @@ def _chosen_parameters(
         found = {n: named[n] for n in inside if n in names}
     if not found:
         raise ValueError(f'target {target!r} has no parameter that trains: nothing to estimate')
+    for name, parameter in found.items():
+        if parameter.is_complex():
+            raise ValueError(f'{name!r} is complex: importance is that of real parameters')
     return found
 
 

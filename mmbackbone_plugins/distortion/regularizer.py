@@ -8,12 +8,13 @@ graph: the gradient of ``s / 2 * ||p - theta0||^2`` is known. Source: "Mind the 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Optional, Union
 
 import torch
 from torch import nn
 
-from .norms import l2_norms
+from .norms import l2_norms, wide
 
 Rates = Union[float, Mapping[str, float]]
 
@@ -24,6 +25,7 @@ def add_penalty_gradient(
     importance: Optional[Mapping[str, torch.Tensor]],
     coeff: float,
     lr: Rates,
+    capped: Optional[bool] = None,
 ) -> None:
     """Adds the gradient of the penalty to the gradients, in place.
 
@@ -31,6 +33,9 @@ def add_penalty_gradient(
     ``s = clip(coeff * importance, 0, 1 / lr)``. At ``s = 1 / lr`` a plain SGD step lands on
     ``theta0 - lr * g``; a stronger pull would overshoot theta0. With momentum or weight decay that
     guarantee is lost.
+
+    Computed in float32 or wider, whatever the type of the parameters. A gradient in half precision
+    ends at the limits of its type instead of Inf.
 
     Parameters without a gradient are frozen, and are left alone. Where several steps are made, a
     :class:`Penalty` saves the preparation.
@@ -42,15 +47,18 @@ def add_penalty_gradient(
             weights alike (``'uniform'``).
         coeff: Strength, at least 0.
         lr: Learning rate, one for all or by name.
+        capped: Whether s is clipped at ``1 / lr``; by default where there is an importance.
 
     Raises:
-        ValueError: If ``coeff`` is not a finite number of at least 0, or the anchor or importance
-            has no entry of the right shape for a parameter.
+        ValueError: If ``coeff`` or a learning rate is not a finite number of at least 0, or the
+            anchor or importance has no finite, real entry of the right shape for a parameter.
 
     Source:
-        arXiv 2303.14744, ``gradient_modifier`` of the authors' code.
+        arXiv 2303.14744, ``gradient_modifier`` of the authors' code. The loss whose gradient this
+        is has a factor 1/2: implementations of EWC without it, such as avalanche's, pull twice as
+        hard at the same strength.
     """
-    Penalty(params, anchor, importance, coeff).add(lr)
+    Penalty(params, anchor, importance, coeff, capped).add(lr)
 
 
 def check_coeff(coeff: Any) -> float:
@@ -59,7 +67,7 @@ def check_coeff(coeff: Any) -> float:
     Raises:
         ValueError: If it is not a finite number of at least 0.
     """
-    number = isinstance(coeff, (int, float)) and not isinstance(coeff, bool)
+    number = isinstance(coeff, Real) and not isinstance(coeff, bool)
     if not number or not math.isfinite(coeff) or coeff < 0:
         raise ValueError(f'coeff must be a finite number of at least 0, got {coeff!r}')
     return float(coeff)
@@ -99,8 +107,7 @@ def compare(
     ratios = {}
     for group, names in [(None, rows), *groups.items()]:
         inside = [rows[n] for n in names if n in rows]
-        loss = math.fsum(row[0] ** 2 for row in inside) ** 0.5
-        added = math.fsum(row[1] ** 2 for row in inside) ** 0.5
+        loss, added = (math.hypot(*(row[i] for row in inside)) for i in (0, 1))
         if loss > 0:
             ratios[group] = added / loss
     return math.fsum(row[2] for row in rows.values()), ratios.pop(None, None), ratios
@@ -116,6 +123,7 @@ class Penalty:
         anchor: theta0 by name.
         importance: Importance by name, or None.
         coeff: Strength.
+        capped: See :func:`add_penalty_gradient`.
 
     Raises:
         ValueError: See :func:`add_penalty_gradient`.
@@ -127,23 +135,20 @@ class Penalty:
         anchor: Mapping[str, torch.Tensor],
         importance: Optional[Mapping[str, torch.Tensor]],
         coeff: float,
+        capped: Optional[bool] = None,
     ) -> None:
         self.coeff = check_coeff(coeff)
+        self.capped = importance is not None if capped is None else capped
         self._params = dict(params)
-        self._anchor, self._importance = anchor, importance
-        for name, parameter in self._params.items():
-            _check_fits('anchor', anchor, name, parameter, exact=True)
-            if importance is not None:
-                _check_fits('importance', importance, name, parameter, exact=False)
+        self._anchor = _fitting('anchor', anchor, self._params, exact=True)
+        _extremes('anchor', self._anchor)
+        self._importance = None
         # Extremes of the importance are known from the start, so that a step need not clip, or
         # look, where no value can reach the limits.
         self._extremes: dict[str, tuple[float, float]] = {}
-        if importance is not None and self._params:
-            ends = [torch.stack(torch.aminmax(importance[n])).double().cpu() for n in self._params]
-            self._extremes = dict(zip(self._params, map(tuple, torch.stack(ends).tolist())))
-            for name, ends in self._extremes.items():
-                if not all(map(math.isfinite, ends)):
-                    raise ValueError(f'importance of {name!r} has NaN or Inf')
+        if importance is not None:
+            self._importance = _fitting('importance', importance, self._params, exact=False)
+            self._extremes = _extremes('importance', self._importance)
         self._buffers: dict[tuple, torch.Tensor] = {}
 
     @torch.no_grad()
@@ -154,17 +159,19 @@ class Penalty:
             lr: Learning rate, one for all or by name.
             scale: Loss scale that the gradients still carry; the penalty is multiplied by it.
         """
-        for name, parameter in self._params.items():
-            if parameter.grad is None:
-                continue
+        for name, parameter, rate in self._held(lr):
             moved = self._moved(name, parameter)
             if scale is not None:
                 moved.mul_(scale)
-            weight, factor = self._strength(name, _rate(lr, name))
+            weight, factor = self._strength(name, rate, moved.dtype)
+            gradient = parameter.grad
+            total = gradient if gradient.dtype == moved.dtype else gradient.to(moved.dtype)
             if weight is None:
-                parameter.grad.add_(moved, alpha=factor)
+                total.add_(moved, alpha=factor)
             else:
-                parameter.grad.addcmul_(weight.to(moved.dtype), moved, value=factor)
+                total.addcmul_(weight, moved, value=factor)
+            if total is not gradient:
+                _narrow(total, gradient)
 
     @torch.no_grad()
     def measure(self, lr: Rates, scale: Optional[torch.Tensor] = None) -> Pull:
@@ -174,58 +181,106 @@ class Penalty:
             lr: Learning rate, one for all or by name.
             scale: Loss scale that the gradients still carry.
         """
-        held = {n: p for n, p in self._params.items() if p.grad is not None}
+        held = self._held(lr)
         added, values = [], []
-        for name, parameter in held.items():
+        for name, parameter, rate in held:
             moved = self._moved(name, parameter)
-            weight, factor = self._strength(name, _rate(lr, name))
+            weight, factor = self._strength(name, rate, moved.dtype)
             pull = moved * factor if weight is None else (moved * weight).mul_(factor)
             # One by one: no more than one tensor's pull is held at a time.
             added += l2_norms([pull])
-            values.append(pull.mul_(moved).sum(dtype=torch.float32) / 2)
-        losses = l2_norms([p.grad for p in held.values()])
+            values.append(pull.double().mul_(moved).sum() / 2)
+        losses = l2_norms([p.grad for _, p, _ in held])
         if not held:
             return Pull((), torch.zeros(3, 0))
         device = values[0].device
         numbers = torch.stack(
-            [torch.stack([t.to(device).float() for t in row]) for row in (losses, added, values)]
+            [torch.stack([t.to(device) for t in row]) for row in (losses, added, values)]
         )
         if scale is not None:
             numbers[0] /= scale.to(device)
-        return Pull(tuple(held), numbers)
+        return Pull(tuple(name for name, _, _ in held), numbers)
+
+    def _held(self, lr: Rates) -> list[tuple[str, nn.Parameter, float]]:
+        """Parameters with a gradient and their rates, all checked before anything is changed."""
+        return [(n, p, _rate(lr, n)) for n, p in self._params.items() if p.grad is not None]
 
     def _moved(self, name: str, parameter: nn.Parameter) -> torch.Tensor:
         """``p - theta0`` in the shared buffer: exactly zero where they are equal."""
+        dtype = wide(parameter.dtype)
         if not parameter.is_contiguous():
-            return parameter.detach() - self._anchor[name]
-        key = (parameter.device, parameter.dtype)
+            return parameter.detach().to(dtype) - self._anchor[name]
+        key = (parameter.device, dtype)
         if key not in self._buffers:
-            largest = max(p.numel() for p in self._params.values() if (p.device, p.dtype) == key)
-            self._buffers[key] = torch.empty(largest, device=key[0], dtype=key[1])
+            sizes = [p.numel() for p in self._params.values() if (p.device, wide(p.dtype)) == key]
+            self._buffers[key] = torch.empty(max(sizes), device=key[0], dtype=dtype)
         room = self._buffers[key][: parameter.numel()].view(parameter.shape)
-        return torch.sub(parameter.detach(), self._anchor[name], out=room)
+        if parameter.dtype == dtype:
+            return torch.sub(parameter.detach(), self._anchor[name], out=room)
+        return room.copy_(parameter.detach()).sub_(self._anchor[name])
 
-    def _strength(self, name: str, rate: float) -> tuple[Optional[torch.Tensor], float]:
+    def _strength(
+        self, name: str, rate: float, dtype: torch.dtype
+    ) -> tuple[Optional[torch.Tensor], float]:
         """The strength s as a tensor, or None for all alike, and a factor on it."""
+        most_of_type = torch.finfo(dtype).max
+        cap = min(1 / rate if self.capped and rate > 0 else math.inf, most_of_type)
         if self._importance is None:
-            return None, self.coeff
-        weight, (least, most) = self._importance[name], self._extremes[name]
-        cap = 1 / rate if rate > 0 else math.inf
-        if least >= 0 and self.coeff * most <= cap:
-            return weight, self.coeff
-        return (weight * self.coeff).clamp_(0, cap), 1.0
+            return None, min(self.coeff, cap)
+        coeff = min(self.coeff, most_of_type)
+        weight, (least, most) = self._importance[name].to(dtype), self._extremes[name]
+        if least >= 0 and coeff * most <= cap:
+            return weight, coeff
+        return (weight * coeff).clamp_(0, cap), 1.0
 
 
 def _rate(lr: Rates, name: str) -> float:
-    return float(lr[name] if isinstance(lr, Mapping) else lr)
+    if isinstance(lr, Mapping):
+        if name not in lr:
+            raise ValueError(f'lr has no entry for parameter {name!r}')
+        lr = lr[name]
+    number = isinstance(lr, (Real, torch.Tensor)) and not isinstance(lr, bool)
+    if not number or not 0 <= float(lr) < math.inf:
+        raise ValueError(f'lr must be a finite number of at least 0, got {lr!r} for {name!r}')
+    return float(lr)
 
 
-def _check_fits(what: str, given: Mapping, name: str, parameter: nn.Parameter, exact: bool) -> None:
-    if name not in given:
-        raise ValueError(f'{what} has no entry for parameter {name!r}')
-    shape, own = tuple(given[name].shape), tuple(parameter.shape)
-    fits = shape == own
-    if not exact and not fits and len(shape) <= len(own):
-        fits = all(a in (1, b) for a, b in zip(shape[::-1], own[::-1]))
-    if not fits:
-        raise ValueError(f'{what} of {name!r} has shape {shape}, the parameter has {own}')
+def _narrow(total: torch.Tensor, gradient: torch.Tensor) -> None:
+    """Writes a sum to a gradient of half precision; what was NaN or Inf there stays to be seen."""
+    limit = torch.finfo(gradient.dtype).max
+    gradient.copy_(torch.where(gradient.isfinite(), total.clamp(-limit, limit), total))
+
+
+def _fitting(
+    what: str,
+    given: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, nn.Parameter],
+    exact: bool,
+) -> dict[str, torch.Tensor]:
+    """The tensors for parameters, checked."""
+    found = {}
+    for name, parameter in parameters.items():
+        if name not in given:
+            raise ValueError(f'{what} has no entry for parameter {name!r}')
+        found[name] = torch.as_tensor(given[name])
+        shape, own = tuple(found[name].shape), tuple(parameter.shape)
+        fits = shape == own
+        if not exact and not fits and len(shape) <= len(own):
+            fits = all(a in (1, b) for a, b in zip(shape[::-1], own[::-1]))
+        if not fits:
+            raise ValueError(f'{what} of {name!r} has shape {shape}, the parameter has {own}')
+        if parameter.is_complex() or found[name].is_complex():
+            raise ValueError(f'{what} of {name!r}: the penalty is one on real numbers, not complex')
+    return found
+
+
+def _extremes(what: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[float, float]]:
+    """The least and the largest value of each, refused if not finite."""
+    held = {name: t.to(wide(t.dtype)) for name, t in tensors.items() if t.numel()}
+    ends = [torch.stack(torch.aminmax(t)).double().cpu() for t in held.values()]
+    found = dict.fromkeys(tensors, (0.0, 0.0))
+    found.update(zip(held, map(tuple, torch.stack(ends).tolist() if ends else [])))
+    for name, pair in found.items():
+        if not all(map(math.isfinite, pair)):
+            raise ValueError(f'{what} of {name!r} has NaN or Inf')
+    return found

@@ -6,14 +6,16 @@ convolution kernels summed over their window first (``'kernel'`` here). The two 
 that depends on the spread of the weights: compare numbers of one kind only.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Optional, Union
 
 import torch
 from torch import nn
 
-from .norms import l2_norms
+from .norms import l2_norms, wide
 
 GRANULARITIES = ('tensor', 'kernel')
 
@@ -30,20 +32,22 @@ def relative_gradient_norm(
       weight ``(O, I, kh, kw)`` both are first summed over ``kh, kw``, so that there is one ratio
       per ``(O, I)``.
 
-    Gradients must be those of the loss: unscaled, averaged over ranks, not clipped. Waits for the
-    device once.
+    Gradients must be those of the loss: unscaled, averaged over ranks, not clipped. Norms and
+    ratios are taken in float64: no gradient is too large or too small. Waits for the device once.
 
     Args:
         named_parameters: Names and parameters, as ``model.named_parameters()`` yields them, or a
-            mapping. Those whose ``.grad`` is None are left out: frozen is not zero.
+            mapping. Those whose ``.grad`` is None are left out: frozen is not zero. So are those
+            without entries.
         granularity: ``'tensor'`` or ``'kernel'``.
-        eps: Added to every denominator.
+        eps: Added to every denominator, at least 0.
 
     Returns:
         RGN by name, dimensionless. A gradient with a NaN or Inf gives NaN or Inf.
 
     Raises:
-        ValueError: If ``granularity`` is neither of these.
+        ValueError: If ``granularity`` is neither of these, ``eps`` not a number of at least 0, or
+            parameters come without names.
 
     Source:
         arXiv 2303.14744; ``'kernel'``: ``tools/compute_rgn.py`` of the authors' code. That the
@@ -143,11 +147,16 @@ def measure(
             exact for a power of two.
 
     Raises:
-        ValueError: If ``granularity`` is neither of these.
+        ValueError: See :func:`relative_gradient_norm`.
     """
     check_granularity(granularity)
+    if not isinstance(eps, Real) or not 0 <= eps < math.inf:
+        raise ValueError(f'eps must be a finite number of at least 0, got {eps!r}')
     pairs = named_parameters.items() if isinstance(named_parameters, Mapping) else named_parameters
-    held = [(name, p, p.grad) for name, p in pairs if p.grad is not None]
+    pairs = list(pairs)
+    if any(isinstance(pair, torch.Tensor) for pair in pairs):
+        raise ValueError('named_parameters must be pairs of a name and a parameter, not parameters')
+    held = [(name, p, _dense(p.grad)) for name, p in pairs if p.grad is not None and p.numel()]
     names = tuple(name for name, _, _ in held)
     numels = tuple(p.numel() for _, p, _ in held)
     if not held:
@@ -159,20 +168,19 @@ def measure(
         ratios, norms = norms[0] / (norms[1] + eps), norms[1]
     else:
         norms = _stack(l2_norms(weights), device)
-        ratios = _stack([_mean_ratio(g, w, eps) for g, w in zip(gradients, weights)], device)
+        means = [kernel_ratio(g, w, eps).mean() for g, w in zip(gradients, weights)]
+        ratios = _stack(means, device)
     if scale is not None:
         ratios = ratios / scale.to(device)
     return Deferred(names, numels, torch.stack([ratios, norms]))
 
 
 def _stack(scalars: list[torch.Tensor], device: torch.device) -> torch.Tensor:
-    if any(s.device != device or s.dtype != scalars[0].dtype for s in scalars):
-        scalars = [s.to(device, torch.float64) for s in scalars]
-    return torch.stack(scalars)
+    return torch.stack([s.to(device) for s in scalars])
 
 
-def _mean_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    return kernel_ratio(gradient, weight, eps).mean()
+def _dense(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 
 @torch.no_grad()
@@ -185,19 +193,19 @@ def kernel_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float = 1e-8
         eps: Added to every denominator.
 
     Returns:
-        ``|g| / (|w| + eps)``, in float32 or wider and of the weight's shape. Of a 4-dimensional
-        weight ``(O, I, kh, kw)`` both are summed over the window first: ``(O, I, 1, 1)``.
+        ``|g| / (|w| + eps)``, in float64 and of the weight's shape. Of a 4-dimensional weight
+        ``(O, I, kh, kw)`` both are summed over the window first: ``(O, I, 1, 1)``.
 
     Source:
         arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
     """
-    wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    pulled, size = gradient.abs().to(wide), weight.detach().abs().to(wide)
+    pulled, size = (t.detach().abs() for t in (gradient, weight))
+    pulled, size = (t.to(wide(t.dtype)) for t in (pulled, size))
     if weight.dim() == 4 and weight.shape[2:] != (1, 1):
         # Not an L1 norm over the window: that needs no copy, but 17 times the time on a CPU.
         pulled, size = pulled.flatten(2).sum(2), size.flatten(2).sum(2)
         pulled, size = pulled[..., None, None], size[..., None, None]
-    return pulled.div_(size.add_(eps))
+    return pulled.double() / (size.double() + eps)
 
 
 def average(measurements: Iterable[Measurement]) -> Measurement:

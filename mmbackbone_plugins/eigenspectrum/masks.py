@@ -19,7 +19,7 @@ class ImageGeometry:
             beyond is padding.
         boxes: Ground truth in pixels of the input, ``(n, 4)`` corners, ``(n, 5)`` rotated boxes
             (centre, width, height, angle in radians, from x towards y) or ``(n, 8)`` the corners
-            of convex quadrilaterals in order.
+            of quadrilaterals in order, either way round.
         ignored: Boxes in the same format that are neither foreground nor background.
         name: What messages call the image.
     """
@@ -51,6 +51,9 @@ def centers(
 
 def inside_boxes(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """Whether points lie in any of the boxes, borders included.
+
+    A box without an area is its border. A quadrilateral that crosses itself is the two triangles
+    that are seen, and a box with a NaN or Inf has nothing in it.
 
     Args:
         points: ``(..., 2)``, x then y.
@@ -90,8 +93,17 @@ def _in_quadrilateral(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
     corners = box.view(4, 2)
     edges = corners.roll(-1, 0) - corners
     offset = points[..., None, :] - corners
+    # Left of the edge, seen along it, where positive; on its line, or the edge is a point, where 0.
     side = edges[:, 0] * offset[..., 1] - edges[:, 1] * offset[..., 0]
-    return (side >= 0).all(-1) | (side <= 0).all(-1)  # either sense of going round
+    ends = corners.roll(-1, 0)
+    within = (points[..., None, :] >= torch.minimum(corners, ends)) & (
+        points[..., None, :] <= torch.maximum(corners, ends)
+    )
+    border = ((side == 0) & within.all(-1)).any(-1)
+    # A ray from the point towards larger x crosses the outline an odd number of times.
+    above = corners[:, 1] > points[..., None, 1]
+    crossed = (above != above.roll(-1, -1)) & ((side > 0) == (edges[:, 1] > 0))
+    return (border | (crossed.sum(-1) % 2 == 1)) & box.isfinite().all()
 
 
 def position_mask(

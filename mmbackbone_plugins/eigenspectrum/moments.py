@@ -1,14 +1,25 @@
 """Streaming second moments of feature maps."""
 
 from collections.abc import Iterator, Mapping
-from typing import Optional
+from numbers import Integral
+from typing import Optional, Union
 
+import numpy as np
 import torch
 
 # Elements that are turned into float64 at once: on a CPU what stays in its cache, on a GPU what
 # fills it. The largest map of a 1024 px image has 16 million.
 CHUNK = {'cpu': 2**20, 'other': 2**25}
 LEAST_COLUMNS = 1024  # below, adding to C x C costs more than the product
+FAR = 100  # deviations of the mean from 0 from where on centring at the end would lose 4 digits
+
+Array = Union[torch.Tensor, np.ndarray]
+
+
+def as_tensor(values: Array) -> torch.Tensor:
+    """A tensor of an array or of what makes one; a tensor is left as it is."""
+    given = values if isinstance(values, torch.Tensor) else np.ascontiguousarray(values)
+    return torch.as_tensor(given)
 
 
 class NonFiniteFeature(ValueError):
@@ -29,8 +40,9 @@ class SecondMoment:
     The mean over the ``P_i`` positions of an image comes first, then the mean over ``n`` images, so
     that each image weighs the same whatever its size. Nothing is subtracted: the paper's covariance
     is uncentred. All sums are in float64, on the device of the features: what float32 cannot
-    tell apart is below what float64 rounds, so that centring at the end loses nothing. Cards with
-    little float64 arithmetic take longer; the numbers are the same.
+    tell apart is below what float64 rounds. Channels with a mean far from 0 are added up about the
+    mean of the first images, so that centring at the end loses nothing. Cards with little float64
+    arithmetic take longer; the numbers are the same.
 
     The state is a sum over images, so two of them merge exactly (within rounding, in any order),
     and it has ``C x C`` numbers whatever the number of images.
@@ -50,38 +62,46 @@ class SecondMoment:
     """
 
     def __init__(self, num_channels: int) -> None:
-        if isinstance(num_channels, bool) or not isinstance(num_channels, int) or num_channels < 1:
+        whole = isinstance(num_channels, Integral) and not isinstance(num_channels, bool)
+        if not whole or num_channels < 1:
             raise ValueError(f'num_channels must be a positive whole number, got {num_channels!r}')
-        self.num_channels = num_channels
+        self.num_channels = int(num_channels)
         self.images = 0
         self.samples = 0
         self._second: Optional[torch.Tensor] = None  # its upper triangle counts
         self._means: Optional[torch.Tensor] = None
+        self._point: Optional[torch.Tensor] = None  # what both are about; None: 0
+        self._new = True
 
     def __repr__(self) -> str:
         return f'SecondMoment({self.num_channels}, images={self.images}, samples={self.samples})'
 
     @torch.no_grad()
-    def update(self, feature: torch.Tensor, mask: Optional[torch.Tensor] = None) -> None:
+    def update(self, feature: Array, mask: Optional[Array] = None) -> None:
         """Adds the images of a batch.
 
         Args:
-            feature: Feature maps ``(N, C, H, W)`` or tokens ``(N, L, C)``, of any float type.
+            feature: Feature maps ``(N, C, H, W)`` or tokens ``(N, L, C)``, of any real type.
             mask: Positions that count, bool, ``(N, H, W)`` or ``(N, L)``; default is all. An image
                 without any does not count.
 
         Raises:
-            ValueError: If the shapes do not fit.
+            ValueError: If the shapes do not fit, or features are complex.
             NonFiniteFeature: If a position that counts is NaN or Inf. The images before it may have
                 been added: the moment is of no use then.
         """
+        feature = as_tensor(feature)
         flat = self._flat(feature)
         if mask is not None:
-            mask = self._flat_mask(mask, feature).to(flat.device)
+            mask = self._flat_mask(as_tensor(mask), feature).to(flat.device)
         self._allocate(flat.device)
         pieces = self._whole(flat) if mask is None else self._masked(flat, mask)
         add_product = PRODUCTS.get(flat.device.type, PRODUCTS['other'])
         for columns, weight, first in pieces:
+            if self._new:
+                self._point, self._new = _point_for(columns), False
+            if self._point is not None:
+                columns -= self._point[:, None, None]
             sums = columns.sum(2)
             finite = torch.isfinite(sums).all(0)
             if not finite.all():
@@ -95,7 +115,18 @@ class SecondMoment:
         Raises:
             ValueError: If the other has another number of channels.
         """
-        return self.load_state_dict(_sum(self.state_dict(), other.state_dict()))
+        if other.num_channels != self.num_channels:
+            raise ValueError(
+                f'moments of {self.num_channels} and {other.num_channels} channels do not merge'
+            )
+        if other.images:
+            point = self._point if self.images else other._point
+            own, added = self._sums_about(point), other._sums_about(point)
+            self._second, self._means = (a + b.to(a.device) for a, b in zip(own, added))
+            self._point, self._new = point, False
+            self.images += other.images
+            self.samples += other.samples
+        return self
 
     def matrix(self, center: bool = False) -> torch.Tensor:
         """The matrix ``(C, C)`` in float64, symmetric to the last bit.
@@ -108,10 +139,11 @@ class SecondMoment:
         """
         if not self.images:
             raise ValueError('no image has counted: there is no second moment')
-        upper = self._second.triu()
+        second, means = self._sums_about(self._point if center else None)  # centred about any
+        upper = second.triu()
         matrix = (upper + upper.triu(1).T) / self.images
         if center:
-            mean = self.mean()
+            mean = means / self.images
             matrix -= torch.outer(mean, mean)
         return matrix
 
@@ -123,31 +155,33 @@ class SecondMoment:
         """
         if not self.images:
             raise ValueError('no image has counted: there is no mean')
-        return self._means / self.images
+        return self._sums_about(None)[1] / self.images
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Sums over images, which add up over ranks: an ``all_reduce`` of each is a merge.
 
         Returns:
             ``second`` (``C x C``, its upper triangle counts), ``means`` (``C``), float64, and
-            ``counts`` (images and samples, int64). They are not copies.
+            ``counts`` (images and samples, int64). They may be no copies. They are about 0: beside
+            a mean of ``r`` deviations, centring them is exact to some ``r * r * 1e-16``.
         """
-        self._allocate(torch.device('cpu'))
-        counts = torch.tensor([self.images, self.samples], device=self._means.device)
-        return dict(second=self._second, means=self._means, counts=counts)
+        second, means = self._sums_about(None)
+        counts = torch.tensor([self.images, self.samples], device=means.device)
+        return dict(second=second, means=means, counts=counts)
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> 'SecondMoment':
         """Takes sums up, and returns itself.
 
         Raises:
-            ValueError: If they are of another number of channels.
+            ValueError: If they are of another number of channels, or not the three above.
         """
-        if state['means'].shape != (self.num_channels,):
-            raise ValueError(
-                f'a moment of {len(state["means"])} channels does not fit one of '
-                f'{self.num_channels}'
-            )
-        self._second, self._means = state['second'], state['means']
+        c = self.num_channels
+        wanted = dict(second=(c, c), means=(c,), counts=(2,))
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if shapes != wanted:
+            raise ValueError(f'a moment of {c} channels has a state of {wanted}, got {shapes}')
+        self._second, self._means = state['second'].double(), state['means'].double()
+        self._point, self._new = None, False
         self.images, self.samples = state['counts'].tolist()
         return self
 
@@ -155,13 +189,25 @@ class SecondMoment:
 
     def _allocate(self, device: torch.device) -> None:
         if self._second is None:
-            c = self.num_channels
-            self._second = torch.zeros(c, c, dtype=torch.float64, device=device)
-            self._means = torch.zeros(c, dtype=torch.float64, device=device)
+            self._means = torch.zeros(self.num_channels, dtype=torch.float64, device=device)
+            self._second = torch.outer(self._means, self._means)
+
+    def _sums_about(self, point: Optional[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Second moments (the upper triangle counts) and means about another point, summed."""
+        self._allocate(torch.device('cpu'))
+        if point is self._point:
+            return self._second, self._means
+        zero = torch.zeros_like(self._means)
+        here, there = (zero if p is None else p.to(zero.device) for p in (self._point, point))
+        step = here - there
+        cross = torch.outer(step, self._means + self.images / 2 * step)
+        return self._second + (cross + cross.T), self._means + self.images * step
 
     def _flat(self, feature: torch.Tensor) -> torch.Tensor:
         """The features as ``(N, C, positions)``."""
         shape = tuple(feature.shape)
+        if feature.is_complex():
+            raise ValueError(f'features must be real, got {feature.dtype}')
         if feature.dim() == 4 and shape[1] == self.num_channels:
             return feature.flatten(2)
         if feature.dim() == 3 and shape[2] == self.num_channels:
@@ -246,9 +292,9 @@ def add_in_blocks(total: torch.Tensor, columns: torch.Tensor, weight: float) -> 
 PRODUCTS = {'cpu': add_with_numpy, 'other': add_in_blocks}
 
 
-def _sum(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    if a['means'].shape != b['means'].shape:
-        raise ValueError(
-            f'moments of {len(a["means"])} and {len(b["means"])} channels do not merge'
-        )
-    return {name: a[name] + b[name].to(a[name].device) for name in a}
+def _point_for(columns: torch.Tensor) -> Optional[torch.Tensor]:
+    """What features ``(C, ...)`` are added up about: the means of channels far from 0, if any."""
+    flat = columns.flatten(1)
+    means = flat.mean(1)
+    far = means.abs() > FAR * flat.std(1, unbiased=False)
+    return means.where(far, torch.zeros_like(means)) if bool(far.any()) else None

@@ -1,15 +1,15 @@
 """Eigenvalues of second moments, and what they say in one number."""
 
 import math
+import numbers
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Union
 
 import numpy as np
 import torch
 
-from .moments import SecondMoment
-
-Values = Union[torch.Tensor, np.ndarray]
+from .moments import Array as Values
+from .moments import SecondMoment, as_tensor
 
 # Negative eigenvalues up to this part of the trace are rounding, beyond they are an error.
 ROUNDING = {torch.float64: 1e-8}
@@ -31,8 +31,8 @@ def eigenspectrum(matrix: Values, scale: Optional[float] = None) -> Values:
         ``C`` float64 values, a tensor (on the device of ``matrix``) or an array as given.
 
     Raises:
-        ValueError: If the matrix is not square, finite and symmetric, or an eigenvalue is negative
-            by more than rounding.
+        ValueError: If the matrix is not square, real, finite and symmetric, or an eigenvalue is
+            negative by more than rounding.
     """
     tensor = _checked(matrix)
     values = _clamped(_raw(tensor), _tolerance(tensor, scale))
@@ -52,7 +52,8 @@ def intrinsic_dimensionality(
             the features: the same network with a feature map times ten has another dimension.
 
     Raises:
-        ValueError: If the threshold is not a positive number (below 1 if relative).
+        ValueError: If the threshold is not a positive number (below 1 if relative), or the
+            eigenvalues are not one row of real, finite numbers.
 
     Source:
         arXiv 1909.04021 (slides of the authors).
@@ -198,15 +199,17 @@ def summarize(
 
 
 def _checked(matrix: Values) -> torch.Tensor:
-    tensor = torch.as_tensor(matrix).detach().cpu()
+    tensor = as_tensor(matrix).detach().cpu()
     if tensor.dim() != 2 or tensor.shape[0] != tensor.shape[1] or not len(tensor):
         raise ValueError(f'matrix must be square, got {tuple(tensor.shape)}')
+    if tensor.is_complex():
+        raise ValueError(f'matrix must be real, got {tensor.dtype}')
     if not tensor.is_floating_point():
         tensor = tensor.double()
     if not torch.isfinite(tensor).all():
         raise ValueError('matrix holds NaN or Inf')
-    largest = tensor.abs().max()
-    if (tensor - tensor.T).abs().max() > _rounding(tensor) * largest:
+    exact = tensor.double()
+    if (exact - exact.T).abs().max() > _rounding(tensor) * exact.abs().max():
         raise ValueError('matrix is not symmetric: it is no second moment')
     return tensor
 
@@ -240,7 +243,7 @@ def check_threshold(threshold: float, relative: bool = False) -> None:
     Raises:
         ValueError: If it is not a positive number (below 1 if relative).
     """
-    number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
     if not number or not 0 < threshold < (1 if relative else math.inf):
         allowed = 'between 0 and 1 (relative)' if relative else 'positive and finite'
         raise ValueError(f'threshold must be {allowed}, got {threshold!r}')
@@ -248,11 +251,15 @@ def check_threshold(threshold: float, relative: bool = False) -> None:
 
 def _array(eigenvalues: Values) -> np.ndarray:
     if isinstance(eigenvalues, torch.Tensor):
-        eigenvalues = eigenvalues.detach().cpu().numpy()
-    values = np.asarray(eigenvalues, dtype=np.float64)
-    if values.ndim != 1 or np.isnan(values).any():
+        eigenvalues = eigenvalues.detach().cpu()
+        eigenvalues = (eigenvalues if eigenvalues.is_complex() else eigenvalues.double()).numpy()
+    values = np.asarray(eigenvalues)
+    if not np.iscomplexobj(values):
+        values = values.astype(np.float64)
+    finite = bool(np.isfinite(values).all())
+    if values.ndim != 1 or np.iscomplexobj(values) or not finite:
         raise ValueError(
-            f'eigenvalues must be one row of numbers, got shape {values.shape}'
-            + (' with NaN' if np.isnan(values).any() else '')
+            f'eigenvalues must be one row of numbers, got {values.dtype} of shape {values.shape}'
+            + ('' if finite else ' with NaN or Inf')
         )
     return values

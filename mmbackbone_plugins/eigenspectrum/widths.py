@@ -3,6 +3,8 @@
 No model is known here: layers are names, and what a choice of widths costs is a function.
 """
 
+import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -76,8 +78,9 @@ def determine_widths(
 
     Raises:
         ValueError: If the layers differ, a dimensionality is negative or above its layer's width,
-            all of them are zero, ``multiple`` is not a positive integer, the budget is below the
-            cost of the smallest widths (which the message names), or ``macs`` does not grow.
+            all of them are zero, ``multiple`` is not a positive integer, the budget is no finite
+            number or below the cost of the smallest widths (which the message names), or ``macs``
+            yields no such number or does not grow.
 
     Source:
         Our reading of arXiv 1909.04021, whose rule we could not find: its abstract says that widths
@@ -89,7 +92,7 @@ def determine_widths(
     def cost(widths: Widths) -> int:
         key = tuple(widths.values())
         if key not in known:
-            known[key] = macs(dict(widths))
+            known[key] = _finite(macs(dict(widths)), 'macs')
         return known[key]
 
     if budget is None:
@@ -119,14 +122,23 @@ def check_budget(
     """Refuses a budget that no widths fit, which takes one count.
 
     Raises:
-        ValueError: If the smallest widths cost more; the message says how much.
+        ValueError: If it is not a finite number of at least 0, or the smallest widths cost more;
+            the message says how much.
     """
+    _finite(budget, 'budget')
     least = macs(dict.fromkeys(layers, multiple))
-    if least > budget:
+    if not least <= budget:
         raise ValueError(
             f'budget of {budget:,} MACs is impossible: with every width at its smallest, '
             f'{multiple}, the network still needs {least:,} MACs'
         )
+
+
+def _finite(number: Any, what: str) -> Any:
+    real = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    if not real or not 0 <= number < math.inf:
+        raise ValueError(f'{what} must be a finite number of MACs, at least 0, got {number!r}')
+    return number
 
 
 def widths_by_threshold(

@@ -209,7 +209,9 @@ class DistortionRegularizerHook(Hook, GradientListener):
                 n: t.to(self._parameters[n].device) for n, t in self._estimated.tensors.items()
             }
         for key, held in self._held.items():
-            self._penalties[key] = Penalty(held, self.anchor.tensors, tensors, self.coeff)
+            self._penalties[key] = Penalty(
+                held, self.anchor.tensors, tensors, self.coeff, self.kind.capped
+            )
 
     def _take_up(self, saved: ImportanceFile) -> None:
         """Goes on with the importance of a checkpoint."""

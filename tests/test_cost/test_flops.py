@@ -85,6 +85,31 @@ def test_nothing_to_train_is_an_error():
 
 
 @pytest.mark.newer_torch
+@pytest.mark.parametrize(
+    ('losses', 'named'),
+    [
+        (lambda x: dict(accuracy=x), "'accuracy'"),
+        (lambda x: dict(loss=x.detach()), "'loss'"),
+        (lambda x: dict(loss=[]), "'loss'"),
+        (lambda x: (x,), 'tuple'),
+    ],
+)
+def test_losses_without_a_gradient_are_an_error(losses, named):
+    model = Chain()
+    model.loss = lambda images, samples: losses(model.backbone[0](images).sum())
+    with pytest.raises(ValueError, match=f'that depend on a parameter that trains, got .*{named}'):
+        training_flops(model, torch.rand(1, 3, SIZE, SIZE), [])
+
+
+@pytest.mark.newer_torch
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_other_types_and_a_caller_without_gradients(dtype):
+    with torch.no_grad():
+        flops = training_flops(Chain().to(dtype), torch.rand(1, 3, SIZE, SIZE, dtype=dtype), [])
+    assert (flops.forward, flops.backward) == closed_form(0, 1)
+
+
+@pytest.mark.newer_torch
 def test_a_plan_adds_up():
     model = Chain()
     freezer = Freezer(model, StageMap.of(model))

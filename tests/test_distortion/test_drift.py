@@ -41,6 +41,37 @@ def test_weight_drift_of_nothing_and_from_zeros():
         weight_drift(dict(a=ones, b=ones), dict(a=ones), dict(g='ab'))
 
 
+@pytest.mark.parametrize(
+    ('dtype', 'size', 'step'),
+    [
+        (torch.float16, 6e4, -1.2e5),  # the difference is beyond the type
+        (torch.float16, 100.0, 0.0625),  # its square below
+        (torch.bfloat16, 1e30, 1e29),
+        (torch.float32, 1e25, 1e24),
+        (torch.float32, 1e-30, 1e-31),
+        (torch.float64, 1e200, 1e199),
+    ],
+)
+def test_weight_drift_of_any_type_and_size(dtype, size, step):
+    start = torch.full((30, 40), size, dtype=torch.float64).to(dtype)
+    now = (start.double() + step).to(dtype)
+    change = float((now.double() - start.double())[0, 0] / start.double()[0, 0])
+    found = weight_drift(dict(a=now, b=now), dict(a=start, b=start), dict(one='a', two='ab'))
+    assert found == dict.fromkeys(('one', 'two'), pytest.approx(abs(change), rel=1e-6))
+
+
+def test_weight_drift_of_no_tensors_whole_numbers_and_other_shapes():
+    assert weight_drift({}, {}, dict(g=[])) == dict(g=0.0)
+    empty, count = torch.zeros(0, 3), torch.tensor(4)
+    found = weight_drift(dict(a=empty, b=count), dict(a=empty, b=count - 2), dict(a='a', b='b'))
+    assert found == dict(a=0.0, b=1.0)
+    arrays = dict(a=np.full(3, 3.0)), dict(a=np.ones(3))
+    assert weight_drift(*arrays, dict(g='a')) == dict(g=pytest.approx(2.0))
+    with pytest.raises(ValueError, match=r"'a' has shape \(3,\), its reference \(3, 3\)"):
+        weight_drift(dict(a=torch.ones(3)), dict(a=torch.ones(3, 3)), dict(g='a'))
+    assert math.isnan(weight_drift(dict(a=count * math.nan), dict(a=count), dict(g='a'))['g'])
+
+
 def test_statistics_drift():
     start = {'n.running_mean': torch.tensor([0.0, 1.0]), 'n.running_var': torch.tensor([4.0, 1.0])}
     now = {'n.running_mean': torch.tensor([2.0, 1.0]), 'n.running_var': torch.tensor([16.0, 1.0])}
@@ -49,6 +80,14 @@ def test_statistics_drift():
     assert spread == pytest.approx(math.log(2) * math.sqrt(0.5), rel=1e-4)
     assert statistics_drift(start, start, ['n.running_mean']) == (0.0, 0.0)
     assert statistics_drift({}, {}, []) == (0.0, 0.0)
+    half = {name: tensor.half() for name, tensor in now.items()}
+    assert statistics_drift(half, start, ['n.running_mean']) == (shift, spread)
+    nothing = {name: tensor[:0] for name, tensor in now.items()}
+    assert statistics_drift(nothing, nothing, ['n.running_mean']) == (0.0, 0.0)
+    with pytest.raises(ValueError, match='no reference to drift from: n.running_mean, n.running'):
+        statistics_drift(now, {}, ['n.running_mean'])
+    with pytest.raises(ValueError, match='its reference'):
+        statistics_drift(now, nothing, ['n.running_mean'])
 
 
 @pytest.mark.parametrize('examples', [30, 300])
@@ -70,9 +109,34 @@ def test_linear_cka(examples):
     assert math.isnan(linear_cka(tx, torch.ones(examples, 3)))
 
 
-def test_cka_of_shapes_that_do_not_fit():
+@pytest.mark.parametrize('value', [0.1, 1 / 3, 1e20, -1e-20])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('shape', [(300, 7), (5, 70), (1, 4)])
+def test_cka_of_constant_features_is_nan(value, dtype, shape):
+    constant = torch.full(shape, value, dtype=dtype)
+    other = torch.randn(shape[0], 5)
+    assert math.isnan(linear_cka(constant, constant))
+    assert math.isnan(linear_cka(other, constant)) and math.isnan(linear_cka(constant, other))
+
+
+@pytest.mark.parametrize('scale', [1e-30, 1e30])
+@pytest.mark.parametrize('examples', [30, 300])
+def test_cka_does_not_depend_on_the_scale(scale, examples):
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(examples, 40, generator=g), torch.randn(examples, 50, generator=g)
+    wanted = linear_cka(x, y)
+    assert linear_cka(x * scale, y) == pytest.approx(wanted, rel=1e-5)
+    assert linear_cka((x * scale).double() ** 3, y) == pytest.approx(linear_cka(x**3, y), rel=1e-5)
+    assert linear_cka(x.numpy(), y.numpy()[:, ::-1].copy()) == pytest.approx(wanted)
+
+
+def test_cka_of_what_does_not_fit():
     with pytest.raises(ValueError, match=r'x and y must be \(examples, channels\)'):
         linear_cka(torch.ones(3, 2), torch.ones(4, 2))
+    with pytest.raises(ValueError, match='x and y must be real, got torch.complex64'):
+        linear_cka(torch.ones(3, 2) * 1j, torch.ones(3, 2))
+    for x in (torch.ones(0, 2), torch.ones(3, 0), torch.full((3, 2), math.nan)):
+        assert math.isnan(linear_cka(x, x))
 
 
 def backbone():

@@ -9,6 +9,7 @@ import rig
 import torch
 
 from mmbackbone_plugins import estimate_importance
+from mmbackbone_plugins.distortion.importance import _KINDS, ImportanceKind
 from mmbackbone_plugins.distortion.importance_file import (
     Fingerprint,
     ImportanceFile,
@@ -159,6 +160,65 @@ def test_a_reduction_makes_one_mean_of_two_processes():
     found = estimate_importance(net, batches[:2], 'rgn', reduce=lambda t: t.add_(next(others)))
     for name, value in estimate_importance(net, batches, 'rgn').items():
         torch.testing.assert_close(found[name], value)
+
+
+class Slope(torch.nn.Module):
+    """As much of a detector as is needed: the gradient of its weight is the input."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.backbone = torch.nn.Linear(3, 1, bias=False).to(dtype)
+        self.data_preprocessor = lambda batch, training: batch
+
+    def forward(self, inputs, mode):
+        return dict(loss=(self.backbone.weight * inputs[0]).sum())
+
+    def parse_losses(self, losses):
+        return losses['loss'], losses
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(('kind', 'power'), [('ewc', 1), ('fisher', 2)])
+@pytest.mark.parametrize('size', [1.0, 1e-5, 300.0])
+def test_sums_and_squares_in_half_precision(dtype, kind, power, size):
+    """In bfloat16 a sum of ones ends at 256; the square of 1e-5 is 0 in float16, of 300 Inf."""
+    gradient = torch.full((1, 1, 3), size, dtype=dtype)
+    found = estimate_importance(Slope(dtype), [dict(inputs=gradient)] * 2000, kind)
+    value = found['backbone.weight']
+    assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    wanted = (gradient[0].double() ** power).to(value.dtype)
+    torch.testing.assert_close(value, wanted, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_a_kind_of_ones_own_is_wide_too(dtype, monkeypatch):
+    kinds = []
+
+    class Own(ImportanceKind):
+        @staticmethod
+        def score(gradient, weight):
+            kinds.append((gradient.dtype, weight.dtype))
+            return gradient.abs() ** 3
+
+    monkeypatch.setitem(_KINDS, 'own', Own)
+    gradient = torch.full((1, 1, 3), 0.01, dtype=dtype)
+    found = estimate_importance(Slope(dtype), [dict(inputs=gradient)] * 3, 'own')
+    assert set(kinds) == {(torch.float32, torch.float32)}
+    wanted = gradient[0].float() ** 3
+    torch.testing.assert_close(found['backbone.weight'], wanted, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize('bad', [0, -1, 2.5, float('nan'), '3', True])
+def test_a_bad_number_of_batches(bad):
+    with pytest.raises(
+        ValueError, match='num_batches must be a positive whole number or None, got'
+    ):
+        estimate_importance(Slope(torch.float32), [], 'ewc', num_batches=bad)
+
+
+def test_complex_parameters_are_refused():
+    with pytest.raises(ValueError, match="'backbone.weight' is complex"):
+        estimate_importance(Slope(torch.complex64), [], 'ewc')
 
 
 def test_bad_input():

@@ -186,6 +186,89 @@ def test_the_measured_numbers_are_their_definitions(coeff, uniform):
     assert value == pytest.approx(energy, rel=1e-4)
 
 
+@pytest.mark.parametrize('dtype', (torch.float16, torch.bfloat16))
+@pytest.mark.parametrize('per_kernel', (None, False, True), ids=('uniform', 'entry', 'kernel'))
+@pytest.mark.parametrize('size', (1.0, 1e8, 1e30), ids=('small', 'large', 'huge'))
+@pytest.mark.parametrize('contiguous', (True, False))
+def test_half_precision(dtype, per_kernel, size, contiguous):
+    """Any importance and any distance: the closed form as near as the gradients' type comes."""
+    net, theta0 = model()
+    net.to(dtype)
+    if not contiguous:
+        net.to(memory_format=torch.channels_last)
+    theta0 = {n: t.to(dtype) for n, t in theta0.items()}
+    theta0['linear.weight'] = -60000 * torch.ones_like(theta0['linear.weight'])
+    net['linear'].weight.data.fill_(60000)  # their difference is more than float16 holds
+    params, lr, coeff = dict(net.named_parameters()), 0.02, 0.5
+    importance = None if per_kernel is None else weights_of(net, per_kernel)
+    importance = importance and {n: t * size for n, t in importance.items()}
+    before = {n: p.grad.clone() for n, p in params.items()}
+    before['conv.bias'][0] = params['conv.bias'].grad[0] = math.inf
+    penalty = Penalty(params, theta0, importance, coeff)
+    pull = penalty.measure(lr)
+    penalty.add(lr)
+    limit, total = torch.finfo(dtype).max, 0.0
+    for name, p in params.items():
+        strength = torch.tensor(coeff).double()
+        if importance:
+            strength = (coeff * importance[name].double()).clamp(0, 1 / lr)
+        moved = p.detach().double() - theta0[name].double()
+        total += float((strength * moved * moved).sum()) / 2
+        wanted = (before[name].double() + strength * moved).clamp(-limit, limit)
+        wanted[before[name].isinf()] = math.inf
+        torch.testing.assert_close(p.grad, wanted.to(dtype), rtol=1e-2, atol=1e-3)
+    assert compare([pull], {})[0] == pytest.approx(total, rel=1e-5)
+
+
+def test_float32_at_its_limits():
+    """Products that leave float32 on the way, or would with the importance alone."""
+    p = nn.Parameter(torch.tensor([1.0, 2.0]))
+    p.grad = torch.zeros(2)
+    start, huge = dict(p=torch.tensor([1.0, 1.0])), dict(p=torch.full((2,), 3e38))
+    for importance, coeff, lr, wanted in (
+        (huge, 1e3, 0.1, 10.0),
+        (huge, 1e300, 0.1, 10.0),
+        (huge, 1e3, 0.0, torch.finfo(torch.float32).max),
+        (None, 1e300, 0.1, torch.finfo(torch.float32).max),
+        (None, 0.0, 0.1, 0.0),
+    ):
+        p.grad.zero_()
+        penalty = Penalty(dict(p=p), start, importance, coeff)
+        penalty.add(lr)
+        assert p.grad.tolist() == [0.0, pytest.approx(wanted)]
+    p.grad = torch.full((2,), 1e-30)
+    tiny = Penalty(dict(p=p), dict(p=p.detach() - 1e-7), None, 1e-25)
+    _, ratio, _ = compare([tiny.measure(0.1)], {})
+    added = math.hypot(*(p.detach().double() - tiny._anchor['p'].double()).tolist()) * 1e-25
+    assert ratio == pytest.approx(added / math.hypot(1e-30, 1e-30), rel=1e-5, abs=0)
+
+
+@pytest.mark.parametrize('uniform', (True, False))
+@pytest.mark.parametrize('capped', (True, False, None))
+def test_the_limit_is_a_choice(capped, uniform):
+    net, theta0 = model()
+    params, lr, coeff = dict(net.named_parameters()), 0.5, 30.0
+    before = {n: p.grad.clone() for n, p in params.items()}
+    importance = None if uniform else {n: torch.ones_like(p) for n, p in params.items()}
+    add_penalty_gradient(params, theta0, importance, coeff, lr, capped=capped)
+    limited = capped if capped is not None else not uniform
+    for name, p in params.items():
+        wanted = before[name] + (2.0 if limited else coeff) * (p.detach() - theta0[name])
+        torch.testing.assert_close(p.grad, wanted)
+
+
+def test_parameters_without_entries_and_arrays():
+    empty, p = nn.Parameter(torch.zeros(0, 3)), nn.Parameter(torch.ones(2))
+    empty.grad, p.grad = torch.zeros(0, 3), torch.zeros(2)
+    start = {n: q.detach().numpy() * 0 for n, q in dict(empty=empty, p=p).items()}
+    ones = {n: q + 1 for n, q in start.items()}
+    pairs = [('empty', empty), ('p', p)]
+    add_penalty_gradient(pairs, start, ones, 0.5, 0.1)
+    assert p.grad.tolist() == [0.5, 0.5]
+    value, ratio, _ = compare([Penalty(pairs, start, None, 1.0).measure(0.1)], {})
+    assert value == 1.0 and ratio == pytest.approx(2.0)
+
+
 def test_no_memory_but_one_buffer():
     net, theta0 = model()
     penalty = Penalty(dict(net.named_parameters()), theta0, weights_of(net, True), 0.1)
@@ -204,6 +287,22 @@ def test_bad_strengths(coeff):
         add_penalty_gradient(dict(net.named_parameters()), theta0, None, coeff, 0.1)
 
 
+@pytest.mark.parametrize('rate', (-0.1, math.nan, math.inf, None, '0.1'))
+@pytest.mark.parametrize('named', (True, False))
+@pytest.mark.parametrize('uniform', (True, False))
+def test_bad_rates_change_nothing(rate, named, uniform):
+    net, theta0 = model()
+    params = dict(net.named_parameters())
+    before = [p.grad.clone() for p in params.values()]
+    importance = None if uniform else weights_of(net, True)
+    lr = {**dict.fromkeys(params, 0.1), 'linear.bias': rate} if named else rate
+    with pytest.raises(ValueError, match='lr must be a finite number of at least 0, got'):
+        add_penalty_gradient(params, theta0, importance, 0.1, lr)
+    with pytest.raises(ValueError, match="lr has no entry for parameter 'point.weight'"):
+        add_penalty_gradient(params, theta0, importance, 0.1, {'conv.weight': 1, 'conv.bias': 1})
+    assert all(torch.equal(p.grad, g) for p, g in zip(params.values(), before))
+
+
 def test_anchor_and_importance_must_fit():
     net, theta0 = model()
     params = dict(net.named_parameters())
@@ -218,6 +317,12 @@ def test_anchor_and_importance_must_fit():
     importance = dict(weights_of(net, True), **{'linear.bias': torch.full((6,), math.nan)})
     with pytest.raises(ValueError, match="importance of 'linear.bias' has NaN or Inf"):
         add_penalty_gradient(params, theta0, importance, 0.1, 0.1)
+    broken = dict(theta0, **{'conv.bias': torch.full((4,), math.inf)})
+    with pytest.raises(ValueError, match="anchor of 'conv.bias' has NaN or Inf"):
+        add_penalty_gradient(params, broken, None, 0.1, 0.1)
+    turned = dict(theta0, **{'conv.bias': torch.ones(4) * 1j})
+    with pytest.raises(ValueError, match="anchor of 'conv.bias': the penalty is one on real"):
+        add_penalty_gradient(params, turned, None, 0.1, 0.1)
 
 
 # -- coverage --------------------------------------------------------------------------------------

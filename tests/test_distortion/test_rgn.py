@@ -121,6 +121,57 @@ def test_other_dtypes(dtype, granularity):
     assert relative(ours, naive([('p', p)], granularity)) < limit
 
 
+SIZES = [  # type, of the gradient, of the weights
+    *((torch.float32, size, 1.0) for size in (1e20, 1e-24, 3e36)),
+    *((torch.float32, 1.0, size) for size in (1e20, 1e-7)),
+    (torch.float32, 1e20, 1e25),
+    *((torch.bfloat16, size, 1.0) for size in (1e30, 1e-30)),
+    (torch.float16, 6e4, 1e-4),
+    *((torch.float64, size, 1.0) for size in (1e200, 1e-200)),
+]
+
+
+@pytest.mark.parametrize('granularity', ['tensor', 'kernel'])
+@pytest.mark.parametrize(('dtype', 'pulled', 'size'), SIZES)
+def test_gradients_and_weights_of_any_size(granularity, dtype, pulled, size):
+    g = torch.Generator().manual_seed(0)
+    weight, gradient = (torch.rand(6, 5, 3, 3, generator=g).double() + 0.1 for _ in range(2))
+    p = nn.Parameter((weight * size).to(dtype))
+    p.grad = (gradient * pulled).to(dtype)
+    ours = relative_gradient_norm([('p', p)], granularity)['p']
+    near = nn.Parameter(p.detach().double() / size)  # the same near 1, where nothing overflows
+    near.grad = p.grad.double() / pulled
+    theirs = naive([('p', near)], granularity, eps=1e-8 / size)['p'] * (pulled / size)
+    assert ours == pytest.approx(theirs, rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize('granularity', ['tensor', 'kernel'])
+def test_parameters_without_entries_scalars_and_complex_ones(granularity):
+    shapes = dict(empty=(0, 3), scalar=(), entry=(1,), window=(2, 2, 0, 3))
+    pairs = {name: nn.Parameter(torch.full(shape, 2.0)) for name, shape in shapes.items()}
+    pairs['complex'] = nn.Parameter(torch.tensor([3 + 4j, 3 + 4j]))
+    pairs['sparse'] = nn.Parameter(torch.full((2, 2), 2.0))
+    for p in pairs.values():
+        p.grad = torch.full_like(p, 1.0)
+    pairs['sparse'].grad = pairs['sparse'].grad.to_sparse()
+    found = relative_gradient_norm(pairs, granularity)
+    half = pytest.approx(0.5)
+    assert found == dict(scalar=half, entry=half, complex=pytest.approx(0.2), sparse=half)
+
+
+def test_parameters_without_names():
+    p = nn.Parameter(torch.ones(2))  # two entries are no pair
+    p.grad = torch.ones(2)
+    with pytest.raises(ValueError, match='must be pairs of a name and a parameter'):
+        relative_gradient_norm([p])
+
+
+@pytest.mark.parametrize('bad', [-1e-8, math.nan, math.inf, None])
+def test_a_bad_eps(bad):
+    with pytest.raises(ValueError, match='eps must be a finite number of at least 0, got'):
+        relative_gradient_norm([], 'tensor', bad)
+
+
 def test_frozen_parameters_are_left_out_not_zero():
     frozen, idle, pulled = (nn.Parameter(torch.ones(3)) for _ in range(3))
     frozen.requires_grad_(False)

@@ -85,6 +85,54 @@ def test_against_every_position(kind, region):
     assert 0.02 < position_mask(geometry, GRID, region).double().mean() < 0.98
 
 
+SQUARE = [20, 20, 60, 20, 60, 60, 20, 60]  # clockwise, as pictures are seen
+
+
+def marked(box, grid=(16, 16), size=(128, 128)):
+    geometry = ImageGeometry(size, size, torch.tensor([box], dtype=torch.float32))
+    return position_mask([geometry], grid, 'foreground')[0]
+
+
+@pytest.mark.parametrize(
+    ('box', 'positions'),
+    [
+        ([30.0, 30.0] * 4, []),
+        ([36.0, 44.0] * 4, [(5, 4)]),  # on the centre of a position
+        ([20.0, 30, 60, 30, 60, 30, 20, 30], []),
+        ([20.0, 28, 60, 28, 60, 28, 20, 28], [(3, c) for c in range(2, 8)]),
+        ([10.0, 10, 50, 50, 10, 10, 50, 50], [(i, i) for i in range(1, 6)]),  # along a diagonal
+        ([math.nan] + SQUARE[1:], []),
+        ([math.nan] * 8, []),
+        ([math.inf] + SQUARE[1:], []),
+    ],
+)
+def test_quadrilaterals_without_an_area(box, positions):
+    assert marked(box).nonzero().tolist() == [list(p) for p in positions]
+
+
+def test_quadrilaterals_of_any_sense_and_those_that_touch_themselves():
+    square = marked(SQUARE)
+    assert torch.equal(square, marked([20.0, 20, 60, 60]))  # as an upright box
+    counter = [c for i in (3, 2, 1, 0) for c in SQUARE[2 * i : 2 * i + 2]]
+    assert torch.equal(square, marked(counter))
+    x, y = np.meshgrid(np.arange(16) * 8 + 4, np.arange(16) * 8 + 4)
+    inside = square.numpy()
+    crossed = SQUARE[:2] + SQUARE[4:6] + SQUARE[2:4] + SQUARE[6:]  # two triangles, tip to tip
+    tips = inside & (abs(x - 40) >= abs(y - 40))
+    np.testing.assert_array_equal(marked(crossed).numpy(), tips)
+    triangle = SQUARE[:4] + SQUARE[4:6] + SQUARE[4:6]  # two corners in one place
+    np.testing.assert_array_equal(marked(triangle).numpy(), inside & (x >= y))
+    arrow = [20, 20, 60, 20, 30, 30, 20, 60]  # a corner that points inwards
+    half = inside & ((x - 20) + (y - 20) <= 40)
+    assert 0 < int(marked(arrow).sum()) < half.sum()
+    assert not (marked(arrow).numpy() & ~half).any()
+
+
+@pytest.mark.parametrize('box', [[math.nan] * 4, [50.0, 50, 20, 20], [40.0, 40, -9, 9, 0.1]])
+def test_other_boxes_that_hold_nothing(box):
+    assert not marked(box).any()
+
+
 def test_rotated_boxes_are_mmrotates():
     """The sense of the angle is that of mmrotate's own boxes."""
     boxes = boxes_of('rotated', 5, 7)

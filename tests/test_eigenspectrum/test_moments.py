@@ -28,6 +28,10 @@ def plain(features, masks=None):
     return total / count, total / count - np.outer(mean, mean)
 
 
+def plain_mean(features):
+    return np.asarray(features).mean((0, 2, 3))
+
+
 def planted(spectrum, positions, seed=0):
     """Features (C, positions) whose second moment has exactly that spectrum."""
     generator = np.random.default_rng(seed)
@@ -121,6 +125,27 @@ def test_small_eigenvalues_beside_a_large_mean():
     assert not np.allclose(np.linalg.eigvalsh(single.numpy())[::-1][1:], values[1:], rtol=0.3)
 
 
+@pytest.mark.parametrize('ratio', [10, 1e5, 1e8])
+@pytest.mark.parametrize('parts', [1, 3])
+def test_centring_beside_a_mean_far_from_zero(ratio, parts):
+    """Means of up to 1e8 deviations, in every second channel, of images in float64."""
+    generator = torch.Generator().manual_seed(0)
+    batches = torch.randn(6, 8, 20, 20, dtype=torch.float64, generator=generator)
+    batches[:, ::2] += ratio * torch.rand(4, 1, 1, dtype=torch.float64, generator=generator)
+    moment = SecondMoment(8)
+    for part in batches.chunk(parts):
+        moment.merge(of(part))
+    near = batches - batches[0].mean((1, 2), keepdim=True)  # has the same, and keeps its digits
+    assert distance(moment.matrix(center=True), plain(near)[1]) < 1e-12
+    second, _ = plain(batches)
+    assert distance(moment.matrix(), second) < 1e-13
+    assert distance(moment.mean(), plain_mean(batches)) < 1e-13
+    again = SecondMoment(8).load_state_dict(moment.state_dict())  # sums about 0, as ever
+    assert (again.images, again.samples) == (6, 2400)
+    assert distance(again.matrix(), second) < 1e-13
+    assert torch.equal(moment.matrix(), moment.matrix().T)
+
+
 def test_masked_positions_are_left_out():
     batch, masks = torch.randn(4, 8, 6, 5), torch.rand(4, 6, 5) > 0.5
     masks[2] = False  # an image without a position does not count
@@ -145,6 +170,19 @@ def test_tokens_half_precision_and_memory_layouts():
     assert distance(of(maps, masks=[mask.view(3, 6, 5)]).matrix(), by_tokens) < 1e-14
     half = maps.half() * 100  # sums beyond what half precision holds are no NaN
     assert distance(of(half).matrix(), plain(half)[0]) < 1e-13
+
+
+def test_arrays_whole_numbers_and_nothing():
+    images = np.random.default_rng(0).integers(0, 9, (2, 4, 3, 3))
+    wanted = plain(images)[0]
+    flipped = np.ascontiguousarray(images[..., ::-1])[..., ::-1]
+    for given in (images, images.astype(np.float32), torch.from_numpy(images), flipped):
+        moment = SecondMoment(np.int64(4))
+        moment.update(given, np.ones((2, 3, 3), dtype=bool))
+        assert distance(moment.matrix(), wanted) < 1e-14
+    for empty in (torch.rand(0, 4, 3, 3), torch.rand(2, 4, 0, 3)):
+        moment.update(empty)
+    assert moment.images == 2
 
 
 def test_memory_does_not_grow_with_images():
@@ -181,6 +219,13 @@ def test_what_is_not_finite_is_refused(value):
         (lambda m: m.matrix(), 'no image has counted'),
         (lambda m: m.mean(), 'no image has counted'),
         (lambda m: m.merge(SecondMoment(5)), 'moments of 4 and 5 channels do not merge'),
+        (lambda m: m.update(torch.rand(2, 4, 3, 3) * 1j), 'features must be real, got'),
+        (lambda m: m.load_state_dict(SecondMoment(5).state_dict()), 'a moment of 4 channels has'),
+        (lambda m: m.load_state_dict({}), 'a moment of 4 channels has a state of'),
+        (
+            lambda m: m.load_state_dict(dict(m.state_dict(), second=torch.zeros(3, 3))),
+            r"'second': \(3, 3\)",
+        ),
     ],
 )
 def test_bad_input(call, message):

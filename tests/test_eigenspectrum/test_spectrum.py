@@ -72,6 +72,17 @@ def test_dimension_counts_above_the_threshold():
     assert intrinsic_dimensionality(exact * 0, relative=True) == 0
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.int64, torch.bool])
+def test_matrices_and_eigenvalues_of_any_real_type(dtype):
+    matrix = torch.diag(torch.tensor([1, 0, 1])).to(dtype)
+    assert eigenspectrum(matrix).tolist() == [1, 1, 0]
+    assert intrinsic_dimensionality(matrix.diagonal()) == 2
+    assert intrinsic_dimensionality([1, 0, 1], np.float32(1e-3)) == 2
+    assert intrinsic_dimensionality([]) == 0
+    turned = np.eye(3)[::-1, ::-1]  # an array with negative strides
+    assert eigenspectrum(turned).tolist() == [1, 1, 1]
+
+
 def test_ranks_and_decay_in_closed_form():
     flat = np.array([2.0] * 7 + [0.0] * 5)
     assert effective_rank(flat) == pytest.approx(7, rel=1e-12)
@@ -119,6 +130,14 @@ def test_files_that_are_no_spectra(tmp_path):
     [
         (lambda: eigenspectrum(np.ones((2, 3))), r'matrix must be square, got \(2, 3\)'),
         (lambda: eigenspectrum(np.full((2, 2), np.nan)), 'matrix holds NaN or Inf'),
+        (lambda: eigenspectrum(np.eye(2) * 1j), 'matrix must be real, got torch.complex128'),
+        (lambda: eigenspectrum(torch.tensor(1.0)), 'matrix must be square'),
+        (lambda: eigenspectrum(np.ones((0, 0))), 'matrix must be square'),
+        (lambda: intrinsic_dimensionality(np.ones(2) * 1j), 'one row of numbers, got complex128'),
+        (lambda: intrinsic_dimensionality(torch.ones(2) * 1j), 'one row of numbers, got complex64'),
+        (lambda: intrinsic_dimensionality([1.0, np.inf]), 'with NaN or Inf'),
+        (lambda: intrinsic_dimensionality(1.0), r'of shape \(\)'),
+        (lambda: intrinsic_dimensionality([1.0], math.nan), 'threshold must be positive'),
         (lambda: eigenspectrum(np.array([[1.0, 2.0], [0.0, 1.0]])), 'matrix is not symmetric'),
         (lambda: intrinsic_dimensionality([1.0], 0), 'threshold must be positive and finite'),
         (lambda: intrinsic_dimensionality([1.0], True), 'threshold must be'),

@@ -117,6 +117,10 @@ def test_a_layer_without_dimension_is_as_narrow_as_can_be():
     [
         (dict(budget=100), r'budget of 100 MACs is impossible: .* smallest, 8, .* needs 152 MACs'),
         (dict(budget=0), r'budget of 0 MACs is impossible'),
+        (dict(budget=float('nan')), r'budget must be a finite number of MACs, .* got nan'),
+        (dict(budget=float('inf')), r'budget must be a finite number of MACs, .* got inf'),
+        (dict(budget=-1), r'budget must be a finite number of MACs, at least 0, got -1'),
+        (dict(budget='1e9'), r"budget must be a finite number of MACs, at least 0, got '1e9'"),
         (dict(multiple=0), r'multiple must be a positive integer, got 0'),
         (dict(multiple=2.5), r'multiple must be a positive integer, got 2.5'),
         (dict(dimensionalities=dict(stem=1)), r"same layers.* has \['stage1', 'stage2'\]"),
@@ -127,6 +131,7 @@ def test_a_layer_without_dimension_is_as_narrow_as_can_be():
         ),
         (dict(dimensionalities={**DIMENSIONS, 'stem': -1}), r"'stem' must be from 0 .* got -1"),
         (dict(dimensionalities=dict.fromkeys(DIMENSIONS, 0)), r'threshold is above all'),
+        (dict(macs=lambda w: math.nan, budget=9), r'macs must be a finite number of MACs, .* nan'),
         (dict(macs=lambda widths: 5), r'macs must grow with the widths'),
     ],
 )

@@ -10,6 +10,7 @@ import rig
 import torch
 
 from mmbackbone_plugins import DistortionRegularizerHook
+from mmbackbone_plugins.distortion.importance import _KINDS, ImportanceKind
 
 AMP = dict(type='CpuAmpOptimWrapper')
 LR = plain.SGD['lr']
@@ -70,6 +71,21 @@ def test_steps_are_those_of_a_plain_loop(kind, clipped, tmp_path):
     without = plain.train(start, [[b] for b in FOUR * 2], start, None, 0.0)[-1]
     moved = max(float((without[n] - wanted[-1][n]).abs().max()) for n in only(without))
     assert moved > 1e-3
+
+
+@pytest.mark.parametrize('capped', (True, False))
+def test_a_kind_of_ones_own_says_whether_it_is_limited(capped, tmp_path, monkeypatch):
+    """Of importance 1 everywhere it is 'uniform', with the limit at 1 / lr or without."""
+
+    class Own(ImportanceKind):
+        score = staticmethod(lambda gradient, weight: torch.ones_like(weight))
+
+    Own.capped = capped
+    monkeypatch.setitem(_KINDS, 'own', Own)
+    beyond = 1.5 / LR
+    own = run(tmp_path / 'own', reg('own', beyond, num_batches=1), epochs=1)
+    uniform = run(tmp_path / 'uniform', reg('uniform', 1 / LR if capped else beyond), epochs=1)
+    close(own.per_iter[-1], uniform.per_iter[-1])
 
 
 @pytest.mark.parametrize('kind', ('uniform', 'rgn'))
