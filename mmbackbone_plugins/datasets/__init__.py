@@ -1,9 +1,10 @@
 """Data sets on disk: their layouts, their classes, and whether their files are whole."""
 
-from .check import DataReport, SplitReport, check_splits
+from .check import check_splits
 from .classes import CLASSES
 from .labels import Flaw
 from .layouts import LAYOUTS, OFFICIAL, Split, classes_of, splits_of_config, splits_of_root
+from .report import DataReport, SplitReport
 
 __all__ = [
     'CLASSES',
