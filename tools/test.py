@@ -61,6 +61,7 @@ def main() -> int:
     try:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins import launch
+        from mmbackbone_plugins.datasets import labels_explained
 
         launch.check_checkpoint(args.checkpoint)
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
@@ -78,7 +79,8 @@ def main() -> int:
         from mmdet.evaluation import DumpDetResults
 
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    runner.test()
+    with labels_explained():
+        runner.test()
     return 0
 
 

@@ -64,6 +64,7 @@ def main() -> int:
     try:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins import interruption, launch, resume
+        from mmbackbone_plugins.datasets import labels_explained
 
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
@@ -75,7 +76,7 @@ def main() -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    with interruption.explained(cfg.work_dir):
+    with interruption.explained(cfg.work_dir), labels_explained():
         runner = launch.build_runner(cfg)
         resume.check_ranks_agree(cfg)
         runner.train()

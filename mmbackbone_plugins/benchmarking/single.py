@@ -19,6 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
 from .. import launch, resume
+from ..datasets import labels_explained
 from ..files import at_one_go
 from ..visualization.distortion import read_run
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
@@ -130,7 +131,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     folder = RunFolder.read(args.folder)
     if int(os.environ.get('RANK', 0)) == 0:
-        with folder.alone():
+        with folder.alone(), labels_explained():
             execute(folder, args.launcher)
     else:
         execute(folder, args.launcher)

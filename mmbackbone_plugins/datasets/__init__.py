@@ -2,6 +2,7 @@
 
 from .check import check_splits
 from .classes import CLASSES
+from .explain import LabelError, labels_explained
 from .labels import Flaw
 from .layouts import LAYOUTS, OFFICIAL, Split, classes_of, splits_of_config, splits_of_root
 from .report import DataReport, SplitReport
@@ -11,11 +12,13 @@ __all__ = [
     'DataReport',
     'Flaw',
     'LAYOUTS',
+    'LabelError',
     'OFFICIAL',
     'Split',
     'SplitReport',
     'check_splits',
     'classes_of',
+    'labels_explained',
     'splits_of_config',
     'splits_of_root',
 ]

@@ -65,9 +65,7 @@ def check_splits(
             progress(done, len(tasks))
     for split, report in zip(splits, reports):
         if report.ids and not report.used:
-            where = str(split.listing or split.labels)
-            detail = f'filter_cfg of {split.name} leaves out all {len(report.ids):,}'
-            flaws.setdefault(Flaw('no picture is left', where, detail, stops=True), split.name)
+            flaws.setdefault(_all_left_out(split), split.name)
         if isinstance(split.indices, int):
             report.used = min(report.used, abs(split.indices))
         elif split.indices is not None:
@@ -83,8 +81,26 @@ def first_stop(split: Split) -> Optional[Flaw]:
         split: The split. Its pictures are not opened.
     """
     names, flaws = names_of(split)
-    files = (read_labels(split, name).flaws for name in names) if split.labels else ()
-    return next((flaw for found in (flaws, *files) for flaw in found if flaw.stops), None)
+    kept = split.labels is None
+    for name in [] if split.labels is None else names:
+        boxes, size, found = read_labels(split, name)
+        flaws += found
+        if any(flaw.stops for flaw in found):
+            break
+        kept = kept or _is_kept(split, boxes, size)
+    if names and not kept:
+        flaws.append(_all_left_out(split))
+    return next((flaw for flaw in flaws if flaw.stops), None)
+
+
+def _is_kept(split: Split, boxes: Sequence, size: Optional[tuple[int, int]]) -> bool:
+    """Whether ``filter_cfg`` leaves a picture in."""
+    return bool(boxes or not split.filter_empty) and (not size or min(size) >= split.min_size)
+
+
+def _all_left_out(split: Split) -> Flaw:
+    where = str(split.listing or split.labels or split.images)
+    return Flaw('no picture is left', where, 'filter_cfg leaves out all of them', stops=True)
 
 
 class _Seen(NamedTuple):
@@ -112,8 +128,7 @@ def _look(
         size, turned, found = look_at(path, loaders[index], decode)
     else:
         found = [Flaw('picture is missing', str(path), 'its label is there or it is listed', True)]
-    sides = stated or size
-    used = (labels or not split.filter_empty) and (not sides or min(sides) >= split.min_size)
+    used = _is_kept(split, labels, stated or size)
     if not used and (stated or split.fmt == 'dota'):  # else its size is looked up
         found = [flaw._replace(stops=False) for flaw in found]
     flaws = [*found, *flaws]
@@ -128,7 +143,7 @@ def _look(
         flaws += flaws_of(label, size)
     known = Counter(label.name for label in labels if label.name in split.classes)
     hard = sum(label.difficult for label in labels)
-    return _Seen(size is not None, labelled, bool(used), known, hard, flaws)
+    return _Seen(size is not None, labelled, used, known, hard, flaws)
 
 
 def _original(name: str) -> str:

@@ -1,5 +1,6 @@
 """Where the splits of DOTA and DIOR-R lie, under a folder or as a config says."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
@@ -143,6 +144,25 @@ def splits_of_config(cfg: Any) -> list[Split]:
     if not found:
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader')
     return found
+
+
+def split_of_dataset(dataset: Any) -> Optional[Split]:
+    """The split that a data set reads, which need not be complete; None if its type is unknown.
+
+    Args:
+        dataset: A data set that mmengine has built, or failed to.
+
+    Raises:
+        ValueError: If its settings are wrong.
+    """
+    if type(dataset).__name__ not in _FORMATS:
+        return None
+    # Other paths have data_root in front already.
+    given = {k: v for k, v in vars(dataset).items() if k not in ('data_root', 'pipeline')}
+    if 'ann_subdir' in given:
+        given['ann_subdir'] = os.path.join(dataset.data_root, dataset.ann_subdir)
+    given.update(type=type(dataset), metainfo=dataset.metainfo)
+    return _split('', given, classes_of(given))
 
 
 def _innermost(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:

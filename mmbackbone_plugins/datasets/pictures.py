@@ -76,10 +76,11 @@ def look_at(path: Path, load: Callable, decode: bool = True) -> Picture:
     try:
         loaded = load(dict(img_path=str(path)))
     except Exception as error:
-        mode = (
-            f' (mode {header.mode}, which the loader of training cannot decode)' if header else ''
-        )
-        detail = damage or f'{str(error).strip().splitlines()[0]}{mode}'
+        reason = str(error).strip().partition('\n')[0]
+        if header is None:
+            detail = f'training cannot read it: {reason}'
+        else:
+            detail = damage or f'training cannot read mode {header.mode} of it: {reason}'
         return Picture(None, 1, [Flaw('picture cannot be read', str(path), detail, stops=True)])
     if loaded is None:
         detail = f'{damage}: training takes another one instead'
