@@ -120,14 +120,11 @@ def _look(
     """Reads one picture and its label file."""
     index, name, _ = task
     split, labels, stated, flaws = splits[index], [], None, []
-    labelled = split.labels is not None and split.label_file(name).exists()
     if split.labels is not None:
         labels, stated, flaws = read_labels(split, name)
-    path, size, turned = split.images / f'{name}{split.suffix}', None, 1
-    if path.exists():
-        size, turned, found = look_at(path, loaders[index], decode)
-    else:
-        found = [Flaw('picture is missing', str(path), 'its label is there or it is listed', True)]
+    labelled = split.labels is not None and not any(flaw.stops for flaw in flaws)
+    path = split.images / f'{name}{split.suffix}'
+    size, turned, found = look_at(path, loaders[index], decode)
     used = _is_kept(split, labels, stated or size)
     if not used and (stated or split.fmt == 'dota'):  # else its size is looked up
         found = [flaw._replace(stops=False) for flaw in found]

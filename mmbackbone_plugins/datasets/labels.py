@@ -74,10 +74,7 @@ def read_labels(split: Split, name: str) -> Labels:
         split: A split with labels.
         name: Name of the picture.
     """
-    path = split.label_file(name)
-    if not path.exists():
-        return Labels([], None, [Flaw('label file is missing', str(path), stops=True)])
-    size = None
+    path, size = split.label_file(name), None
     if split.fmt == 'dota':
         boxes, flaws = read_dota(path)
     else:
@@ -96,7 +93,7 @@ def read_dota(path: Path) -> tuple[list[Label], list[Flaw]]:
         with path.open() as file:  # in the encoding of the locale, as MMRotate
             lines = file.readlines()
     except (OSError, UnicodeError) as error:
-        return [], [Flaw('label file cannot be read', str(path), str(error), stops=True)]
+        return [], [_unreadable(path, error)]
     if lines and lines[0].startswith(BYTE_ORDER_MARK):
         flaws.append(byte_order_mark(path))
         lines[0] = lines[0].lstrip(BYTE_ORDER_MARK)
@@ -134,7 +131,7 @@ def read_dior(
     try:
         root = ET.parse(path).getroot()
     except (OSError, ET.ParseError, LookupError, ValueError) as error:
-        return [], None, [Flaw('label file cannot be read', str(path), str(error), stops=True)]
+        return [], None, [_unreadable(path, error)]
     stated = None
     size = root.find('size')
     if size is not None:
@@ -167,6 +164,12 @@ def read_dior(
             difficult = (item.findtext('difficult') or '0').strip() not in ('0', '')
             labels.append(Label(name.lower(), corners, difficult, where))  # as MMRotate does
     return labels, stated, flaws
+
+
+def _unreadable(path: Path, error: Exception) -> Flaw:
+    if isinstance(error, FileNotFoundError):
+        return Flaw('label file is missing', str(path), stops=True)
+    return Flaw('label file cannot be read', str(path), str(error), stops=True)
 
 
 def byte_order_mark(path: Path) -> Flaw:

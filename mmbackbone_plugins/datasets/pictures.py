@@ -72,24 +72,26 @@ def look_at(path: Path, load: Callable, decode: bool = True) -> Picture:
             return Picture(header.size, 1, [])
         _decode(path)
     except Exception as error:  # whatever a broken file makes of the decoder
-        damage = str(error)
+        damage = error
+    kind, detail = 'picture cannot be read', str(damage or '')
+    if isinstance(damage, FileNotFoundError):
+        kind, detail = 'picture is missing', 'its label is there or it is listed'
     try:
         loaded = load(dict(img_path=str(path)))
     except Exception as error:
         reason = str(error).strip().partition('\n')[0]
-        if header is None:
+        if header is None and kind == 'picture cannot be read':
             detail = f'training cannot read it: {reason}'
-        else:
-            detail = damage or f'training cannot read mode {header.mode} of it: {reason}'
-        return Picture(None, 1, [Flaw('picture cannot be read', str(path), detail, stops=True)])
+        elif not damage:
+            detail = f'training cannot read mode {header.mode} of it: {reason}'
+        return Picture(None, 1, [Flaw(kind, str(path), detail, stops=True)])
     if loaded is None:
-        detail = f'{damage}: training takes another one instead'
-        return Picture(None, 1, [Flaw('picture cannot be read', str(path), detail)])
+        detail += '; training takes another one instead'
+        return Picture(None, 1, [Flaw(kind, str(path), detail)])
     image, flaws = loaded['img'], []
     if damage and header:
         # OpenCV fills the missing part of a truncated JPEG with grey and says nothing.
-        detail = f'{damage}: training takes what is left'
-        flaws.append(Flaw('picture cannot be read', str(path), detail))
+        flaws.append(Flaw(kind, str(path), f'{detail}; training takes what is left'))
     flaws += _faded(path, image, load)
     height, width = image.shape[:2]
     turned = header.orientation if header and _is_turned(path, image, header, load) else 1
