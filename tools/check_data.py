@@ -5,14 +5,17 @@
     python tools/check_data.py --format dior data/DIOR
 
 A config is checked on the files of its loaders; a folder in the layout of configs/_base_/datasets/
-(DOTA after MMRotate's img_split.py). Ends with status 1 if anything is wrong.
+(DOTA after MMRotate's img_split.py). Files are read as training reads them; of each flaw it is said
+whether training stops there. The last line is the verdict. Ends with status 1 if anything is wrong.
 """
 
 import argparse
 import json
 import os
 import sys
+import tempfile
 import time
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -45,6 +48,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         parser.error(f'--show must be 0 or more, got {args.show}')
     if not args.format and Path(args.source).is_dir():
         parser.error(f'{args.source!r} is a folder: name its layout with --format dota or dior')
+    if args.out and args.out.is_dir():
+        parser.error(f'--out must be a file, got the folder {str(args.out)!r}')
     if args.format and args.cfg_options:
         parser.error('--cfg-options is for a config, not for a folder')
     return args
@@ -76,6 +81,9 @@ class Bar:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
+    has_affinity = hasattr(os, 'sched_getaffinity')
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    jobs = args.jobs or cores
     try:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins import launch
@@ -86,19 +94,22 @@ def main(argv=None) -> int:
             splits = splits_of_root(args.format, args.source)
         else:
             splits = splits_of_config(launch.load_config(args.source, args.cfg_options))
+        if args.out:  # a folder that cannot be written is found before the work, not after it
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=args.out.parent).close()
+        report = check_splits(splits, not args.quick, jobs, Bar())
+        if args.out:
+            content = dict(source=args.source, decoded=not args.quick, **report.to_dict())
+            with at_one_go(args.out) as file:
+                file.write(json.dumps(content, indent=1) + '\n')
+            print(f'wrote {args.out}\n')
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    has_affinity = hasattr(os, 'sched_getaffinity')
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    report = check_splits(splits, not args.quick, args.jobs or cores, Bar())
+    except BrokenExecutor:
+        print(f'error: one of {jobs} processes was killed; try fewer --jobs', file=sys.stderr)
+        return 2
     print(report.text(args.show))
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        content = dict(source=args.source, decoded=not args.quick, **report.to_dict())
-        with at_one_go(args.out) as file:
-            file.write(json.dumps(content, indent=1) + '\n')
-        print(f'\nwrote {args.out}')
     return 1 if report.flaws else 0
 
 

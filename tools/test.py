@@ -61,6 +61,7 @@ def main() -> int:
     try:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins import failures, launch
+        from mmbackbone_plugins.datasets import labels_explained
 
         launch.check_checkpoint(args.checkpoint)
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
@@ -73,7 +74,7 @@ def main() -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    with failures.told() as told:
+    with failures.told() as told, labels_explained():
         runner = told(launch.build_runner(cfg))
         if args.out:
             from mmdet.evaluation import DumpDetResults

@@ -66,6 +66,7 @@ def main() -> int:
     try:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins import failures, interruption, launch, resume
+        from mmbackbone_plugins.datasets import labels_explained
 
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
@@ -77,7 +78,7 @@ def main() -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    with failures.told() as told, interruption.explained(cfg.work_dir):
+    with failures.told() as told, interruption.explained(cfg.work_dir), labels_explained():
         runner = told(launch.build_runner(cfg))
         resume.check_ranks_agree(cfg)
         runner.train()

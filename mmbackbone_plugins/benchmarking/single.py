@@ -22,6 +22,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
 from .. import failures, launch, resume
+from ..datasets import labels_explained
 from ..files import at_one_go
 from ..visualization.logs import read_run
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
@@ -140,7 +141,7 @@ def main(argv=None) -> int:
         if first and folder.state == 'failed':
             folder.reopen()
         # Wherever it was started, by a queue or as a job of a cluster: a report has to know.
-        with failures.told(partial(_record, folder)) as told:
+        with failures.told(partial(_record, folder)) as told, labels_explained():
             if first and 'SLURM_JOB_ID' in os.environ:
                 signal.signal(signal.SIGTERM, lambda *_: _stopped(folder))
             execute(folder, args.launcher, told)

@@ -1,106 +1,19 @@
 """Looks through the files of a data set before a run finds out on a cluster what is wrong."""
 
+import math
 import multiprocessing
-import os
-import warnings
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-from ..cost.report import table
-from .labels import Flaw, flaws_of, read_dior, read_dota
-from .layouts import OFFICIAL, Split
-
-
-@dataclass
-class SplitReport:
-    """What is in one split.
-
-    Attributes:
-        name: Its name.
-        images: Pictures that training or testing would read.
-        originals: Pictures that patches were cut from; as ``images`` where none were cut.
-        empty: Pictures without a box.
-        difficult: Boxes marked as difficult.
-        classes: Boxes by class.
-        official: Pictures of the official split, where that is known.
-        ids: Names of the pictures.
-    """
-
-    name: str
-    images: int = 0
-    originals: int = 0
-    empty: int = 0
-    difficult: int = 0
-    classes: Counter = field(default_factory=Counter)
-    official: Optional[int] = None
-    ids: frozenset = frozenset()
-
-
-@dataclass
-class DataReport:
-    """What is in a data set, and what is wrong.
-
-    Attributes:
-        splits: A report for each split.
-        flaws: Everything that is wrong, with the split that it was found in.
-    """
-
-    splits: list[SplitReport]
-    flaws: list[tuple[str, Flaw]]
-
-    def text(self, shown: int = 10) -> str:
-        """Counts as tables, and the first flaws of each kind.
-
-        Args:
-            shown: Number of flaws that are listed for each kind.
-        """
-        rows = [['split', 'pictures', 'originals', 'official', 'empty', 'boxes', 'difficult']]
-        for split in self.splits:
-            counts = [split.images, split.originals, split.official, split.empty]
-            counts += [sum(split.classes.values()), split.difficult]
-            rows.append([split.name, *('-' if c is None else f'{c:,}' for c in counts)])
-        lines = [table(rows)]
-        lines.append(
-            'originals: before they were cut into patches; official: originals in the release'
-        )
-        names = list(dict.fromkeys(name for split in self.splits for name in split.classes))
-        rows = [['class', *(split.name for split in self.splits)]]
-        rows += [[n, *(f'{split.classes[n]:,}' for split in self.splits)] for n in names]
-        lines += ['', table(rows), '']
-        kinds = Counter(flaw.kind for _, flaw in self.flaws)
-        if not kinds:
-            return '\n'.join([*lines, 'nothing is wrong'])
-        for kind, count in kinds.most_common():
-            lines.append(f'{kind}: {count:,}')
-            of_kind = [(split, flaw) for split, flaw in self.flaws if flaw.kind == kind]
-            for split, flaw in of_kind[:shown]:
-                detail = f': {flaw.detail}' if flaw.detail else ''
-                lines.append(f'  {split}: {flaw.where}{detail}')
-            if count > shown:
-                lines.append(f'  and {count - shown:,} more')
-        return '\n'.join(lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON types."""
-        splits = [
-            dict(
-                name=s.name,
-                images=s.images,
-                originals=s.originals,
-                official=s.official,
-                empty=s.empty,
-                boxes=sum(s.classes.values()),
-                difficult=s.difficult,
-                classes=dict(s.classes),
-            )
-            for s in self.splits
-        ]
-        return dict(splits=splits, flaws=[dict(split=n, **f._asdict()) for n, f in self.flaws])
+from .labels import Flaw, flaws_of, read_labels
+from .layouts import Split
+from .listing import names_of
+from .pictures import build_loader, look_at
+from .report import DataReport, SplitReport
 
 
 def check_splits(
@@ -111,38 +24,83 @@ def check_splits(
 ) -> DataReport:
     """Counts pictures and boxes, and lists everything that is missing or malformed.
 
+    Files are read as MMRotate's datasets and the loader of the pipeline read them, so that the
+    report says what training does.
+
     Args:
         splits: The splits.
         decode: Whether pictures are decoded, which finds truncated ones; else only their headers
-            are read.
+            are read, where those tell all.
         workers: Processes; 0 works in this one.
         progress: ``progress(done, total)`` after each picture.
+
+    Raises:
+        ValueError: If the transform that loads the pictures cannot be built.
     """
-    flaws: list[tuple[str, Flaw]] = []
+    flaws: dict[Flaw, str] = {}  # splits that share a folder would each complain of the same file
     reports, tasks = [], []
-    shared: set[Flaw] = set()
     for split in splits:
-        names, found = _names(split)
-        # Splits that share a folder would each complain of the same file.
-        flaws += [(split.name, flaw) for flaw in found if flaw not in shared]
-        shared.update(found)
-        official = OFFICIAL[split.fmt].get(split.name) if split.official else None
-        report = SplitReport(split.name, official=official, ids=frozenset(names))
+        names, found = names_of(split)
+        for flaw in found:
+            flaws.setdefault(flaw, split.name)
+        report = SplitReport(split.name, official=split.official, ids=frozenset(names))
         report.originals = len({_original(name) for name in report.ids})
         report.classes.update({name: 0 for name in split.classes})
         reports.append(report)
-        tasks += [(len(reports) - 1, name) for name in sorted(report.ids)]
-    look = partial(_look, splits=splits, decode=decode)
-    for done, (index, seen) in enumerate(_run(look, tasks, workers), 1):
+        tasks += [(len(reports) - 1, *item) for item in sorted(Counter(names).items())]
+    loaders = [build_loader(split.loader) for split in splits]
+    look = partial(_look, splits=splits, loaders=loaders, decode=decode)
+    seen_of = _run(look, tasks, workers)
+    for done, ((index, _, times), seen) in enumerate(zip(tasks, seen_of), 1):
         report = reports[index]
-        flaws += [(report.name, flaw) for flaw in seen.flaws]
-        report.images += seen.readable
-        report.empty += seen.labelled and not seen.boxes
-        report.difficult += seen.difficult
-        report.classes.update(seen.boxes)
+        for flaw in seen.flaws:
+            flaws.setdefault(flaw, report.name)
+        for _ in range(times):  # what is listed twice is read twice
+            report.images += seen.readable
+            report.used += seen.used
+            report.empty += seen.labelled and not seen.boxes
+            report.difficult += seen.difficult
+            report.classes.update(seen.boxes)
         if progress:
             progress(done, len(tasks))
-    return DataReport(reports, flaws + list(_overlaps(splits, reports)))
+    for split, report in zip(splits, reports):
+        if report.ids and not report.used:
+            flaws.setdefault(_all_left_out(split), split.name)
+        if isinstance(split.indices, int):
+            report.used = min(report.used, abs(split.indices))
+        elif split.indices is not None:
+            report.used = len(split.indices)
+    found = [(name, flaw) for flaw, name in flaws.items()]
+    return DataReport(reports, found + list(_overlaps(splits, reports)))
+
+
+def first_stop(split: Split) -> Optional[Flaw]:
+    """The first flaw of a split's list and labels at which training stops.
+
+    Args:
+        split: The split. Its pictures are not opened.
+    """
+    names, flaws = names_of(split)
+    kept = split.labels is None
+    for name in [] if split.labels is None else names:
+        boxes, size, found = read_labels(split, name)
+        flaws += found
+        if any(flaw.stops for flaw in found):
+            break
+        kept = kept or _is_kept(split, boxes, size)
+    if names and not kept:
+        flaws.append(_all_left_out(split))
+    return next((flaw for flaw in flaws if flaw.stops), None)
+
+
+def _is_kept(split: Split, boxes: Sequence, size: Optional[tuple[int, int]]) -> bool:
+    """Whether ``filter_cfg`` leaves a picture in."""
+    return bool(boxes or not split.filter_empty) and (not size or min(size) >= split.min_size)
+
+
+def _all_left_out(split: Split) -> Flaw:
+    where = str(split.listing or split.labels or split.images)
+    return Flaw('no picture is left', where, 'filter_cfg leaves out all of them', stops=True)
 
 
 class _Seen(NamedTuple):
@@ -150,113 +108,39 @@ class _Seen(NamedTuple):
 
     readable: bool
     labelled: bool
+    used: bool
     boxes: Counter
     difficult: int
     flaws: list[Flaw]
 
 
-def _names(split: Split) -> tuple[list[str], list[Flaw]]:
-    """Names of a split's pictures, and what is missing or too much among its files."""
-    folders = [('folder of pictures', split.images), ('folder of labels', split.labels)]
-    folders += [('list of pictures', split.listing)]
-    flaws = [Flaw(f'{what} is missing', str(p)) for what, p in folders if p and not p.exists()]
-    if flaws:
-        return [], flaws
-    files = {p.name for p in os.scandir(split.images) if p.is_file()}
-    pictures = {name[: -len(split.suffix)] for name in files if name.endswith(split.suffix)}
-    for name in sorted(files - {f'{name}{split.suffix}' for name in pictures}):
-        detail = f'pictures end with {split.suffix}'
-        flaws.append(Flaw('file that nothing reads', str(split.images / name), detail))
-    if split.listing is not None:
-        names, labelled, listed = _listed(split, flaws)
-    else:
-        listed = None
-        if split.labels is None:
-            labelled = names = sorted(pictures)
-        else:
-            labelled = names = sorted(p.stem for p in split.labels.glob('*.txt'))
-    # A list shares its folders with other lists: what is in none of them is too much.
-    wanted = set(names) if listed is None else listed
-    for name in sorted(set(names) - pictures):
-        path = split.images / f'{name}{split.suffix}'
-        flaws.append(Flaw('picture is missing', str(path), 'its label is there or it is listed'))
-    for name in sorted(pictures - wanted):
-        what = 'picture without a label file' if listed is None else 'picture in no list'
-        flaws.append(Flaw(what, str(split.images / f'{name}{split.suffix}')))
-    for name in sorted(set(names) - set(labelled)):
-        flaws.append(Flaw('label file is missing', str(split.labels / f'{name}.xml')))
-    if not names:
-        flaws.append(Flaw('split is empty', str(split.listing or split.labels or split.images)))
-    return names, flaws
-
-
-def _listed(split: Split, flaws: list[Flaw]) -> tuple[list[str], set[str], set[str]]:
-    """Names in a list, those that have a label file, and those in any list beside it."""
-    lines = split.listing.read_text(encoding='utf-8').splitlines()
-    names = [line.strip() for line in lines]
-    for number, (line, name) in enumerate(zip(lines, names), 1):
-        if not name or line != name:
-            where = f'{split.listing}:{number}'
-            flaws.append(Flaw('line of a list with spaces, or empty', where, repr(line)))
-    for name, count in Counter(names).items():
-        if count > 1 and name:
-            flaws.append(
-                Flaw('listed more than once', str(split.listing), f'{name}, {count} times')
-            )
-    names = [name for name in names if name]
-    labelled = {p.stem for p in split.labels.glob('*.xml')}
-    listed: set[str] = set()
-    for file in split.listing.parent.glob('*.txt'):
-        listed.update(file.read_text(encoding='utf-8').split())
-    return names, labelled, listed
-
-
-def _look(task: tuple[int, str], splits: Sequence[Split], decode: bool) -> tuple[int, _Seen]:
+def _look(
+    task: tuple[int, str, int], splits: Sequence[Split], loaders: Sequence[Callable], decode: bool
+) -> _Seen:
     """Reads one picture and its label file."""
-    index, name = task
-    split = splits[index]
-    path, flaws = split.images / f'{name}{split.suffix}', []
-    size = None
-    if path.exists():
-        try:
-            size = _size(path, decode)
-        except Exception as error:  # whatever a broken file makes of the decoder
-            flaws.append(Flaw('picture cannot be read', str(path), f'{error}'))
-    if split.labels is None:
-        return index, _Seen(size is not None, False, Counter(), 0, flaws)
-    stated = None
-    file = split.labels / f'{name}{".txt" if split.fmt == "dota" else ".xml"}'
-    if not file.exists():
-        return index, _Seen(size is not None, False, Counter(), 0, flaws)
-    if split.fmt == 'dota':
-        labels, found = read_dota(file)
-    else:
-        labels, stated, found = read_dior(file)
-    flaws += found
-    if size and stated and size != stated:
+    index, name, _ = task
+    split, labels, stated, flaws = splits[index], [], None, []
+    if split.labels is not None:
+        labels, stated, flaws = read_labels(split, name)
+    labelled = split.labels is not None and not any(flaw.stops for flaw in flaws)
+    path = split.images / f'{name}{split.suffix}'
+    size, turned, found = look_at(path, loaders[index], decode)
+    used = _is_kept(split, labels, stated or size)
+    if not used and (stated or split.fmt == 'dota'):  # else its size is looked up
+        found = [flaw._replace(stops=False) for flaw in found]
+    flaws = [*found, *flaws]
+    if turned > 1 and not (stated == size and turned >= 5):
+        detail = f'EXIF orientation {turned}: training has {size[0]} x {size[1]}'
+        detail += f', the label file says {stated[0]} x {stated[1]}' if stated else ''
+        flaws.append(Flaw('picture is turned when it is loaded', str(path), detail))
+    elif size and stated and size != stated:
         detail = f'{stated[0]} x {stated[1]}, the picture has {size[0]} x {size[1]}'
-        flaws.append(Flaw('size in the label file is wrong', str(file), detail))
+        flaws.append(Flaw('size in the label file is wrong', str(split.label_file(name)), detail))
     for label in labels:
-        flaws += flaws_of(label, split.classes, size)
+        flaws += flaws_of(label, size)
     known = Counter(label.name for label in labels if label.name in split.classes)
     hard = sum(label.difficult for label in labels)
-    return index, _Seen(size is not None, True, known, hard, flaws)
-
-
-def _size(path: Path, decode: bool) -> tuple[int, int]:
-    """Width and height of a picture.
-
-    Pillow, because OpenCV fills the missing part of a truncated JPEG with grey and says nothing.
-    """
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # whole scenes of DOTA are large, and no attack
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        with Image.open(path) as image:
-            if decode:
-                image.load()
-            return image.size
+    return _Seen(size is not None, labelled, used, known, hard, flaws)
 
 
 def _original(name: str) -> str:
@@ -269,7 +153,7 @@ def _overlaps(splits: Sequence[Split], reports: Sequence[SplitReport]) -> Iterab
     for i, first in enumerate(splits):
         for j, second in enumerate(splits[i + 1 :], i + 1):
             roles = [split.name.split('.')[0] for split in (first, second)]
-            same = first._replace(name='') == second._replace(name='')
+            same = _files_of(first) == _files_of(second)
             # Validating and testing on the same pictures is a choice; training on them is not.
             if roles[0] == roles[1] or (same and 'train' not in roles):
                 continue
@@ -279,14 +163,29 @@ def _overlaps(splits: Sequence[Split], reports: Sequence[SplitReport]) -> Iterab
                 yield pair, Flaw('picture in two splits', name)
 
 
-def _run(look: Callable, tasks: Sequence, workers: int) -> Iterable[tuple[int, _Seen]]:
+def _files_of(split: Split) -> tuple:
+    return split.images, split.labels, split.listing, split.suffix
+
+
+def _run(look: Callable, tasks: Sequence, workers: int) -> Iterable[_Seen]:
+    workers = min(workers, len(tasks))
+    if sys.platform == 'win32':
+        workers = min(workers, 61)  # more are an error there
     if workers <= 1:
         yield from map(look, tasks)
         return
     # A forked worker need not import anything again, which takes longer than most data sets.
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method))
+    context = multiprocessing.get_context(method)
+    pool = ProcessPoolExecutor(workers, context, initializer=_one_thread)
     try:
-        yield from pool.map(look, tasks, chunksize=16)
+        yield from pool.map(look, tasks, chunksize=min(16, math.ceil(len(tasks) / workers)))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """One thread a process; those of OpenCV do not survive a fork either."""
+    import cv2
+
+    cv2.setNumThreads(0)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -322,7 +323,8 @@ def test_the_tool(data, capsys):
         cut_in_half(file)
     assert tool('--format', 'dota', data / 'dota', '--out', out, '--show', 1) == 1
     printed = capsys.readouterr().out
-    assert 'picture cannot be read: 3' in printed and 'and 2 more' in printed
+    assert 'picture cannot be read: 3, training stops' in printed and 'and 2 more' in printed
+    assert printed.splitlines()[-1] == 'flaws: 3; those that stop training: 3'
     assert len(json.loads(out.read_text())['flaws']) == 3
 
 
@@ -332,6 +334,8 @@ def test_the_tool(data, capsys):
         (['--format', 'dota', 'nowhere'], "folder 'nowhere' does not exist"),
         (['nowhere.py'], "config 'nowhere.py' does not exist"),
         ([str(ROOT / 'configs')], 'name its layout with --format'),
+        (['--format', 'dota', str(ROOT), '--out', str(ROOT)], '--out must be a file'),
+        (['--format', 'dota', str(ROOT), '--out', f'{__file__}/x.json'], 'File exists'),
     ],
 )
 def test_unusable_arguments(arguments, message, capsys):
@@ -340,3 +344,26 @@ def test_unusable_arguments(arguments, message, capsys):
     except SystemExit as end:
         status = end.code
     assert status == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [(BrokenProcessPool(), 'fewer --jobs'), (OSError(28, 'No space left'), 'No space left')],
+)
+def test_what_ends_the_check_is_one_line(error, message, drawn, monkeypatch, capsys):
+    def end(*_):
+        raise error
+
+    monkeypatch.setattr('mmbackbone_plugins.datasets.check_splits', end)
+    assert tool('--format', 'dota', drawn / 'dota', '--jobs', 2) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_folder_that_may_not_be_read(drawn, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr('os.scandir', refuse)
+    report = check('dota', drawn / 'dota')
+    assert kinds(report) == {'folder cannot be read': 3}
+    assert report.flaws[0][1].where == str(drawn / 'dota' / 'train' / 'images')
