@@ -21,6 +21,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows')
     parser.add_argument('--tta', action='store_true', help='augment at test time')
     parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='score a checkpoint that does not fit the config all the same',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -60,9 +65,9 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch
+        from mmbackbone_plugins import checkpoints, launch, weights
 
-        launch.check_checkpoint(args.checkpoint)
+        checkpoints.check(args.checkpoint)
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         cfg.load_from = args.checkpoint
         if args.show or args.show_dir:
@@ -74,6 +79,11 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     runner = launch.build_runner(cfg)
+    try:
+        weights.check_test(runner.model, args.checkpoint, args.allow_partial)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
     if args.out:
         from mmdet.evaluation import DumpDetResults
 

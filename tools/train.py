@@ -28,6 +28,11 @@ def parse_args() -> argparse.Namespace:
         help='resume from a checkpoint; without a path, from the latest one in the work dir',
     )
     parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='train from a checkpoint that does not fill the backbone all the same',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -63,7 +68,7 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import interruption, launch, resume
+        from mmbackbone_plugins import interruption, launch, resume, weights
 
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
@@ -77,7 +82,12 @@ def main() -> int:
         return 2
     with interruption.explained(cfg.work_dir):
         runner = launch.build_runner(cfg)
-        resume.check_ranks_agree(cfg)
+        try:
+            resume.check_ranks_agree(cfg)
+            weights.check_start(runner.model, cfg, args.allow_partial)
+        except (OSError, ValueError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 2
         runner.train()
     return 0
 
