@@ -4,7 +4,9 @@ PyTorch and mmengine load what fits and leave the rest: a detector with half of 
 and is scored, without an error.
 """
 
+import functools
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -208,11 +210,23 @@ def check_init_cfg(cfg: Config, train: bool = True) -> None:
         label = f'{where}={path!r}'
         own = key == 'checkpoint' and _initialised_by_mmengine(owner, cfg)
         places = checkpoints.OWN if own else checkpoints.NESTED
-        state = checkpoints.weights_of(checkpoints.read(path, label), label, places)
+        names = _names_in(path, label, places, _stamp(path))
         prefix = node.get('prefix')
-        if own and prefix and not any(name.startswith(prefix) for name in state):
-            names = ', '.join(list(state)[:3])
-            raise ValueError(f'{label} has nothing under prefix={prefix!r}; it has {names}, ...')
+        if own and prefix and not any(name.startswith(prefix) for name in names):
+            first = ', '.join(names[:3])
+            raise ValueError(f'{label} has nothing under prefix={prefix!r}; it has {first}, ...')
+
+
+@functools.lru_cache(maxsize=64)
+def _names_in(path: str, label: str, places: tuple[str, ...], stamp: Any) -> tuple[str, ...]:
+    """Names of the weights in a file; many runs of a benchmark start from one."""
+    return tuple(checkpoints.weights_of(checkpoints.read(path, label), label, places))
+
+
+def _stamp(path: str) -> Any:
+    """Changes as the file does."""
+    local = Path(path).expanduser()
+    return (os.path.abspath(local), local.stat().st_mtime_ns) if local.is_file() else None
 
 
 def initial_files(

@@ -18,7 +18,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
-from .. import launch, resume
+from .. import launch, resume, weights
 from ..files import at_one_go
 from ..visualization.distortion import read_run
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
@@ -66,6 +66,7 @@ def execute(folder: RunFolder, launcher: str = 'none') -> Result:
     launch.start_processes(cfg)
     resume.choose_checkpoint(cfg, 'auto')
     runner = launch.build_runner(cfg)
+    weights.check_start(runner.model, cfg)
     runner.register_hook(_Progress(folder.path / PROGRESS))
     runner.train()
     found: dict[str, dict[str, Any]] = {}
