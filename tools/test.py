@@ -65,8 +65,9 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import checkpoints, launch, weights
+        from mmbackbone_plugins import checkpoints, console, launch, weights
 
+        console.adapt()
         checkpoints.check(args.checkpoint)
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         cfg.load_from = args.checkpoint

@@ -68,8 +68,9 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import interruption, launch, resume, weights
+        from mmbackbone_plugins import console, interruption, launch, resume, weights
 
+        console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
             enable_amp(cfg)

@@ -18,7 +18,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
-from .. import launch, resume, weights
+from .. import console, launch, resume, weights
 from ..files import at_one_go
 from ..visualization.distortion import read_run
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
@@ -129,6 +129,7 @@ def main(argv=None) -> int:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     args = parser.parse_args(argv)
+    console.adapt()
     folder = RunFolder.read(args.folder)
     if int(os.environ.get('RANK', 0)) == 0:
         with folder.alone():

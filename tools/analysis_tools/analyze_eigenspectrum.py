@@ -247,10 +247,11 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # First what fails at once: a mistake should not cost the measurement.
-        from mmbackbone_plugins import checkpoints
+        from mmbackbone_plugins import checkpoints, console
         from mmbackbone_plugins.eigenspectrum import check_threshold
         from mmbackbone_plugins.visualization import pyplot, read_dynamics
 
+        console.adapt()
         check_threshold(args.threshold, args.relative)
         if args.out:
             pyplot()

@@ -238,7 +238,7 @@ def check_files(args) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins import console, launch
     from mmbackbone_plugins.cost.inputs import input_shape
     from mmbackbone_plugins.eigenspectrum import (
         check_budget,
@@ -250,6 +250,7 @@ def run(args: argparse.Namespace) -> None:
     from mmbackbone_plugins.models.width_costs import WidthCosts, build_detector, count_cost
     from mmbackbone_plugins.zoo import find_config
 
+    console.adapt()
     # The new config names the file it inherits, so names of the zoo become paths.
     args.config = find_config(args.config)
     args.inherit = find_config(args.inherit) if args.inherit else args.config

@@ -24,8 +24,10 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import console
         from mmbackbone_plugins.visualization import plot_runs, read_run
 
+        console.adapt()
         runs = [read_run(folder) for folder in args.work_dirs]
         args.out.parent.mkdir(parents=True, exist_ok=True)
         drawn = plot_runs(args.out, runs, args.title)
