@@ -6,6 +6,7 @@ what it is.
 """
 
 import zipfile
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -175,11 +176,13 @@ def weights_of(
     """
     inside = (checkpoint[key] for key in places if isinstance(checkpoint.get(key), Mapping))
     state = next(inside, checkpoint)
-    found = {
-        name.removeprefix('module.'): tensor
+    found = OrderedDict(
+        (name.removeprefix('module.'), tensor)
         for name, tensor in state.items()
         if isinstance(name, str) and isinstance(tensor, torch.Tensor)
-    }
+    )
+    if hasattr(state, '_metadata'):
+        found._metadata = state._metadata  # versions, by which modules know what to rename
     if not found:
         keys = ', '.join(repr(key) for key in list(checkpoint)[:5]) or 'nothing'
         raise ValueError(

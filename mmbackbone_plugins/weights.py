@@ -71,7 +71,7 @@ def load(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Misfit:
     )
     shapes = {}
     try:
-        model.load_state_dict(dict(state), strict=False)
+        model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # of shapes; the rest is loaded
         shapes = {name: (file, own) for name, file, own in MISMATCH.findall(str(error))}
         if not shapes:
@@ -86,7 +86,12 @@ def load(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Misfit:
     return Misfit(wrong, {n: 'not in the model' for n in unknown})
 
 
-def load_weights(model: nn.Module, path: str, allow_partial: bool = False) -> None:
+def load_weights(
+    model: nn.Module,
+    path: str,
+    allow_partial: bool = False,
+    places: tuple[str, ...] = checkpoints.NESTED,
+) -> None:
     """Loads a checkpoint of the whole detector; half of one would make a wrong number.
 
     Args:
@@ -94,6 +99,7 @@ def load_weights(model: nn.Module, path: str, allow_partial: bool = False) -> No
         path: File or address of the checkpoint.
         allow_partial: Whether a checkpoint that does not fit is loaded all the same, as far as it
             does; a warning says what was not loaded.
+        places: See :func:`.checkpoints.weights_of`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -101,7 +107,7 @@ def load_weights(model: nn.Module, path: str, allow_partial: bool = False) -> No
             message names the first.
     """
     label = f'checkpoint {path!r}'
-    state = checkpoints.weights_of(checkpoints.read(path), label)
+    state = checkpoints.weights_of(checkpoints.read(path), label, places)
     found = load(model, state)
     if not found.missing and not found.unknown:
         return
@@ -129,10 +135,9 @@ def check_test(model: nn.Module, path: str, allow_partial: bool = False) -> None
         FileNotFoundError: See :func:`load_weights`.
         ValueError: See :func:`load_weights`, or if the weights are where mmengine does not look.
     """
-    checkpoints.weights_of(checkpoints.read(path), f'checkpoint {path!r}', checkpoints.OWN)
     inner = _module(model)
     if inner is not None:
-        load_weights(inner, path, allow_partial)
+        load_weights(inner, path, allow_partial, checkpoints.OWN)
 
 
 def check_start(model: nn.Module, cfg: Config, allow_partial: bool = False) -> None:

@@ -226,6 +226,8 @@ def write_config(args, overrides: Mapping[str, Any], head: list[str], cost) -> N
 
 def check_files(args) -> None:
     """What can be refused before anything is read."""
+    from mmbackbone_plugins import checkpoints
+
     if args.out.suffix != '.py':
         raise ValueError(f'--out must be a .py file, got {str(args.out)!r}')
     if args.out.exists() and not args.force:
@@ -233,8 +235,9 @@ def check_files(args) -> None:
     for name in (args.config, args.inherit):
         if args.out.resolve() == Path(name).resolve():
             raise ValueError(f'--out must not be a config that is read, got {str(args.out)!r}')
-    if '://' in args.checkpoint or not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'checkpoint {args.checkpoint!r} does not exist')
+    if checkpoints.is_address(args.checkpoint):
+        raise ValueError(f'checkpoint {args.checkpoint!r} is an address: fetch the file first')
+    checkpoints.check(args.checkpoint)
 
 
 def run(args: argparse.Namespace) -> None:
