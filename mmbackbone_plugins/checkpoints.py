@@ -5,7 +5,9 @@ that Git LFS leaves, the login page of a server. Each is one line here that name
 what it is.
 """
 
+import os
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -54,8 +56,10 @@ def defect(path: PathLike, whole: bool = True) -> Optional[str]:
     path = Path(path)
     if path.is_dir():
         return 'is a folder, not a checkpoint'
-    if not path.is_file():
+    if not path.exists():
         return 'is not there'
+    if not path.is_file():
+        return 'is no file'
     try:
         with path.open('rb') as file:
             start = file.read(64)
@@ -74,13 +78,15 @@ def defect(path: PathLike, whole: bool = True) -> Optional[str]:
             return f'is torn or damaged, or no checkpoint at all: it begins with {start[:16]!r}'
         with zipfile.ZipFile(path) as archive:
             names = [name.rpartition('/')[2] for name in archive.namelist()]
+            if 'data.pkl' not in names:
+                return f'is a zip archive of other files ({", ".join(names[:3])}), not a checkpoint'
+            if 'constants.pkl' in names:
+                return 'is a TorchScript model: save the state_dict() of torch.jit.load(FILE)'
             broken = archive.testzip() if whole else None
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except PermissionError as error:
+        return f'may not be read ({error.strerror})'
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
         return f'is torn or damaged ({error})'
-    if 'data.pkl' not in names:
-        return f'is a zip archive of other files ({", ".join(names[:3])}), not a checkpoint'
-    if 'constants.pkl' in names:
-        return 'is a TorchScript model: save the state_dict() of torch.jit.load(FILE)'
     return f'is damaged (in {broken})' if broken else None
 
 
@@ -120,8 +126,9 @@ def check(path: PathLike, label: Optional[str] = None) -> None:
     if is_address(path):
         return
     label, local = label or f'checkpoint {str(path)!r}', Path(path).expanduser()
-    if not local.exists():
-        raise FileNotFoundError(f'{label} does not exist')
+    if not local.exists():  # git-annex and caches leave links to what they have not fetched
+        link = f': it is a link to {os.readlink(local)!r}' if local.is_symlink() else ''
+        raise FileNotFoundError(f'{label} does not exist{link}')
     why = defect(local, whole=False)
     if why:
         raise ValueError(f'{label} cannot be read: it {why}')

@@ -85,6 +85,18 @@ def test_folders_and_missing_files(tmp_path):
         checkpoints.read(tmp_path, 'anchor')
     with pytest.raises(FileNotFoundError, match="^checkpoint '.*none.pth' does not exist$"):
         checkpoints.read(tmp_path / 'none.pth')
+    (tmp_path / 'link.pth').symlink_to('gone.pth')
+    with pytest.raises(FileNotFoundError, match="does not exist: it is a link to 'gone.pth'"):
+        checkpoints.read(tmp_path / 'link.pth')
+    assert checkpoints.defect('/dev/null') == 'is no file'
+
+
+def test_damage_within(tmp_path):
+    """Whatever bytes are wrong, it is a sentence and no traceback."""
+    for at in range(0, len(WHOLE), 7):
+        (tmp_path / 'x.pth').write_bytes(WHOLE[:at] + bytes([WHOLE[at] ^ 255]) + WHOLE[at + 1 :])
+        why = checkpoints.defect(tmp_path / 'x.pth')
+        assert why is None or '\n' not in why
 
 
 def holds(found):
