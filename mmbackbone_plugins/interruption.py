@@ -1,6 +1,7 @@
 """Says how to go on where a run ends for a reason outside of it."""
 
 import contextlib
+import ctypes
 import os
 import re
 import shlex
@@ -19,8 +20,15 @@ from .resume import last_checkpoint, rank
 
 # Another process is gone: the trace of where this one noticed tells nothing.
 LOST = re.compile(r'(closed|reset) by peer|remote process exited', re.IGNORECASE)
+# What schedulers send before a job is preempted or out of time, where the platform has it.
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ('SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGHUP')
+    if hasattr(signal, name)
+)
 GRACE = 5.0  # seconds in which torchrun notices, and names, the process that died first
 
+ctypes.pythonapi.PyOS_getsig.restype = ctypes.c_void_p
 _BACKEND_ERROR = getattr(torch.distributed, 'DistBackendError', ())  # a RuntimeError
 _said = threading.Event()
 _armed = threading.Event()
@@ -30,8 +38,10 @@ _armed = threading.Event()
 def explained(work_dir: str) -> Iterator[None]:
     """Says how to go on where a run ends for a reason outside of it.
 
-    That is SIGTERM (of a scheduler, or of torchrun when another process has died), and an error in
-    talking to other processes. All other errors pass untouched.
+    That is a signal of a scheduler (or of torchrun, when another process has died), and an error in
+    talking to other processes. All other errors pass untouched. A signal that somebody handles or
+    ignores already, as ``nohup`` does SIGHUP, or begins to handle meanwhile, is left to them. In
+    another thread than the main one nothing is done.
 
     Args:
         work_dir: The work dir of the run.
@@ -40,8 +50,10 @@ def explained(work_dir: str) -> Iterator[None]:
         yield
         return
     _armed.set()
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    reader, writer = socket.socketpair()  # not a pipe: Windows takes sockets only
+    free = [number for number in SIGNALS if _is_free(number)]
+    for number in free:
+        signal.signal(number, _noted)
+    reader, writer = socket.socketpair()  # Windows wakes by nothing else
     writer.setblocking(False)
     fd_before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     # A thread, for the main one may sit in a collective that never returns.
@@ -62,15 +74,37 @@ def explained(work_dir: str) -> Iterator[None]:
     finally:
         _armed.clear()
         signal.set_wakeup_fd(fd_before)
-        signal.signal(signal.SIGTERM, before)
+        for number in filter(_is_ours, free):
+            signal.signal(number, signal.SIG_DFL)
+        writer.shutdown(socket.SHUT_RDWR)  # forked children hold it open too
         writer.close()
 
 
+def _noted(*_) -> None:
+    """Keeps a signal from ending the process: the thread that waits for it does, with a word."""
+
+
+def _is_free(number: int) -> bool:
+    """Whether nobody handles a signal, in Python or, as ``faulthandler`` does, below it."""
+    default = signal.getsignal(number) is signal.SIG_DFL
+    return default and not ctypes.pythonapi.PyOS_getsig(number)
+
+
+def _is_ours(number: int) -> bool:
+    return signal.getsignal(number) is _noted
+
+
 def _leave_to_parent() -> None:
-    """In a forked child, as pools of evaluations have: SIGTERM is for the child alone."""
+    """In a forked child, as loaders and pools of evaluations have.
+
+    SIGTERM is for the child alone. The others reach all processes of a job at once, and the parent
+    needs its children until it has answered.
+    """
     if _armed.is_set():
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in filter(_is_ours, SIGNALS):
+            term = number == signal.SIGTERM
+            signal.signal(number, signal.SIG_DFL if term else signal.SIG_IGN)
 
 
 if hasattr(os, 'register_at_fork'):
@@ -78,11 +112,15 @@ if hasattr(os, 'register_at_fork'):
 
 
 def _wait_for_end(reader: socket.socket, work_dir: str) -> None:
-    while received := reader.recv(1):
-        if received[0] == signal.SIGTERM:
-            _say('was asked to end (SIGTERM)', work_dir)
-            os._exit(128 + signal.SIGTERM)
-    reader.close()
+    with reader:
+        while received := reader.recv(1):
+            if received[0] in SIGNALS and _is_ours(received[0]):
+                _end(signal.Signals(received[0]), work_dir)
+
+
+def _end(number: signal.Signals, work_dir: str) -> None:
+    _say(f'was asked to end ({number.name})', work_dir)
+    os._exit(128 + number)
 
 
 def _say(what: str, work_dir: str) -> None:

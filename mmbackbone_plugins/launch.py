@@ -13,12 +13,13 @@ from typing import Any, Optional
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, RUNNERS, init_default_scope
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 
 from .compat import check_operators
 from .distortion import seed_everything
 from .failures import reason
 from .hooks.checks import check_hooks
+from .weights import check_init_cfg, load_weights
 from .zoo import find_config
 
 TRAIN_LOADERS = ('train_dataloader', 'val_dataloader')
@@ -84,11 +85,12 @@ def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
         loaders: Names of the data loaders that the run reads.
 
     Raises:
-        OSError: If data are missing, or the work dir cannot be written.
-        ValueError: See :func:`start_processes`.
+        OSError: If data or weights are missing, or the work dir cannot be written.
+        ValueError: See :func:`start_processes`, or if weights cannot be read.
     """
     check_data(cfg, loaders)
     check_work_dir(cfg.work_dir)
+    check_init_cfg(cfg, train='train_dataloader' in loaders)
     start_processes(cfg)
 
 
@@ -161,16 +163,6 @@ def check_work_dir(folder: str) -> None:
         ) from error
 
 
-def check_checkpoint(path: str) -> None:
-    """Looks for a checkpoint; addresses (``https://...``) are left to the loader.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-    """
-    if '://' not in path and not Path(path).is_file():
-        raise FileNotFoundError(f'checkpoint {path!r} does not exist')
-
-
 def build_runner(cfg: Config) -> Runner:
     """Builds the runner that a config asks for.
 
@@ -201,39 +193,6 @@ def build_model(cfg: Config) -> torch.nn.Module:
         raise ValueError(text) from error
 
 
-def load_weights(model: torch.nn.Module, path: str) -> None:
-    """Loads a checkpoint of the whole detector; half of one would make a wrong number.
-
-    Args:
-        model: The detector.
-        path: File or address of the checkpoint.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a key is missing, unknown or of another shape; the message names the first.
-    """
-    check_checkpoint(path)
-    loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    state = loaded.get('state_dict', loaded)
-    state = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
-    own = model.state_dict()
-    wrong = [f'{n} (missing)' for n in own if n not in state]
-    wrong += [f'{n} (not in the model)' for n in state if n not in own]
-    wrong += [
-        f'{n} (shape {tuple(state[n].shape)}, the model has {tuple(own[n].shape)})'
-        for n in own
-        if n in state and state[n].shape != own[n].shape
-    ]
-    if wrong:
-        more = f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''
-        raise ValueError(
-            f'checkpoint {path!r} does not fit the config, {len(wrong)} keys differ: '
-            f'{", ".join(wrong[:4])}{more}. It must be of the whole detector, with the same '
-            'classes; weights of a backbone alone belong into model.backbone.init_cfg'
-        )
-    model.load_state_dict(state)
-
-
 def build_detector(
     cfg: Config, checkpoint: Optional[str] = None, seed: int = 0, device: Optional[str] = None
 ) -> tuple[torch.nn.Module, str]:
@@ -252,13 +211,14 @@ def build_detector(
         The detector, and its device.
 
     Raises:
-        FileNotFoundError: See :func:`load_weights`.
-        ValueError: See :func:`load_weights`.
+        FileNotFoundError: See :func:`.weights.load_weights`.
+        ValueError: See :func:`.weights.load_weights`.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     seed_everything(seed)
     if checkpoint:
         cfg.model.backbone.init_cfg = None
+    check_init_cfg(cfg)
     model = build_model(cfg)
     model.init_weights()
     if checkpoint:

@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -11,30 +10,15 @@ from typing import Optional
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_world_size
 
+from . import checkpoints
+
 POINTER = 'last_checkpoint'  # mmengine's file with the name of the last checkpoint
 NAMED = re.compile(r'(epoch|iter)_(\d+)\.pth')
 
 
 def defect(path: Path, whole: bool = True) -> Optional[str]:
-    """Why a checkpoint cannot be loaded, as far as its file shows; None if it can.
-
-    A checkpoint is a zip file with its list of contents at the end, so that one that was cut off
-    while it was written has none.
-
-    Args:
-        path: The checkpoint; a folder (of sharded ones) is not looked into.
-        whole: Whether every byte is checked, not the list of contents alone.
-    """
-    if path.is_dir():
-        return None
-    if not path.is_file():
-        return 'is not there'
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip() if whole else None
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        return f'is torn or damaged ({error})'
-    return f'is damaged (in {broken})' if broken else None
+    """As :func:`.checkpoints.defect`, but a folder (of sharded ones) is not looked into."""
+    return None if path.is_dir() else checkpoints.defect(path, whole)
 
 
 def last_checkpoint(work_dir: str, whole: bool = True) -> tuple[Optional[str], list[str]]:
@@ -58,7 +42,7 @@ def last_checkpoint(work_dir: str, whole: bool = True) -> tuple[Optional[str], l
     """
     folder, pointer = Path(work_dir), Path(work_dir) / POINTER
     name = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
-    if '://' in name:
+    if checkpoints.is_address(name):
         return name, []  # in some storage: left to mmengine
     named = Path(name)
     if name and not named.exists() and (folder / named.name).exists():
@@ -99,19 +83,21 @@ def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:
 
     Args:
         cfg: The config, with its work dir; changed in place.
-        resume: None, ``'auto'`` for the last checkpoint of the work dir, or a checkpoint. With
-            ``'auto'`` and no checkpoint yet the run starts as it would without: the same command
-            can be given again and again.
+        resume: ``'auto'`` for the last checkpoint of the work dir, a checkpoint, or None for what
+            the config says itself. With ``'auto'`` and no checkpoint yet the run starts as it
+            would without: the same command can be given again and again.
 
     Raises:
         FileNotFoundError: If the checkpoint that is given is not there.
         ValueError: If it, or every one of the work dir, cannot be loaded.
     """
+    if resume is None and cfg.get('resume'):  # set in the config
+        resume = cfg.get('load_from') or 'auto'
     if resume is None:
         return
     if resume != 'auto':
-        path = Path(resume)
-        why = None if '://' in resume else defect(path)
+        path = Path(resume).expanduser()
+        why = None if checkpoints.is_address(resume) else defect(path)
         if why is not None:
             kind = ValueError if path.exists() else FileNotFoundError
             raise kind(f'--resume: checkpoint {resume!r} {why}')

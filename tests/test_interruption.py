@@ -1,9 +1,12 @@
 """What a run says when it is ended from outside."""
 
+import faulthandler
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -104,16 +107,100 @@ def test_torn_and_missing_checkpoints(job):
     assert 'no checkpoint yet' in interruption.how_to_go_on(str(job / 'empty'))
 
 
+SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
+
+
 def test_all_is_put_back(job):
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in SIGNALS]
     with interruption.explained(str(job)):
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
+        assert all(signal.getsignal(n) is not old for n, old in zip(SIGNALS, before))
+    assert [signal.getsignal(number) for number in SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 
+@pytest.fixture
+def ended(monkeypatch):
+    """Signals that would have ended the run."""
+    found = queue.Queue()
+    monkeypatch.setattr(interruption, '_end', lambda number, _: found.put(number))
+    return found
+
+
+@pytest.fixture
+def handled():
+    """Sets handlers of a user's own, which list what they get, and takes them away at the end."""
+    got = []
+
+    def handle(number, handler=None):
+        signal.signal(number, handler or (lambda n, _: got.append(n)))
+
+    handle.got = got
+    yield handle
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_signals_of_schedulers(number, job, ended):
+    with interruption.explained(str(job)):
+        os.kill(os.getpid(), number)
+        assert ended.get(timeout=10) == number
+
+
+@pytest.mark.parametrize('when', ['before', 'meanwhile'])
+@pytest.mark.parametrize('number', SIGNALS)
+def test_handlers_of_a_users_own_are_left_alone(number, when, job, ended, handled):
+    if when == 'before':
+        handled(number)
+    with interruption.explained(str(job)):
+        handled(number) if when == 'meanwhile' else None
+        own = signal.getsignal(number)
+        os.kill(os.getpid(), number)
+        other = signal.SIGUSR1 if number != signal.SIGUSR1 else signal.SIGUSR2
+        os.kill(os.getpid(), other)
+        assert ended.get(timeout=10) == other and ended.empty()
+    assert handled.got == [number] and signal.getsignal(number) is own
+
+
+def test_what_nohup_ignores_and_faulthandler_prints(job, handled, tmp_path):
+    """Ignored by an ancestor; handled below Python, where getsignal() does not see it."""
+    handled(signal.SIGHUP, signal.SIG_IGN)
+    with (tmp_path / 'trace').open('w') as file:
+        faulthandler.register(signal.SIGUSR1, file)
+        try:
+            with interruption.explained(str(job)):
+                assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+                os.kill(os.getpid(), signal.SIGUSR1)
+        finally:
+            faulthandler.unregister(signal.SIGUSR1)
+    assert 'test_interruption' in (tmp_path / 'trace').read_text()
+
+
+def test_nothing_in_another_thread(job):
+    found = []
+
+    def look():
+        with interruption.explained(str(job)):
+            found.extend(signal.getsignal(number) for number in SIGNALS)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [signal.SIG_DFL] * 4
+
+
+def test_a_platform_without_them(job, monkeypatch, ended):
+    """As Windows, which has no such signals and wakes by sockets only."""
+    monkeypatch.delattr(os, 'set_blocking', raising=False)
+    monkeypatch.setattr(interruption, 'SIGNALS', (signal.SIGTERM,))
+    with interruption.explained(str(job)):
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.get(timeout=10) == signal.SIGTERM
+
+
 FORKS = """
-import multiprocessing, sys, time
+import multiprocessing, os, signal, sys, time
 from mmbackbone_plugins import interruption
 with interruption.explained(sys.argv[1]):
     children = [multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))]
@@ -121,6 +208,8 @@ with interruption.explained(sys.argv[1]):
     pool = multiprocessing.get_context('fork').Pool(2)
     assert pool.map(abs, [-1, 2]) == [1, 2]
     time.sleep(0.2)
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):  # sent to all of a job
+        os.kill(children[0].pid, number)
     children[0].terminate()
     pool.terminate()
     for child in children:
@@ -149,17 +238,18 @@ with interruption.explained(sys.argv[1]):
 """
 
 
-def test_sigterm_while_the_main_thread_never_comes_back(job):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_while_the_main_thread_never_comes_back(number, job):
     """As one that waits in a collective of NCCL."""
     command = [sys.executable, '-c', BUSY, str(job)]
     env = dict(os.environ, PYTHONPATH=str(ROOT), RANK='0')
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen(command, env=env, **pipes) as started:
         assert started.stdout.readline() == 'ready\n'
-        started.send_signal(signal.SIGTERM)
+        started.send_signal(number)
         try:
             _, said = started.communicate(timeout=30)
         finally:
             started.kill()
-    assert started.returncode == 128 + signal.SIGTERM
-    assert 'error: rank 0 was asked to end (SIGTERM)' in said and 'epoch_7.pth' in said
+    assert started.returncode == 128 + number
+    assert f'error: rank 0 was asked to end ({number.name})' in said and 'epoch_7.pth' in said

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import rig
+import torch
 from mmengine.config import Config
 
 from mmbackbone_plugins import launch
@@ -105,6 +106,37 @@ def test_what_cannot_start_is_one_line(config, tmp_path, arguments, words):
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     (line,) = [text for text in done.stderr.splitlines() if text.startswith('error: ')]
     assert words in line and done.stderr.splitlines()[-1] == line
+
+
+@pytest.mark.slow
+def test_weights_that_do_not_fit(config, tmp_path):
+    """Scored, and trained from, nothing that leaves the detector, or its backbone, as it was."""
+    train, test = ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py'
+    state = rig.build(rig.detector()).state_dict()
+    plain = {name: tensor for name, tensor in state.items() if not name.startswith('bbox_head.')}
+    torch.save(dict(state_dict=plain), tmp_path / 'no_head.pth')
+    torch.save(dict(state_dict={'w': torch.ones(1)}), tmp_path / 'other.pth')
+    (tmp_path / 'torn.pth').write_bytes((tmp_path / 'other.pth').read_bytes()[:99])
+    options = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.length=2']
+    start = ['--work-dir', 'w', *options, 'load_from=other.pth']
+    misfits = [
+        ([test, config.name, 'no_head.pth'], "'no_head.pth' does not fit the config, 8 keys"),
+        ([test, config.name, 'torn.pth'], "'torn.pth' cannot be read: it is torn or damaged"),
+        ([train, config.name, *start], "load_from='other.pth' does not fit the config"),
+        ([train, config.name, '--resume', 'no_head.pth'], "'no_head.pth' holds weights alone"),
+    ]
+    for arguments, words in misfits:
+        done = run_tool(*arguments, cwd=tmp_path)
+        assert done.returncode == 2 and 'Traceback' not in done.stderr, done.stderr[-3000:]
+        (line,) = [text for text in done.stderr.splitlines() if text.startswith('error: ')]
+        assert words in line
+    assert not list((tmp_path / 'w').rglob('*.pth'))
+    start[-1] = 'load_from=no_head.pth'
+    done = run_tool(train, config.name, *start, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "load_from='no_head.pth': 8 of" in done.stdout + done.stderr
+    start[-1] = 'load_from=other.pth'
+    assert run_tool(train, config.name, '--allow-partial', *start, cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,9 @@ def check_data(plan) -> int:
 def work(args: argparse.Namespace) -> int:
     import torch
 
-    from mmbackbone_plugins import benchmarking, launch
+    from mmbackbone_plugins import benchmarking, console, launch
 
+    console.adapt()
     plan = benchmarking.read_plan(args.plan, args.work_dir)
     folders = [benchmarking.RunFolder.of(plan, run) for run in plan.only(args.only)]
     if args.report:

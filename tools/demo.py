@@ -208,10 +208,11 @@ def main(argv=None) -> int:
     warnings.filterwarnings('ignore', message='The `clip` function does nothing')
     folder = Path(args.work_dir)
     try:
-        from mmbackbone_plugins import compat, launch
+        from mmbackbone_plugins import compat, console, launch
         from mmbackbone_plugins.cost import Ledger
         from mmbackbone_plugins.visualization import pyplot
 
+        console.adapt()
         # What the end needs should be missed now, not after the training.
         pyplot()
         compat.check_operators()

@@ -21,6 +21,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows')
     parser.add_argument('--tta', action='store_true', help='augment at test time')
     parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='score a checkpoint that does not fit the config all the same',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -60,10 +65,11 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import failures, launch
+        from mmbackbone_plugins import checkpoints, console, failures, launch, weights
         from mmbackbone_plugins.datasets import labels_explained
 
-        launch.check_checkpoint(args.checkpoint)
+        console.adapt()
+        checkpoints.check(args.checkpoint)
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         cfg.load_from = args.checkpoint
         if args.show or args.show_dir:
@@ -76,6 +82,7 @@ def main() -> int:
         return 2
     with failures.told() as told, labels_explained():
         runner = told(launch.build_runner(cfg))
+        weights.check_test(runner.model, args.checkpoint, args.allow_partial)
         if args.out:
             from mmdet.evaluation import DumpDetResults
 

@@ -28,6 +28,11 @@ def parse_args() -> argparse.Namespace:
         help='resume from a checkpoint; without a path, from the latest one in the work dir',
     )
     parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='train from a checkpoint that does not fill the backbone all the same',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -65,9 +70,10 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import failures, interruption, launch, resume
+        from mmbackbone_plugins import console, failures, interruption, launch, resume, weights
         from mmbackbone_plugins.datasets import labels_explained
 
+        console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
             enable_amp(cfg)
@@ -81,6 +87,7 @@ def main() -> int:
     with failures.told() as told, interruption.explained(cfg.work_dir), labels_explained():
         runner = told(launch.build_runner(cfg))
         resume.check_ranks_agree(cfg)
+        weights.check_start(runner.model, cfg, args.allow_partial)
         runner.train()
     return 0
 

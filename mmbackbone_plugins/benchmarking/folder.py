@@ -15,7 +15,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from mmengine.config import Config
 
-from .. import launch
+from .. import checkpoints, launch, weights
 from ..files import at_one_go
 from ..hooks.checks import check_hooks
 from ..names import type_name
@@ -153,13 +153,17 @@ class RunFolder:
         return cfg
 
     def check_data(self) -> None:
-        """Looks for the files of the training set and of every test set.
+        """Looks for the files of the training set, of every test set, and of the first weights.
 
         Raises:
             FileNotFoundError: If a path is missing; the message names all of one loader.
+            ValueError: If a file of weights cannot be read.
         """
         own = self.config()
         launch.check_data(own, ('train_dataloader',))
+        weights.check_init_cfg(own)
+        if own.get('load_from'):
+            checkpoints.check(own.load_from, f'load_from={own.load_from!r}')
         for domain in self.run.tests:
             launch.check_data(self.test_config(domain, own), (f'{domain.split}_dataloader',))
 

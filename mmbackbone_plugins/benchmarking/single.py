@@ -21,7 +21,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
-from .. import failures, launch, resume
+from .. import console, failures, launch, resume, weights
 from ..datasets import labels_explained
 from ..files import at_one_go
 from ..visualization.logs import read_run
@@ -73,6 +73,7 @@ def execute(
     launch.start_processes(cfg)
     resume.choose_checkpoint(cfg, 'auto')
     runner = told(launch.build_runner(cfg))
+    weights.check_start(runner.model, cfg)
     runner.register_hook(_Progress(folder.path / PROGRESS))
     runner.train()
     found: dict[str, dict[str, Any]] = {}
@@ -135,6 +136,7 @@ def main(argv=None) -> int:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     args = parser.parse_args(argv)
+    console.adapt()
     folder = RunFolder.read(args.folder)
     first = resume.rank() == 0
     with folder.alone() if first else nullcontext():

@@ -13,6 +13,8 @@ from typing import Optional, Union
 import torch
 from torch import nn
 
+from ..checkpoints import other_prefix, weights_of
+
 
 @dataclass(frozen=True)
 class Anchor:
@@ -102,23 +104,30 @@ def fingerprint_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def tensors_of_checkpoint(checkpoint: Mapping, names: Iterable[str], target: str) -> dict:
+def tensors_of_checkpoint(
+    checkpoint: Mapping, names: Iterable[str], target: str, label: str = 'the checkpoint'
+) -> dict[str, torch.Tensor]:
     """Tensors of a checkpoint under their names in a detector.
 
     Args:
-        checkpoint: What a file holds: a state dict, or a mapping with one under ``state_dict``.
+        checkpoint: What a file holds: a state dict, or a mapping with one in it.
         names: Names in the detector that are looked for.
         target: Dotted path of the module that the checkpoint may be of alone, as files of
             pre-trained backbones are.
+        label: How messages begin.
 
     Returns:
         All tensors by name; those of a backbone alone with ``target`` put before them.
+
+    Raises:
+        ValueError: If it holds no tensors, or those that are wanted under another prefix.
     """
-    state = {
-        name.removeprefix('module.'): tensor
-        for name, tensor in checkpoint.get('state_dict', checkpoint).items()
-        if isinstance(tensor, torch.Tensor)
-    }
+    names = list(names)
+    state = weights_of(checkpoint, label)
     if target and not any(name in state for name in names):
+        within = [name.removeprefix(f'{target}.') for name in names]
+        hint = other_prefix(state, within)
+        if hint:
+            raise ValueError(f'{label} is not of this model{hint}')
         state = {f'{target}.{name}': tensor for name, tensor in state.items()}
     return state

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 import torch
 
+from .. import checkpoints
 from ..files import at_one_go
 
 VERSION = 1
@@ -68,13 +69,11 @@ class ImportanceFile:
         Raises:
             ValueError: If it is not there, or no such file.
         """
-        if not path.is_file():
-            raise ValueError(f'importance file {str(path)!r} does not exist')
-        try:
-            found = torch.load(path, map_location='cpu', weights_only=True)
-        except Exception as error:  # torch raises many kinds for a torn or strange file
-            raise ValueError(f'importance file {str(path)!r} cannot be read: {error}') from error
-        if not isinstance(found, dict) or found.get('version') != VERSION:
+        label = f'importance file {str(path)!r}'
+        if not path.exists():
+            raise ValueError(f'{label} does not exist')
+        found = checkpoints.read(path, label, weights_only=True)
+        if found.get('version') != VERSION:
             raise ValueError(
                 f'{str(path)!r} is not an importance file of version {VERSION}, as '
                 'DistortionRegularizerHook writes them into work dirs'

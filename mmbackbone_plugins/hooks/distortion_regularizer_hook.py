@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import CheckpointLoader
 
+from .. import checkpoints
 from ..distortion.anchor import Anchor, tensors_of_checkpoint
 from ..distortion.coverage import Coverage
 from ..distortion.importance import find_kind
@@ -256,14 +256,16 @@ class DistortionRegularizerHook(Hook, GradientListener):
 
     def _read_anchor(self, model, names: Sequence[str]) -> Anchor:
         path = self.anchor_file
-        if '://' not in path and not Path(path).is_file():
+        if not checkpoints.is_address(path) and not Path(path).expanduser().exists():
             raise ValueError(f'anchor={path!r}: there is no such file')
-        loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='current')
+        label = f'anchor={path!r}'
+        loaded = checkpoints.read(path, label)
         target = self.target if isinstance(self.target, str) else ''
+        tensors = tensors_of_checkpoint(loaded, names, target, label)
         try:
-            anchor = Anchor.load(tensors_of_checkpoint(loaded, names, target), model, names)
+            anchor = Anchor.load(tensors, model, names)
         except ValueError as error:
-            raise ValueError(f'anchor={path!r}: {error}') from None
+            raise ValueError(f'{label}: {error}') from None
         before = (self._checkpoint or {}).get(REFERENCE_KEY, {}).get(self._name)
         if self._checkpoint is not None and before != anchor.fingerprint():
             was = 'the weights it started from' if before is None else f'fingerprint {before}'

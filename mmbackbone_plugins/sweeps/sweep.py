@@ -22,7 +22,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.utils import import_modules_from_strings
 
-from .. import launch
+from .. import checkpoints, launch
 from ..cost.report import duration_text
 from ..distortion.importance_file import hash_of
 from ..files import at_one_go
@@ -72,8 +72,9 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.jobs < 0:
             raise ValueError(f'jobs must be 0 or more, got {self.jobs}')
-        if not Path(self.checkpoint).is_file():
+        if not Path(self.checkpoint).exists():
             raise FileNotFoundError(f'checkpoint {self.checkpoint!r} does not exist')
+        checkpoints.check(self.checkpoint)
         digest = hashlib.sha256()
         with open(self.checkpoint, 'rb') as file:
             for block in iter(lambda: file.read(1 << 20), b''):

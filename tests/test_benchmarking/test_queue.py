@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -300,3 +301,21 @@ def test_time_left(bench):
     folder.path.mkdir(parents=True)
     (folder.path / 'progress.json').write_text(json.dumps(dict(done=0.5)))
     assert queue._left([folder]) == pytest.approx(75)
+
+
+@pytest.mark.parametrize('more', [[], ['--slurm', 'print', '--partition', 'p']])
+def test_first_weights_are_looked_for_before_anything_starts(more, bench, capsys):
+    path = Path(__file__).resolve().parents[2] / 'tools' / 'benchmark.py'
+    tool = runpy.run_path(str(path))
+    init = "dict(type='Pretrained', checkpoint='w.pth')"
+    Path('a.py').write_text(f'{CONFIG}model = dict(backbone=dict(init_cfg={init}))\n')
+    assert tool['main'](['p.yml', *more]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: model.backbone.init_cfg.checkpoint='w.pth' does not exist\n"
+    Path('w.pth').write_text('<html>Sign in</html>')
+    assert tool['main'](['p.yml', *more]) == 2
+    assert 'cannot be read: it is a web page' in capsys.readouterr().err
+    Path('a.py').write_text(f"{CONFIG}load_from = 'w.pth'\n")
+    assert tool['main'](['p.yml', *more]) == 2
+    assert "load_from='w.pth' cannot be read" in capsys.readouterr().err
+    assert not Path('work_dirs/p/runs').exists()

@@ -247,10 +247,11 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # First what fails at once: a mistake should not cost the measurement.
-        from mmbackbone_plugins import launch
+        from mmbackbone_plugins import checkpoints, console
         from mmbackbone_plugins.eigenspectrum import check_threshold
         from mmbackbone_plugins.visualization import pyplot, read_dynamics
 
+        console.adapt()
         check_threshold(args.threshold, args.relative)
         if args.out:
             pyplot()
@@ -261,7 +262,7 @@ def main(argv=None) -> int:
         wanted = wanted_runs(args)
         for _, checkpoint in wanted:
             if checkpoint:
-                launch.check_checkpoint(checkpoint)
+                checkpoints.check(checkpoint)
         runs = {}
         for label, (config, checkpoint) in zip(labels_of(wanted), wanted):
             runs[label] = measure(args, label, config, checkpoint)

@@ -226,6 +226,8 @@ def write_config(args, overrides: Mapping[str, Any], head: list[str], cost) -> N
 
 def check_files(args) -> None:
     """What can be refused before anything is read."""
+    from mmbackbone_plugins import checkpoints
+
     if args.out.suffix != '.py':
         raise ValueError(f'--out must be a .py file, got {str(args.out)!r}')
     if args.out.exists() and not args.force:
@@ -233,12 +235,13 @@ def check_files(args) -> None:
     for name in (args.config, args.inherit):
         if args.out.resolve() == Path(name).resolve():
             raise ValueError(f'--out must not be a config that is read, got {str(args.out)!r}')
-    if '://' in args.checkpoint or not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'checkpoint {args.checkpoint!r} does not exist')
+    if checkpoints.is_address(args.checkpoint):
+        raise ValueError(f'checkpoint {args.checkpoint!r} is an address: fetch the file first')
+    checkpoints.check(args.checkpoint)
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins import console, launch
     from mmbackbone_plugins.cost.inputs import input_shape
     from mmbackbone_plugins.eigenspectrum import (
         check_budget,
@@ -250,6 +253,7 @@ def run(args: argparse.Namespace) -> None:
     from mmbackbone_plugins.models.width_costs import WidthCosts, build_detector, count_cost
     from mmbackbone_plugins.zoo import find_config
 
+    console.adapt()
     # The new config names the file it inherits, so names of the zoo become paths.
     args.config = find_config(args.config)
     args.inherit = find_config(args.inherit) if args.inherit else args.config

@@ -60,9 +60,10 @@ def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
     from mmengine import ProgressBar
     from mmengine.runner import Runner
 
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins import console, launch
     from mmbackbone_plugins.distortion.passes import average_rgn, usual_count
 
+    console.adapt()
     cfg = launch.load_config(config, args.cfg_options)
     launch.check_data(cfg, ('train_dataloader',))
     model, device = launch.build_detector(cfg, checkpoint, args.seed, args.device)

@@ -76,8 +76,9 @@ def _rho(parser: argparse.ArgumentParser, text: str) -> Any:
 
 def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, Any]]:
     """One object per schedule of a config, as ``--out`` has them."""
-    from mmbackbone_plugins import planning
+    from mmbackbone_plugins import console, planning
 
+    console.adapt()
     ahead = planning.look_ahead(config, args.cfg_options, args.shape, args.images, args.gpus)
     schedules = [ahead.with_rho(rho) for rho in args.rho] or None
     plans = ahead.plan(schedules, args.batch, args.device, planning.Progress(label))

@@ -132,10 +132,11 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import planning
+        from mmbackbone_plugins import console, planning
         from mmbackbone_plugins.freezing import phases
         from mmbackbone_plugins.hooks.preflight import unreached
 
+        console.adapt()
         ahead = planning.look_ahead(
             args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
         )

@@ -22,8 +22,10 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
+        from mmbackbone_plugins import console
         from mmbackbone_plugins.cost import Ledger, bill, side_by_side
 
+        console.adapt()
         ledgers = {folder: Ledger.read(Path(folder)) for folder in args.work_dirs}
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)

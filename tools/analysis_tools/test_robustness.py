@@ -121,12 +121,13 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch, robustness, sweeps
+        from mmbackbone_plugins import console, launch, robustness, sweeps
         from mmbackbone_plugins.files import at_one_go
         from mmbackbone_plugins.robustness import GROUPS, corruptions
         from mmbackbone_plugins.sweeps import report
         from mmbackbone_plugins.visualization import plot_robustness
 
+        console.adapt()
         args.corruptions = robustness.select_corruptions(args.corruptions or ['benchmark'])[
             : None if args.corruptions else 0
         ]

@@ -139,9 +139,10 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch, robustness, sweeps
+        from mmbackbone_plugins import console, launch, robustness, sweeps
         from mmbackbone_plugins.files import at_one_go
 
+        console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options)
         folder = args.out or Path(cfg.work_dir) / f'transfer_{Path(args.checkpoint).stem}'
         sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)

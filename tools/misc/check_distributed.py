@@ -204,9 +204,10 @@ def main() -> int:
     logging.disable(logging.WARNING)
     cuda = torch.cuda.is_available()
     try:
-        from mmbackbone_plugins import launch
+        from mmbackbone_plugins import console, launch
         from mmbackbone_plugins.toy import make_toy_dataset
 
+        console.adapt()
         launch.start_processes(launch.Config(dict(launcher=args.launcher)))
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)

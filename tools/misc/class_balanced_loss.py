@@ -108,8 +108,9 @@ def main() -> int:
     sys.path.insert(0, os.getcwd())  # for a config's own modules
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import launch
+        from mmbackbone_plugins import console, launch
 
+        console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options)
         counts = balance(cfg, args.beta)
     except (ImportError, OSError, ValueError) as error:

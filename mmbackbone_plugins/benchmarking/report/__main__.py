@@ -6,6 +6,7 @@ python -m mmbackbone_plugins.benchmarking.report WORK_DIR [-o OUT]
 import argparse
 import sys
 
+from ... import console
 from .summary import BASELINE
 from .writing import write_report
 
@@ -18,6 +19,7 @@ def main(argv=None) -> int:
     parser.add_argument('--title', help='title of the report')
     parser.add_argument('--baseline', default=BASELINE, help=f'default: {BASELINE}')
     args = parser.parse_args(argv)
+    console.adapt()
     try:
         page = write_report(args.work_dir, args.out, args.title, baseline=args.baseline)
     except (OSError, ValueError, ImportError) as error:
