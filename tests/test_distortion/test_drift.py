@@ -18,6 +18,7 @@ from mmbackbone_plugins.distortion import (
     untouched,
     weight_drift,
 )
+from mmbackbone_plugins.distortion.untouched import modules_of
 
 
 def test_weight_drift_is_that_of_one_long_vector():
@@ -283,5 +284,6 @@ def test_untouched_puts_back_whatever_modules_keep_in_themselves(fails):
     assert all(vars(part)[name] is value for name, value in before.items())
     assert part.history is others[0] and part.history == [0.5] and part.limit == dict(iou=[0.4])
     assert vars(part.assigner) == assigner and part.memory.tolist() == [0, 0]
+    assert part.teacher[0] in modules_of(net)
     assert part.norm.momentum == 0.1 and part.teacher[0].num_batches_tracked == 0
     assert not rig.equal(state, net.state_dict()) and list(part._modules) == ['norm']
