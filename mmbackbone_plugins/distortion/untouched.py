@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..modes import modes_of, set_modes
+
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
@@ -19,7 +21,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     Args:
         model: The model, without a distributed wrapper.
     """
-    modes = [(m, m.training) for m in model.modules()]
+    modes = modes_of(model)
     buffers = [(b, b.detach().clone()) for b in model.buffers()]
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     for p, _, _ in parameters:
@@ -33,11 +35,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 # Compared first: a write, even of equal bits, would be seen by autograd.
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
+        set_modes(modes)  # before requires_grad: backbones freeze their stages in train()
         for p, wanted, gradient in parameters:
             p.requires_grad_(wanted)
             p.grad = gradient
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager
