@@ -173,7 +173,7 @@ class DriftHook(Hook):
         images = self._images(runner, model)
         values = feature_similarity(self._backbone, images, reference)
         indices = getattr(self._backbone, 'out_indices', ())
-        return dict(zip(output_names(len(values), self.stage_map.names, indices), values))
+        return dict(zip(output_names(len(values), self.stage_map, indices), values))
 
     def _images(self, runner, model) -> Iterator[torch.Tensor]:
         """The same images each time, one by one: sizes may differ, and little memory is held."""

@@ -177,8 +177,9 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
             axis = axes[row][column]
             for name, points in found.get(key, {}).items():
                 marker = '.' if len(points) < 60 else None
-                stage = name.removesuffix('.block')  # a block is dotted in the colour of its stage
-                style = '-' if stage == name else ':'
+                # A block is dotted in the colour of its stage.
+                is_block = name.endswith('.block') and name.removesuffix('.block') in found[key]
+                stage, style = (name.removesuffix('.block'), ':') if is_block else (name, '-')
                 color = colors.setdefault(stage, _color(len(colors)))
                 axis.plot(*zip(*points), style, color=color, lw=1.5, marker=marker, label=name)
             shade_frozen(axis, spans, 'backbone frozen')
