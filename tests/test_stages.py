@@ -1,5 +1,10 @@
 """Every parameter is in exactly one stage, in the order of the forward pass."""
 
+import copy
+import random
+import warnings
+
+import numpy as np
 import pytest
 import rig
 import torch
@@ -74,6 +79,183 @@ def test_stages_are_in_the_order_of_the_forward_pass(name):
     order = [s for s, before in zip(seen, [None, *seen]) if s != before]
     assert order == [n for n in stage_map.names if n in order]
     assert len(order) >= 4
+
+
+# Registered in another order than that of their forward pass, or inside a wrapper.
+UNORDERED = {
+    'hourglass': dict(
+        type='mmdet.HourglassNet',
+        downsample_times=2,
+        num_stacks=2,
+        stage_channels=[8, 8, 12],
+        stage_blocks=[1, 1, 1],
+        feat_channel=8,
+    ),
+    'densenet': dict(
+        type='mmpretrain.DenseNet',
+        arch=dict(growth_rate=8, depths=[1, 1, 1, 1], init_channels=16),
+        out_indices=(0, 1, 2, 3),
+    ),
+    'poolformer': dict(
+        type='mmpretrain.PoolFormer',
+        arch=dict(
+            layers=[1, 1, 1, 1],
+            embed_dims=[8, 16, 24, 32],
+            mlp_ratios=[2, 2, 2, 2],
+            layer_scale_init_value=1e-5,
+        ),
+        out_indices=(0, 2, 4, 6),
+    ),
+    'mvit': dict(
+        type='mmpretrain.MViT',
+        arch=dict(embed_dims=16, num_layers=4, num_heads=1, downscale_indices=[1, 2, 3]),
+        out_scales=(0, 1, 2, 3),
+    ),
+    'twins': dict(
+        type='mmpretrain.SVT',
+        arch=dict(
+            embed_dims=[16, 32, 48, 64],
+            depths=[2, 2, 2, 2],
+            num_heads=[1, 2, 3, 4],
+            window_sizes=[7, 7, 7, 7],
+            mlp_ratios=[2, 2, 2, 2],
+            sr_ratios=[8, 4, 2, 1],
+            patch_sizes=[4, 2, 2, 2],
+            strides=[4, 2, 2, 2],
+        ),
+        out_indices=(0, 1, 2, 3),
+    ),
+    'cspdarknet': dict(type='mmpretrain.CSPDarkNet', depth=53, out_indices=(2, 3, 4)),
+    'timm-resnet18': 'resnet18',
+    'timm-mobilenet': 'mobilenetv3_small_050',
+    'timm-convnext': 'convnext_atto',
+    'timm-vit': 'vit_tiny_patch16_224',
+}
+
+
+def build_unordered(name: str) -> nn.Module:
+    pytest.importorskip('mmpretrain.models')
+    config = UNORDERED[name]
+    if isinstance(config, str):
+        pytest.importorskip('timm')
+        config = dict(type='mmpretrain.TIMMBackbone', model_name=config, features_only=True)
+    return rig.build(config)
+
+
+@pytest.mark.parametrize('name', UNORDERED)
+def test_children_are_stages_in_the_order_of_the_forward_pass(name):
+    """Against hooks on the real module; cases 04 and 26."""
+    module = build_unordered(name)
+    module.eval()
+    stage_map = StageMap.of(module, '')
+    held = [p for stage in stage_map for p in stage.parameters]
+    assert sorted(held) == sorted(n for n, _ in module.named_parameters())
+    sizes = [len(stage.parameters) for stage in stage_map]
+    assert len(sizes) >= 4 and max(sizes) < 0.75 * sum(sizes)
+    seen = []
+    stage_of = {m: s.name for s in stage_map for m in s.modules}
+    for path, sub in module.named_modules():
+        if path in stage_of and next(sub.parameters(recurse=False), None) is not None:
+            sub.register_forward_hook(lambda *_, stage=stage_of[path]: seen.append(stage))
+    module(torch.zeros(1, 3, 224, 224))
+    order = list(dict.fromkeys(seen))
+    assert order == [n for n in stage_map.names if n in order]
+    assert len(order) >= 4
+
+
+class Late(nn.Module):
+    """Registers its parts in another order than it uses them, and remembers things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 2)
+        self.body = nn.Sequential(nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8)), nn.ReLU())
+        self.gain = nn.Conv2d(4, 4, 1)
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5))
+        self.unused = nn.Linear(2, 2)
+        self.calls, self.last = 0, None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.noise = random.random(), np.random.rand(), torch.rand(1)
+        x = self.stem(x)
+        # A functional use: no module is called.
+        x = nn.functional.conv2d(x, self.gain.weight, self.gain.bias)
+        self.last = self.body(x).mean((2, 3))
+        return self.head(self.last)
+
+
+# What is not used stays behind what is registered before it.
+LATE = ('stem', 'unused', 'gain', 'body', 'head')
+
+
+def test_the_trace_leaves_no_trace():
+    net = Late()
+    net(torch.rand(2, 3, 16, 16))  # a tensor with a graph is in it now
+    net.stem.eval()
+    calls = []
+
+    class Asks:  # of an object with the module in it, as collectors of features are
+        def __call__(self, *_):
+            calls.append(StageMap.of(net, ''))
+
+    net.body.register_forward_hook(lambda *_: calls.append(1))
+    net.stem.register_forward_pre_hook(Asks())
+    before = {k: copy.deepcopy(v) for k, v in vars(net).items() if k in ('calls', 'noise')}
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    modes = [m.training for m in net.modules()]
+    numbers = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    stage_map = StageMap.of(net, '')
+    assert stage_map.names == LATE
+    assert random.getstate() == numbers[0] and torch.equal(torch.get_rng_state(), numbers[2])
+    assert np.random.get_state()[1].tolist() == numbers[1]
+    assert [m.training for m in net.modules()] == modes and not calls
+    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    assert {k: vars(net)[k] for k in before} == before and net.last.grad_fn is not None
+    assert all(not p.is_meta and p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize('how', ['half', 'frozen', 'eval', 'trained', 'copied'])
+def test_the_order_does_not_depend_on_the_state(how):
+    net = Late()
+    if how == 'trained':
+        net(torch.rand(2, 3, 16, 16)).sum().backward()
+    else:
+        net = {
+            'half': net.half,
+            'frozen': lambda: net.requires_grad_(False),
+            'eval': net.eval,
+            'copied': lambda: copy.deepcopy(net),
+        }[how]()
+    assert StageMap.of(net, '').names == LATE
+
+
+def test_operators_without_a_meta_form_are_traced_on_the_cpu():
+    class Reads(Late):
+        def forward(self, x):
+            return super().forward(x) if x.sum().item() == 0 else x
+
+    assert StageMap.of(Reads(), '').names == LATE
+
+
+def test_without_a_trace_the_order_is_that_of_registration_and_one_word_is_said():
+    class Blind(Late):
+        def forward(self, x):
+            raise ValueError('no')
+
+    net = Blind()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        maps = [StageMap.of(net, '') for _ in range(3)]
+    assert maps[0].names == ('head', 'body', 'gain', 'stem', 'unused')
+    [message] = [str(w.message) for w in said]
+    assert 'Blind' in message and 'ValueError: no' in message and 'stage_rule' in message
+
+
+def test_the_network_beside_something_small_is_divided():
+    """A wrapper of a known network with a companion; case 04 with a projection."""
+    net = nn.ModuleDict(dict(body=rig.build(rig.resnet()), project=nn.Conv2d(128, 16, 1)))
+    assert StageMap.of(net, '').names == (*(f'body.{n}' for n in FIVE), 'project')
 
 
 @pytest.mark.parametrize('name', ['resnet18', 'swin'])
@@ -178,6 +360,43 @@ def test_bad_targets_are_named(target, words):
     with pytest.raises(ValueError) as error:
         StageMap.of(model, target)
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_a_child_called_block_is_no_added_block():
+    """Case 12: what an added block is, is a fact and not a name."""
+    parts = dict(stage1=nn.Conv2d(3, 3, 1), block=nn.Conv2d(3, 3, 1))
+    model = nn.ModuleDict(
+        dict(backbone=nn.ModuleDict(parts), neck=nn.Sequential(nn.Conv2d(3, 3, 1)))
+    )
+    stage_map = StageMap.of(model, ['backbone', 'neck'])
+    assert 'backbone.block' in stage_map.names
+    assert not any(stage.is_block for stage in stage_map)
+
+
+def test_parameters_of_lora_are_blocks_of_their_stages():
+    pytest.importorskip('mmpretrain.models')
+    inner = dict(rig.swin(), type='mmdet.SwinTransformer')
+    model = rig.build(
+        dict(
+            type='mmpretrain.LoRAModel',
+            module=inner,
+            alpha=4,
+            rank=2,
+            drop_rate=0.5,
+            targets=[dict(type='.*qkv')],
+        )
+    )
+    stage_map = StageMap.of(nn.ModuleDict(dict(backbone=model)))
+    blocks = {s.name for s in stage_map if s.is_block}
+    assert blocks == {f'stage{i}.block' for i in (1, 2, 3, 4)}
+    added = {p for b in blocks for p in stage_map[b].parameters}
+    assert added == {p for p in stage_map.parameters if '.lora_' in p} and added
+    # Its drop-out trains with it; the layer that it wraps stays with its stage.
+    assert any(m.endswith('lora_dropout') for m in stage_map['stage3.block'].modules)
+    assert any(m.endswith('qkv.original_layer') for m in stage_map['stage3'].modules)
+    assert [n for n in stage_map.names if n not in blocks] == list(FIVE)
+    names = [n for n in stage_map.names]
+    assert names.index('stage3.block') == names.index('stage3') + 1
 
 
 def test_two_stages_cannot_share_a_parameter():

@@ -13,6 +13,7 @@ def phase_name(
     trainable: Sequence[str],
     rest: bool = True,
     probing: bool = False,
+    blocks: Collection[str] = (),
 ) -> str:
     """Names a phase.
 
@@ -22,6 +23,7 @@ def phase_name(
             that the model keeps frozen by itself are not among them.
         rest: Whether all else that may train does.
         probing: Whether nothing of the target has trained yet and something will.
+        blocks: Which of the stages are added blocks.
 
     Returns:
         ``'full'``: everything that may train does. ``'frozen'``: nothing of the target trains;
@@ -30,7 +32,7 @@ def phase_name(
         where something outside the target is frozen too.
     """
     on = [name for name in trainable if name in training]
-    stages = [name for name in on if not name.endswith('.block')]
+    stages = [name for name in on if name not in blocks]
     if len(on) == len(trainable) and rest and trainable:
         return FULL
     if stages:

@@ -1,11 +1,14 @@
 """How similar the features of a backbone still are to those it started with."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
+from ..modes import set_mode
+from ..stages import Stage
 from .drift import linear_cka, pooled
 from .untouched import untouched
 
@@ -20,7 +23,8 @@ def feature_similarity(
     """Linear CKA between the outputs of a backbone now and with its reference weights.
 
     Both go forward in eval mode; the module is left as it was, mode and statistics included. There
-    is no second module: the reference weights take the place of the module's own for one call.
+    is no second module: the reference weights take the place of the module's own for one call, and
+    what modules make of their weights for eval mode (LeViT's attention biases) is made anew for it.
 
     Args:
         backbone: Takes images and returns feature maps, from the input to the output.
@@ -37,15 +41,15 @@ def feature_similarity(
     """
     now: list[list[torch.Tensor]] = []
     then: list[list[torch.Tensor]] = []
+    anew = _InEval(backbone)
     with untouched(backbone):
-        for module in backbone.modules():
-            module.training = False
+        set_mode(backbone, True)
         for batch in images:
             device = batch.device
-            weights = {name: tensor.to(device) for name, tensor in reference.items()}
+            weights = {f'backbone.{n}': tensor.to(device) for n, tensor in reference.items()}
             for outputs, kept in (
-                (backbone(batch), now),
-                (functional_call(backbone, weights, (batch,)), then),
+                (anew(batch), now),
+                (functional_call(anew, weights, (batch,)), then),
             ):
                 outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
                 kept.append([pooled(feature, positions) for feature in outputs])
@@ -54,17 +58,35 @@ def feature_similarity(
     return [linear_cka(torch.cat(a), torch.cat(b)) for a, b in zip(zip(*now), zip(*then))]
 
 
-def output_names(count: int, stages: Iterable[str], out_indices: Iterable[int] = ()) -> list[str]:
+class _InEval(nn.Module):
+    """A backbone that is in eval mode for the time of a call, and in train mode outside.
+
+    Modules keep things that they made of their weights as long as they are in eval mode.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, batch: torch.Tensor) -> Any:
+        set_mode(self.backbone, False)
+        try:
+            return self.backbone(batch)
+        finally:
+            set_mode(self.backbone, True)
+
+
+def output_names(count: int, stages: Iterable[Stage], out_indices: Iterable[int] = ()) -> list[str]:
     """Names of a backbone's outputs: those of the stages they come from, where that is known.
 
     Args:
         count: Number of outputs.
-        stages: Names of the backbone's stages.
+        stages: The backbone's stages.
         out_indices: ``out_indices`` of an MMDetection backbone.
     """
     # A block put after a stage is no output of its own.
-    stages = [s for s in stages if s.startswith('stage') and not s.endswith('.block')]
+    names = [s.name for s in stages if s.name.startswith('stage') and not s.is_block]
     named = [f'stage{i + 1}' for i in out_indices]
-    if len(named) == count and set(named) <= set(stages):
+    if len(named) == count and set(named) <= set(names):
         return named
-    return stages if len(stages) == count else [f'out{i}' for i in range(count)]
+    return names if len(names) == count else [f'out{i}' for i in range(count)]

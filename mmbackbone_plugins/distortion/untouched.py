@@ -23,7 +23,6 @@ def untouched(model: nn.Module) -> Iterator[None]:
         model: The model, without a distributed wrapper.
     """
     modules = modules_of(model)
-    modes = [(m, m.training) for m in modules]
     owned = dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
     parameters = [(p, p.requires_grad, p.grad) for p in owned]
     owned.update(dict.fromkeys(b for m in modules for b in m.buffers(recurse=False)))
@@ -42,8 +41,6 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for p, wanted, gradient in parameters:
             p.requires_grad_(wanted)
             p.grad = gradient
-        for module, mode in modes:
-            module.training = mode
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..distortion.branches import detector_around
 from ..distortion.untouched import untouched
+from ..modes import set_mode
 from .layers import channels_first, describe, features_of, names_of_outputs, resolve_layers
 from .masks import ImageGeometry, check_region, geometry_of, position_mask, token_grid
 from .moments import NonFiniteFeature, SecondMoment
@@ -103,8 +104,7 @@ def collect_moments(
     done = 0
     handles = []
     with untouched(model):
-        for module in model.modules():
-            module.training = False
+        set_mode(model, False)
         try:
             for tap in taps:
                 handles.append(model.get_submodule(tap.layer).register_forward_hook(tap))

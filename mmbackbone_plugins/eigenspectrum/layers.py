@@ -1,7 +1,7 @@
 """Names of layers, and the feature maps that come out of them."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional, Union
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn
 
 from ..distortion.features import output_names
 from ..names import nearest
-from ..stages import StageMap
+from ..stages import Stage, StageMap
 
 CONVOLUTIONS = (nn.Conv2d,)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
@@ -126,9 +126,9 @@ def names_of_outputs(model: nn.Module, layer: str, count: int) -> list[str]:
     if count == 1:
         return [layer]
     module = model.get_submodule(layer)
-    stages: Sequence[str] = ()
+    stages: Iterable[Stage] = ()
     if next(module.parameters(), None) is not None:
-        stages = StageMap.of(model, layer).names
+        stages = StageMap.of(model, layer)
     inside = output_names(count, stages, _out_indices(module) or ())
     return [f'{layer}.{name}' for name in inside]
 

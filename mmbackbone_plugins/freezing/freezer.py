@@ -8,12 +8,16 @@ holds no activations, unlike detaching the outputs.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..modes import set_modes
 from ..stages import StageMap
+from ..stages.stage_map import find_module
+from ..stages.trace import compare_modes
 
 FROZEN_MODES = ('eval', 'norm_eval', 'train')
 
@@ -80,8 +84,9 @@ class Freezer:
     Args:
         model: The model, without a distributed wrapper.
         stage_map: The stages to rule over.
-        frozen_mode: ``'eval'``: frozen stages are wholly in eval mode. ``'norm_eval'``: only
-            their norm layers are. ``'train'``: modes are left alone.
+        frozen_mode: ``'eval'``: frozen stages are wholly in eval mode, and so is what holds
+            several stages (the target itself) while all of them but added blocks are frozen.
+            ``'norm_eval'``: only norm layers are. ``'train'``: modes are left alone.
 
     Raises:
         ValueError: If ``frozen_mode`` is none of these.
@@ -105,10 +110,13 @@ class Freezer:
         }
         everything = [p for stage in self._parameters.values() for p in stage]
         self._allowed = {id(p) for p in everything if p.requires_grad}
-        self._held = [m for stage in self._modules.values() for m in stage]
-        self._original_modes = [m.training for m in self._held]
+        self._containers = [(modules[n], inside) for n, inside in stage_map.containers.items()]
+        held = {m for stage in self._modules.values() for m in stage}
+        held.update(m for m, _ in self._containers)
+        self._held = [m for m in modules.values() if m in held]  # parents before children
+        self._original_modes = [(m, m.training) for m in self._held]
         self._trainable: frozenset[str] = frozenset(stage_map.names)
-        self._to_eval: list[nn.Module] = []
+        self._to_eval: frozenset[nn.Module] = frozenset()
 
     @property
     def trainable(self) -> frozenset[str]:
@@ -147,27 +155,44 @@ class Freezer:
                 if not wanted:
                     parameter.grad = None
         self._trainable = frozenset(trainable)
-        frozen = [m for name, ms in self._modules.items() if name not in trainable for m in ms]
-        if self.frozen_mode == 'norm_eval':
-            frozen = [m for m in frozen if is_norm(m)]
-        self._to_eval = [] if self.frozen_mode == 'train' else frozen
+        self._to_eval = self._frozen_modules(trainable)
         return changed
 
     def apply_modes(self) -> None:
         """Puts frozen stages into their mode again; ``model.train()`` has undone it."""
-        for module in self._to_eval:
-            # Checked first: setting an attribute of a module is slow, and this runs every step.
-            if module.training:
-                module.training = False
+        # Checked first: this runs every step, and mostly there is nothing to do.
+        if any(module.training for module in self._to_eval):
+            set_modes([(m, m.training and m not in self._to_eval) for m in self._held])
 
     def restore(self) -> None:
         """Puts back what was there when this object was made: ``requires_grad`` and modes."""
+        set_modes(self._original_modes)  # first: backbones freeze their stages in train()
         self.apply(self.stage_map.names)
-        for module, mode in zip(self._held, self._original_modes):
-            module.training = mode
+
+    def mode_conflict(self, trainable: Collection[str]) -> Optional[str]:
+        """Why a target cannot go forward with only these stages in train mode.
+
+        TridentNet has three branches in train mode and one in eval mode, and its losses count on
+        three. Call it when the model is in train mode.
+
+        Args:
+            trainable: Names of the stages that train.
+
+        Returns:
+            The target and what it does otherwise than in train mode; None if it does the same, or
+            if a forward pass cannot be tried.
+        """
+        frozen = self._frozen_modules(trainable)
+        for path in self.stage_map.targets if frozen else ():
+            target = find_module(self._model, path)
+            modes = [m.training and m not in frozen for m in target.modules()]
+            difference = compare_modes(target, modes)
+            if difference:
+                return f'{path!r} ({type(target).__name__}): {difference}'
+        return None
 
     def status(self) -> FreezeStatus:
-        """What trains now, stage by stage and in the whole model."""
+        """What trains now, stage by stage and in the whole model, in which modes."""
         stages = tuple(self._stage_status(name) for name in self.stage_map.names)
         parameters = list(self._model.parameters())
         return FreezeStatus(stages, _count(parameters), _count_trainable(parameters))
@@ -178,7 +203,20 @@ class Freezer:
         trainable = 'yes' if training == total else 'part' if training else 'no'
         if not training and name in self._trainable:
             trainable = 'kept frozen'
-        return StageStatus(name, total, training, trainable, _mode(modules))
+        modes = [(m, m.training and m not in self._to_eval) for m in modules]
+        return StageStatus(name, total, training, trainable, _mode(modes))
+
+    def _frozen_modules(self, trainable: Collection[str]) -> frozenset[nn.Module]:
+        """The modules that are in eval mode while these stages train."""
+        if self.frozen_mode == 'train':
+            return frozenset()
+        frozen = [m for name, ms in self._modules.items() if name not in trainable for m in ms]
+        blocks = {stage.name for stage in self.stage_map if stage.is_block}
+        for module, inside in self._containers:
+            # Added blocks train beside a backbone that is as frozen as it would be without.
+            if (inside - blocks or inside).isdisjoint(trainable):
+                frozen.append(module)
+        return frozenset(m for m in frozen if self.frozen_mode == 'eval' or is_norm(m))
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -211,14 +249,14 @@ def reset_optimizer_state(
                     moment.zero_()
 
 
-def _mode(modules: list[nn.Module]) -> str:
-    training = [m.training for m in modules]
+def _mode(modes: list[tuple[nn.Module, bool]]) -> str:
+    training = [mode for _, mode in modes]
     if all(training):
         return 'train'
     if not any(training):
         return 'eval'
-    norms = {m.training for m in modules if is_norm(m)}
-    others = {m.training for m in modules if not is_norm(m)}
+    norms = {mode for m, mode in modes if is_norm(m)}
+    others = {mode for m, mode in modes if not is_norm(m)}
     return 'norm eval' if norms == {False} and others == {True} else 'mixed'
 
 

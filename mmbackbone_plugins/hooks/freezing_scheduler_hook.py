@@ -110,6 +110,7 @@ class FreezingSchedulerHook(Hook):
             + preflight.check_own_freezing(self.schedule, self.freezer, self._ruled, plan)
             + preflight.check_optimizer(runner, model, self.freezer, plan)
             + preflight.check_something_trains(runner, model, self.freezer, plan)
+            + preflight.check_modes(self.freezer, plan)
         )
         for warning in preflight.warn_plan(runner, self.schedule, self._ruled, plan):
             print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)

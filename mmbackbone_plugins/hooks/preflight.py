@@ -76,6 +76,20 @@ def check_optimizer(runner, model: nn.Module, freezer: Freezer, plan: Sequence[P
     ]
 
 
+def check_modes(freezer: Freezer, plan: Sequence[Phase]) -> list[str]:
+    """Targets that return something else when frozen stages are in eval mode."""
+    sets = {phase.trainable for phase in plan}
+    for trainable in (s for s in sets if not any(other < s for other in sets)):
+        conflict = freezer.mode_conflict(trainable)
+        if conflict:
+            return [
+                f'frozen_mode={freezer.frozen_mode!r}: with frozen stages in eval mode the target '
+                f'does not go forward as the losses expect. {conflict}; allowed for it are '
+                "frozen_mode='norm_eval' (only norm layers are in eval mode) and 'train'"
+            ]
+    return []
+
+
 def check_something_trains(
     runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]
 ) -> list[str]:

@@ -258,6 +258,7 @@ class TrainingCostHook(Hook):
             self._by_epoch = schedule.by_epoch
         else:
             stage_map = StageMap.of(model, 'backbone' if hasattr(model, 'backbone') else '')
+        self._blocks = {s.name for s in stage_map if s.is_block}
         self._members = {
             s.name: held for s in stage_map if (held := self._allowed.intersection(s.parameters))
         }
@@ -275,7 +276,8 @@ class TrainingCostHook(Hook):
         if training >= self._allowed:
             name = FULL
         else:
-            name = phase_name(stages, list(self._members), self._rest <= training, probing)
+            rest = self._rest <= training
+            name = phase_name(stages, list(self._members), rest, probing, self._blocks)
             # A part of a stage may be frozen by somebody else.
             name = f'{name}, in part' if name == FULL else name
         parameters = sum(p.numel() for n, p in self._named if n in training)

@@ -132,11 +132,12 @@ def _rows(
 def _stage_styles(curves: Curves) -> dict[str, MethodStyle]:
     """A stage looks the same in all panels; a block is dotted in the colour of its stage."""
     names = dict.fromkeys(name for found in curves.values() for name in found)
-    stages = list(dict.fromkeys(name.removesuffix('.block') for name in names))
+    stage_of = {n: s if (s := n.removesuffix('.block')) in names else n for n in names}
+    stages = list(dict.fromkeys(stage_of.values()))
     styles = {}
-    for name in names:
-        style = style_of(stages.index(name.removesuffix('.block')))
-        styles[name] = style._replace(line=':') if name.endswith('.block') else style
+    for name, stage in stage_of.items():
+        style = style_of(stages.index(stage))
+        styles[name] = style._replace(line=':') if stage != name else style
     for name in ('network', 'loss', 'mAP'):
         styles[name] = MethodStyle('#000000', 'o', '-')
     return styles

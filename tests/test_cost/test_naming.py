@@ -8,6 +8,7 @@ from mmbackbone_plugins.freezing import phases
 
 STAGES = ['stem', 'stage1', 'stage2']
 BLOCKS = ['stage1', 'stage1.block', 'stage2', 'stage2.block']
+ADDED = {'stage1.block', 'stage2.block'}
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,9 @@ BLOCKS = ['stage1', 'stage1.block', 'stage2', 'stage2.block']
         ([], STAGES, dict(probing=True), 'probing'),
         (['stage2'], STAGES, {}, 'stage2'),
         (['stage2', 'stage1'], STAGES, dict(probing=True), 'stage1+stage2'),
-        (['stage1.block', 'stage2.block'], BLOCKS, {}, 'blocks'),
-        (['stage2', 'stage1.block', 'stage2.block'], BLOCKS, {}, 'stage2'),
+        (['stage1.block', 'stage2.block'], BLOCKS, dict(blocks=ADDED), 'blocks'),
+        (['stage2', 'stage1.block', 'stage2.block'], BLOCKS, dict(blocks=ADDED), 'stage2'),
+        (['block'], ['reduce', 'block'], {}, 'block'),
         (STAGES, STAGES, dict(rest=False), 'stem+stage1+stage2, part of the rest'),
         ([], STAGES, dict(rest=False), 'frozen, part of the rest'),
         ([], [], {}, 'frozen'),

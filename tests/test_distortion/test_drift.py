@@ -185,6 +185,42 @@ def test_feature_similarity_against_a_second_network():
         assert value == pytest.approx(linear_cka(a, b), abs=1e-9)
 
 
+class KeepsBias(nn.Module):
+    """Attention biases of LeViT: kept while in eval mode, at once or from the first use on."""
+
+    def __init__(self, lazy: bool) -> None:
+        super().__init__()
+        self.layer, self.lazy, self.kept = nn.Conv2d(3, 6, 1), lazy, None
+        self.bias = nn.Parameter(torch.randn(6, 8, 8))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.kept = None if mode or self.lazy else self.bias.detach().clone()
+        return self
+
+    def forward(self, x):
+        if not self.training and self.kept is None:
+            self.kept = self.bias.detach().clone()
+        return (self.layer(x) + (self.bias if self.training else self.kept)).relu()
+
+
+@pytest.mark.parametrize('lazy', [True, False])
+@pytest.mark.parametrize('training', [True, False])
+def test_feature_similarity_where_modules_keep_things_of_their_weights(lazy, training):
+    """Case 19: each of two networks of their own; afterwards the live weights count again."""
+    torch.manual_seed(0)
+    nets = [nn.Sequential(KeepsBias(lazy)).train(training) for _ in range(2)]
+    images = [torch.randn(2, 3, 8, 8) for _ in range(2)]
+    found = feature_similarity(nets[0], images, dict(nets[1].state_dict()))
+    assert all(m.training == training for m in nets[0].modules())
+    live = nets[0](images[0])
+    for net in nets:
+        net.train(), net.eval()
+    assert torch.equal(live, nets[0](images[0]))
+    a, b = (torch.cat([net(x).permute(0, 2, 3, 1).flatten(0, 2) for x in images]) for net in nets)
+    assert found == pytest.approx([linear_cka(a, b)], abs=1e-9) and found[0] < 0.9
+
+
 def test_untouched_puts_everything_back_even_after_an_error():
     net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout())
     net[0].requires_grad_(False)

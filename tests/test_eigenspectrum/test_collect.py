@@ -7,6 +7,7 @@ import pytest
 import rig
 import torch
 from mmengine.dataset import pseudo_collate
+from torch import nn
 
 from mmbackbone_plugins.eigenspectrum import (
     collect_moments,
@@ -121,6 +122,26 @@ def test_other_families_have_the_names_of_stages(backbone):
     images = [image[m] for image, m in zip(images, mask)]
     second = np.mean([c.T @ c / len(c) for c in images], axis=0)
     np.testing.assert_allclose(moments[name].matrix().numpy(), second, atol=1e-12)
+
+
+def test_modules_that_keep_things_in_eval_mode():
+    """Case 14: TinyViT and LeViT make their attention biases in train(False)."""
+
+    class Keeps(nn.Conv2d):
+        def train(self, mode=True):
+            super().train(mode)
+            self.kept = None if mode else self.bias.detach() + 1
+
+        def forward(self, x):
+            return super().forward(x) + (0 if self.training else self.kept[:, None, None])
+
+    net = nn.Sequential(Keeps(3, 4, 1), nn.ReLU())
+    images = torch.randn(2, 3, 5, 5)
+    moment = collect_moments(net, [images], ['0'])['0']
+    feature = nn.functional.conv2d(images, net[0].weight, 2 * net[0].bias + 1).double().flatten(2)
+    expected = (feature @ feature.transpose(1, 2) / 25).mean(0)
+    assert torch.allclose(moment.matrix(), expected, rtol=1e-5)
+    assert net[0].training and net[0].kept is None
 
 
 def test_before_and_after_norm_and_relu():

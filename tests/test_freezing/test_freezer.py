@@ -131,6 +131,119 @@ def test_a_single_norm_layer_can_be_the_target():
     assert not model.backbone.bn1.training and model.backbone.layer1[0].bn1.training
 
 
+class Drops(nn.Module):
+    """Drop-out in the forward of what holds the stages, at two levels. Case 13."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(3, 4, 1), nn.Module()
+        self.inner.parts = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)])
+
+    def forward(self, x):
+        x = nn.functional.dropout(self.stem(x), training=self.training)
+        for part in self.inner.parts:
+            x = nn.functional.dropout(part(x), training=self.inner.training)
+        return x
+
+    def stage_prefixes(self):
+        return [('stem', ['stem']), ('a', ['inner.parts.0']), ('b', ['inner.parts.1'])]
+
+
+@pytest.mark.parametrize('mode', ['eval', 'norm_eval', 'train'])
+def test_what_holds_stages_is_frozen_with_the_last_of_them(mode):
+    model = nn.ModuleDict(dict(backbone=Drops(), head=nn.Conv2d(4, 2, 1)))
+    freezer = Freezer(model, StageMap.of(model), mode)
+    for trainable in ((), ('stem',), ('a',), ('stem', 'a', 'b')):
+        freezer.apply(trainable)
+        model.train()
+        freezer.apply_modes()
+        net = model.backbone
+        sleeps = mode == 'eval' and not trainable
+        assert net.training != sleeps and model.training and model.head.training
+        asleep = mode == 'eval' and not {'a', 'b'} & set(trainable)
+        assert net.inner.training != asleep and net.inner.parts.training != asleep
+    freezer.apply(())
+    freezer.apply_modes()
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(model.backbone(x), model.backbone(x)) == (mode == 'eval')
+    freezer.restore()
+    assert all(m.training for m in model.modules())
+
+
+def test_added_blocks_train_beside_a_frozen_backbone():
+    model, freezer = build(rig.with_blocks(rig.resnet()))
+    blocks = [s.name for s in freezer.stage_map if s.is_block]
+    freezer.apply(blocks)
+    freezer.apply_modes()
+    for name, module in model.backbone.named_modules():
+        assert module.training == name.startswith('blocks'), name
+
+
+def test_a_train_of_its_own_is_called_when_stages_freeze():
+    """Case 14: MMPretrain's TinyViT makes its attention biases in train(False)."""
+    pytest.importorskip('mmpretrain.models')
+    arch = dict(channels=[8, 16, 16, 32], depths=[1] * 4, num_heads=[1] * 4, window_sizes=[4] * 4)
+    net = rig.build(
+        dict(
+            type='mmpretrain.TinyViT',
+            arch=arch,
+            img_size=(64, 64),
+            out_indices=(0, 1, 2, 3),
+            gap_before_final_norm=False,
+        )
+    )
+    model = nn.ModuleDict(dict(backbone=net))
+    freezer = Freezer(model, StageMap.of(model))
+    model.train()
+    images = torch.rand(2, 3, 64, 64)
+    for trainable in ((), freezer.stage_map.names[2:], freezer.stage_map.names, ()):
+        freezer.apply(trainable)
+        model.train()
+        freezer.apply_modes()
+        found = net(images)
+        asleep = [m for m in net.modules() if hasattr(m, 'attention_biases') and not m.training]
+        for module in asleep:
+            assert torch.equal(module.ab, module.attention_biases[:, module.attention_bias_idxs])
+        with torch.no_grad():
+            for p in (p for p in net.parameters() if p.requires_grad):
+                p.add_(0.1)  # what training does
+    net.train(), net.eval()
+    assert all(torch.equal(a, b) for a, b in zip(found, net(images)))
+
+
+class Branches(nn.Module):
+    """More images in train mode than in eval mode, as TridentNet. Case 22."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = [self.stem(x)] * (3 if self.stem.training else 1)
+        assert len(x) == (3 if self.last.training else 1)
+        return torch.cat([self.last(y) for y in x])
+
+
+def test_targets_that_return_something_else_in_eval_mode_are_found():
+    model = nn.ModuleDict(dict(backbone=Branches()))
+    freezer = Freezer(model, StageMap.of(model))
+    assert freezer.mode_conflict(('stem', 'last')) is None
+    message = "'backbone' (Branches): it returns (2 x 4 x H x W) instead of (6 x 4 x H x W)"
+    assert freezer.mode_conflict(()) == message
+    assert 'it raises AssertionError' in freezer.mode_conflict(('stem',))
+    for mode in ('norm_eval', 'train'):
+        assert Freezer(model, StageMap.of(model), mode).mode_conflict(()) is None
+    usual, freezer = build(rig.swin())
+    assert freezer.mode_conflict(()) is None and freezer.mode_conflict(('stage2',)) is None
+
+
+def test_the_status_shows_the_modes_of_the_phase():
+    """Item 21: the table is printed before the loop calls ``train()`` and modes are applied."""
+    model, freezer = build(dict(rig.resnet(), norm_eval=True))
+    freezer.apply(['stage4'])
+    assert [s.mode for s in freezer.status().stages] == ['eval'] * 4 + ['norm eval']
+
+
 def test_status_counts():
     model, freezer = build(rig.resnet(frozen_stages=0))
     freezer.apply(['stem', 'stage4'])

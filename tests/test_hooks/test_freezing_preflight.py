@@ -72,6 +72,37 @@ def test_target_without_parameters(tmp_path):
     assert 'no parameters' in error_of(tmp_path, rig.dbf(2, target='data_preprocessor'))
 
 
+def test_a_backbone_that_cannot_be_in_eval_mode_under_a_loss(tmp_path):
+    """Case 22: TridentNet has three branches in training and one in eval mode."""
+    trident = dict(
+        type='mmdet.TridentResNet',
+        depth=50,
+        base_channels=4,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(0, 1, 2),
+        trident_dilations=(1, 2, 3),
+        num_branch=3,
+        test_branch_idx=1,
+        norm_cfg=dict(type='BN'),
+    )
+    model = dict(rig.detector(), backbone=trident)
+    message = error_of(tmp_path, rig.dbf(2), model=model)
+    assert "frozen_mode='eval'" in message and "'backbone' (TridentResNet)" in message
+    assert "frozen_mode='norm_eval'" in message and "'train'" in message
+
+
+def test_the_table_shows_the_modes_that_the_first_epoch_has(tmp_path):
+    """Item 21: modes are applied later, after the loop has called ``train()``."""
+    built = rig.runner(tmp_path, hooks=[hook('FrozenBackbone')], epochs=1)
+    messages = rig.listen_to(built)
+    built.train()
+    message = next(m for m in messages if '(rest of model)' in m)
+    table = message.splitlines()[2:7]
+    assert [line.split()[-1] for line in table] == ['eval'] * 5
+
+
 def test_nothing_trains(tmp_path):
     def freeze_the_rest(built):
         for name, p in built.model.named_parameters():

@@ -106,7 +106,8 @@ def spectra(book: Sketchbook, group: Group) -> Figure:
     runs = {} if before is None else {'before training': before}
     runs.update(after)
     names = dict.fromkeys(name for run in runs.values() for name in run.layers)
-    layers = [n for n in names if n.startswith('backbone.') and not n.endswith('.block')]
+    blocks = {n for n in names if n.endswith('.block') and n.removesuffix('.block') in names}
+    layers = [n for n in names if n.startswith('backbone.') and n not in blocks]
     looks = {
         name: dict(color=style.color, ls=style.line, lw=1.4) for name, style in book.styles.items()
     }

@@ -1,0 +1,181 @@
+"""How a module is divided: by its own word, by the rule of its family, or by its children."""
+
+import re
+import warnings
+from collections.abc import Iterator, MutableMapping
+from typing import Callable, Optional
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from .trace import first_uses
+
+# A rule divides a module: stage names in order, each with the prefixes (of parameters and
+# submodules, relative to the module) that belong to it, and with True behind them where the stage
+# is an added block. None: not a module of this family.
+Division = list[tuple]
+StageRule = Callable[[nn.Module], Optional[Division]]
+
+_RULES: list[StageRule] = []
+_ORDERED: MutableMapping[nn.Module, Division] = WeakKeyDictionary()  # tracing takes a while
+_MOST = 0.75  # a child with more of the layers than this would be too coarse a stage
+
+
+def stage_rule(rule: StageRule) -> StageRule:
+    """Registers a rule for a family of backbones; later rules are asked first.
+
+    Args:
+        rule: Takes a module; returns its stages in order from input to output as pairs of a name
+            and a list of prefixes, or None when the module is not of this family. A third item,
+            True, says that the stage is a block added to the backbone.
+
+    Returns:
+        The rule itself, so that this works as a decorator.
+    """
+    _RULES.insert(0, rule)
+    return rule
+
+
+def divide(module: nn.Module) -> Division:
+    """The stages of a module: its own word, the rule of its family, or its children.
+
+    Children are in the order in which a forward pass first uses their parameters. The items of a
+    ``ModuleList`` are taken one by one, and a child that holds more than three quarters of the
+    layers, such as the wrapped network or an ``nn.Sequential`` of all stages, is divided itself.
+    """
+    return _known(module) or _by_children(module, module, '') or [('all', [''])]
+
+
+def divide_inside(module: nn.Module) -> tuple[str, Division]:
+    """The same, looking through wrappers that only hold another module: its path, its stages."""
+    prefix, inner = '', module
+    while not _describes_itself(inner):
+        held = [(n, c) for n, c in inner.named_children() if holds_parameters(c)]
+        own = next(inner.parameters(recurse=False), None) is not None
+        if own or len(held) != 1 or _is_list(held[0][1]) or not children_of(held[0][1]):
+            break
+        prefix, inner = f'{prefix}{held[0][0]}.', held[0][1]
+    return prefix, _known(inner) or _by_children(inner, module, prefix) or [('all', [''])]
+
+
+def children_of(module: nn.Module) -> list[str]:
+    """Names of a module's children."""
+    return [name for name, _ in module.named_children()]
+
+
+def holds_parameters(module: nn.Module) -> bool:
+    """Whether there is a parameter in a module or below."""
+    return next(module.parameters(), None) is not None
+
+
+@stage_rule
+def _resnet(module: nn.Module) -> Optional[Division]:
+    """ResNet, ResNeXt, Res2Net, ResNeSt, RegNet, ...: a stem and ``layer1``, ``layer2``, ..."""
+    children = children_of(module)
+    layers = sorted((n for n in children if re.fullmatch(r'layer\d+', n)), key=lambda n: int(n[5:]))
+    if len(layers) < 2 or layers[0] != 'layer1':
+        return None
+    stem = children[: children.index('layer1')]
+    return [('stem', stem)] + [(f'stage{i}', [n]) for i, n in enumerate(layers, start=1)]
+
+
+@stage_rule
+def _swin(module: nn.Module) -> Optional[Division]:
+    """Swin: patch embedding as the stem; a stage has its blocks, downsampling and output norm."""
+    if not {'patch_embed', 'stages'} <= set(children_of(module)):
+        return None
+    division: Division = [('stem', ['patch_embed', 'absolute_pos_embed', 'drop_after_pos'])]
+    for i in range(len(module.stages)):
+        division.append((f'stage{i + 1}', [f'stages.{i}', f'norm{i}']))
+    return division
+
+
+@stage_rule
+def _convnext(module: nn.Module) -> Optional[Division]:
+    """ConvNeXt: each downsampling layer but the first (the stem) opens the stage it feeds."""
+    if not {'downsample_layers', 'stages'} <= set(children_of(module)):
+        return None
+    division: Division = [('stem', ['downsample_layers.0'])]
+    for i in range(len(module.stages)):
+        downsample = [f'downsample_layers.{i}'] if i else []
+        division.append((f'stage{i + 1}', downsample + [f'stages.{i}', f'norm{i}']))
+    return division
+
+
+@stage_rule
+def _numbered_blocks(module: nn.Module) -> Optional[Division]:
+    """LSKNet and its relatives: ``patch_embed1``, ``block1``, ``norm1``, ``patch_embed2``, ..."""
+    children = set(children_of(module))
+    count = 0
+    while {f'patch_embed{count + 1}', f'block{count + 1}'} <= children:
+        count += 1
+    numbers = range(1, count + 1)
+    return [(f'stage{i}', [f'patch_embed{i}', f'block{i}', f'norm{i}']) for i in numbers] or None
+
+
+def _describes_itself(module: nn.Module) -> bool:
+    # Asked of the class: LoRAModel of MMPretrain answers for the attributes of what it wraps.
+    return hasattr(type(module), 'stage_prefixes')
+
+
+def _known(module: nn.Module) -> Optional[Division]:
+    if _describes_itself(module):
+        return module.stage_prefixes()
+    return next((found for rule in _RULES if (found := rule(module)) is not None), None)
+
+
+def _by_children(module: nn.Module, whole: nn.Module, prefix: str) -> Division:
+    """Any module, which is at ``prefix`` of the target; in the order of the target's forward."""
+    division = list(_parts(module, '', _layers(module)))
+    if len(division) < 2 or isinstance(module, nn.ModuleList) or type(module) is nn.Sequential:
+        return division  # there is no other order
+    if sorted(_ORDERED.get(whole, ())) != sorted(division):
+        _ORDERED[whole] = _in_order_of_use(division, whole, prefix)
+    return _ORDERED[whole]
+
+
+def _in_order_of_use(division: Division, whole: nn.Module, prefix: str) -> Division:
+    try:
+        uses = first_uses(whole)
+    except RuntimeError as error:
+        warnings.warn(
+            f'stages of {type(whole).__name__}: no rule knows it, and a forward pass cannot be '
+            f'traced ({error}). They are in the order in which its children are registered; a '
+            'stage_rule says better',
+            stacklevel=2,
+        )
+        return division
+    keys, latest = {}, -1
+    for name, prefixes, *_ in division:
+        inside = tuple(f'{prefix}{p}.' for p in prefixes)
+        times = [time for used, time in uses.items() if f'{used}.'.startswith(inside)]
+        # What the pass does not reach stays behind the part that is registered before it.
+        keys[name] = latest = min(times, default=latest)
+    return sorted(division, key=lambda part: keys[part[0]])
+
+
+def _parts(module: nn.Module, path: str, layers: int) -> Iterator[tuple]:
+    for name, child in module.named_children():
+        here = f'{path}{name}'
+        if not holds_parameters(child):
+            continue
+        coarse = _layers(child) > _MOST * layers and any(map(holds_parameters, child.children()))
+        known = _known(child) if coarse else None
+        if known:
+            for stage, prefixes, *block in known:
+                yield (f'{here}.{stage}', [f'{here}.{p}'.rstrip('.') for p in prefixes], *block)
+        elif coarse or (isinstance(child, nn.ModuleList) and not path):
+            yield from _parts(child, f'{here}.', layers)
+        else:
+            yield here, [here]
+
+
+def _layers(module: nn.Module) -> int:
+    """Number of modules with parameters of their own."""
+    return sum(next(m.parameters(recurse=False), None) is not None for m in module.modules())
+
+
+def _is_list(module: nn.Module) -> bool:
+    """Whether a module only lists others; one of timm's ModuleDicts is the network itself."""
+    lists = isinstance(module, (nn.ModuleList, nn.ModuleDict))
+    return lists and type(module).forward is nn.Module.forward
