@@ -9,7 +9,7 @@ import sys
 from typing import Optional
 
 # Nothing else of the package: this has to run where the rest refuses to.
-from .compat import distributions
+from .compat import distributions, operators_lack_optimisation
 from .version import __version__
 
 STACK = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmrotate', 'mmpretrain')
@@ -31,9 +31,13 @@ def compiled_operators() -> str:
         from mmcv.ops import box_iou_rotated
 
         overlap = float(box_iou_rotated(*[torch.tensor([[0.0, 0, 2, 2, 0]])] * 2))
+        slow = operators_lack_optimisation()
     except Exception as error:  # a report has to come whatever is broken
         return f'do not work: {type(error).__name__}: {str(error).splitlines()[0]}'
-    return 'work on the CPU' if abs(overlap - 1) < 1e-4 else f'wrong: overlap {overlap}, not 1'
+    if abs(overlap - 1) >= 1e-4:
+        return f'wrong: overlap {overlap}, not 1'
+    again = ', compiled without optimisation: do it again with CFLAGS="-g0 -O2 -DNDEBUG"'
+    return 'work on the CPU' + (again if slow else '')
 
 
 def devices() -> str:

@@ -6,6 +6,7 @@ It imports nothing of the stack by itself: the functions on torch import what th
 import importlib
 import inspect
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
@@ -80,6 +81,17 @@ def check_operators() -> None:
             'pip install --no-build-isolation --no-cache-dir --no-deps --force-reinstall '
             f"--no-binary {dist} '{pinned}'"
         ) from error
+
+
+def operators_lack_optimisation() -> bool:
+    """Whether mmcv's compiled module was built with -O0: operators then take up to twice the time.
+
+    What a compiler inlines everywhere has a name of its own in such a file. A build for CUDA is not
+    judged: nvcc leaves the same names.
+    """
+    content = Path(importlib.import_module('mmcv._ext').__file__).read_bytes()
+    inlined = (b'_ZSt7forwardI', b'_ZnwmPv')  # std::forward, placement new
+    return b'libcudart' not in content and any(name in content for name in inlined)
 
 
 def distributions(name: str) -> list[tuple[str, str]]:

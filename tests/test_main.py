@@ -1,5 +1,6 @@
 """``python -m mmbackbone_plugins``: what a bug report starts with."""
 
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -46,6 +47,24 @@ def test_both_families_are_said(monkeypatch):
     )
     monkeypatch.setattr(compat, '_installed', lambda distribution: None)
     assert report.installed('mmdet') == 'not installed'
+
+
+@pytest.mark.skipif(shutil.which('c++') is None, reason='a C++ compiler is not installed')
+@pytest.mark.parametrize(('flags', 'slow'), [('-g0', True), ('-g0 -O2 -DNDEBUG', False)])
+def test_operators_without_optimisation_are_said(flags, slow, tmp_path, monkeypatch):
+    source, built = tmp_path / 'ops.cpp', tmp_path / 'ops.so'
+    source.write_text(
+        '#include <string>\n#include <vector>\nint f(std::vector<std::string> v) {'
+        'v.emplace_back(std::string("x")); return v.size(); }'
+    )
+    compiler = ['c++', *flags.split(), '-fPIC', '-shared', str(source), '-o', str(built)]
+    subprocess.run(compiler, check=True)
+    assert not compat.operators_lack_optimisation()  # of the mmcv that is here
+    monkeypatch.setattr(sys.modules['mmcv._ext'], '__file__', str(built))
+    assert compat.operators_lack_optimisation() == slow
+    assert ('without optimisation' in report.compiled_operators()) == slow
+    built.write_bytes(built.read_bytes() + b'libcudart.so.13')
+    assert not compat.operators_lack_optimisation()
 
 
 def test_operators_that_do_not_work_are_said(monkeypatch):

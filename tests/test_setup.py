@@ -105,6 +105,76 @@ def test_scripts_parse_and_run(script):
     assert os.access(ROOT / script, os.X_OK)
 
 
+def test_everything_that_compiles_asks_for_optimisation():
+    """With newer setuptools CFLAGS takes the place of Python's own flags, -O3 among them."""
+    places = ['tools/setup_env.sh', 'README.md', '.ci/run', 'Makefile']
+    places += [str(path.relative_to(ROOT)) for path in sorted((ROOT / 'docs').rglob('*.md'))]
+    found = {}
+    for place in places:
+        text = (ROOT / place).read_text()
+        found[place] = re.findall(r'CFLAGS=("[^"\n]*"|\S+) (?=MMCV|PATH)', text)
+    assert {place for place, flags in found.items() if flags} == {
+        *('tools/setup_env.sh', 'docs/quickstart.md', 'docs/howto/openmmlab.md')
+    }
+    for flags in sum(found.values(), []):
+        assert flags.strip('"').endswith('-g0 -O2 -DNDEBUG')
+
+
+FAKE_PYTHON = """#!/usr/bin/env bash
+# Stands for Python, and for pip and the compiler in its environment; writes down what is asked.
+case "$*" in
+  -c*ensurepip*) echo VERSION ;;
+  -c*_base_executable*) echo "$0" ;;
+  -c*LOCK_NB*) echo 4 ;;
+  -c*version_info*) echo VERSION ;;
+  '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  '- '*) cat >/dev/null; exit "$(cat STATE)" ;;  # the check of the operators
+  tools/misc/compile_progress.py*)
+    echo "$CFLAGS|$*" >>BUILDS
+    mkdir -p "$VENV/wheels" && touch "$VENV/wheels/onedl_mmcv-1.whl" "$VENV/wheels/mmcv-1.whl"
+    case "CACHED $*" in 0*|*--no-cache-dir*) echo AFTER >STATE ;; esac ;;
+esac
+"""
+
+
+@needs_bash
+@pytest.mark.parametrize('family', ['onedl', 'openmmlab'])
+@pytest.mark.parametrize(
+    ('before', 'cached', 'after', 'builds'),
+    [
+        (0, 0, 0, 0),  # good operators are there
+        (1, 0, 0, 1),  # none are
+        (3, 0, 0, 1),  # slow ones are
+        (3, 1, 0, 2),  # and pip's cache has a slow wheel
+        (3, 1, 3, 2),  # a compiler that always leaves them slow: they work
+        (1, 1, 1, 2),
+    ],
+)
+def test_set_up_compiles_again_what_is_slow(tmp_path, family, before, cached, after, builds):
+    state, record = tmp_path / 'state', tmp_path / 'builds'
+    state.write_text(str(before))
+    record.write_text('')
+    python = tmp_path / 'python'
+    words = dict(VERSION={'onedl': '3.11', 'openmmlab': '3.9'}[family], STATE=str(state))
+    words.update(BUILDS=str(record), CACHED=str(cached), AFTER=str(after))
+    text = FAKE_PYTHON
+    for word, value in words.items():
+        text = re.sub(rf'\b{word}\b', value, text)
+    python.write_text(text)
+    python.chmod(0o755)
+    env = dict(
+        FAMILY=family, VENV=str(tmp_path / 'env'), PYTHON=str(python), CFLAGS='-march=native'
+    )
+    done = run_setup(tmp_path, **env)
+    assert done.returncode == (1 if after == 1 else 0), done.stdout + done.stderr
+    lines = record.read_text().splitlines()
+    assert len(lines) == builds
+    assert all(line.startswith('-march=native -g0 -O2 -DNDEBUG|') for line in lines)
+    assert ['--no-cache-dir' in line for line in lines] == [False, True][:builds]
+    assert ('warning: the operators work' in done.stdout) == (after == 3)
+    assert (tmp_path / 'env/.stamp').exists() == (after != 1)
+
+
 @needs_bash
 def test_set_up_refuses_a_folder_it_did_not_make(tmp_path):
     (tmp_path / 'thesis.tex').write_text('precious')

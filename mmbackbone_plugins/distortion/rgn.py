@@ -211,8 +211,8 @@ def kernel_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float = 1e-8
 def average(measurements: Iterable[Measurement]) -> Measurement:
     """Mean over batches of every tensor's RGN: a mean of ratios, not a ratio of means.
 
-    A tensor without a gradient in some batches is averaged over the others. One NaN or Inf makes
-    its tensor's mean NaN or Inf.
+    A tensor without a gradient in some batches is averaged over the others: our reading, the
+    authors' code counts zeros. One NaN or Inf makes its tensor's mean NaN or Inf.
 
     Raises:
         ValueError: If there is no measurement.

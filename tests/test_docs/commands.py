@@ -19,12 +19,12 @@ PLACEHOLDERS = (
     *('CONFIG', 'OTHER_CONFIG', 'CHECKPOINT', 'OTHER_CHECKPOINT', 'WORK_DIR', 'OTHER_WORK_DIR'),
     *('FOLDER', 'FILE', 'PARTITION', 'JOB_NAME', 'GPUS', 'ARGUMENTS', 'NAME'),
 )
-_CAPITALS = re.compile(r'(?<![\w./-])[A-Z][A-Z_]{3,}(?![\w.]|=\d)')
+_CAPITALS = re.compile(r'(?<![\w./-])[A-Z][A-Z_]{3,}(?![\w.]|=[\d"])')
 
 EXCUSED = {
     r'make (demo|setup|test)': 'sets up an environment; tests/test_demo.py runs the demo',
     r'source ': 'changes the shell that it is typed into',
-    r'(\w+=\S+ )*pip install ': 'changes the environment; its versions are checked below',
+    r'(\w+=("[^"]*"|\S+) )*pip install ': 'changes the environment; its versions are checked below',
     r'python3.9 -m venv ': 'makes an environment of the other family',
     r'python tools/benchmark.py (?!.*--dry-run)': (
         'trains for an hour, or wants what that has made; tests/test_benchmarking runs a small plan'
