@@ -127,15 +127,13 @@ def _is_turned(path: Path, image: Any, header: _Header, load: Any) -> bool:
     """Whether the loader follows the EXIF orientation of a picture."""
     import mmcv
 
-    color = getattr(load, 'color_type', None)
-    backend = getattr(load, 'imdecode_backend', None)
-    if header.orientation not in _TURNS or backend not in ('cv2', 'pillow'):
+    if header.orientation not in _TURNS or not _to_bytes(load):
         return False
     if header.format == 'TIFF':
         return True  # decoders turn these whatever they are told
-    if color not in ('color', 'grayscale'):
+    if load.color_type.endswith('_ignore_orientation'):
         return False
-    raw = mmcv.imread(path, f'{color}_ignore_orientation', backend=backend)
+    raw = mmcv.imread(path, f'{load.color_type}_ignore_orientation', backend=load.imdecode_backend)
     return raw.shape != image.shape or bool((raw != image).any())
 
 
@@ -144,12 +142,20 @@ def _faded(path: Path, image: Any, load: Any) -> Iterable[Flaw]:
     import mmcv
 
     seen = float(image.max()) - float(image.min())
-    if seen >= _FAINT or not getattr(load, 'color_type', 'unchanged').startswith(('color', 'gray')):
+    if seen >= _FAINT or not _to_bytes(load):
         return
     raw = mmcv.imread(path, 'unchanged', backend=load.imdecode_backend)
-    if raw.dtype.itemsize > 1 and float(raw.max()) - float(raw.min()) > seen:
+    if raw is None or raw.dtype.itemsize == 1:
+        return
+    if float(raw.max()) - float(raw.min()) > seen:
         detail = (
             f'{raw.dtype} from {raw.min():g} to {raw.max():g} in the file, '
             f'from {image.min():g} to {image.max():g} of 255 in training'
         )
         yield Flaw('picture loses its contrast', str(path), detail)
+
+
+def _to_bytes(load: Any) -> bool:
+    """Whether a loader is mmcv's, and makes 8 bits of a value and follows an orientation."""
+    color, backend = getattr(load, 'color_type', ''), getattr(load, 'imdecode_backend', '')
+    return color.startswith(('color', 'grayscale')) and backend in ('cv2', 'pillow')
