@@ -170,6 +170,8 @@ def test_what_freezing_saved(demo):
     text = demo.saving(ledger)
     assert '20% of the FLOPs' in text and '240 FLOPs instead of 300 FLOPs' in text
     assert '20% of the time' in text and '16 s instead of 20 s' in text
+    ledger.phases['frozen'].step_seconds = 9.0
+    assert 'nothing (is the machine busy?) of the time' in demo.saving(ledger)
 
 
 def test_help_imports_nothing():

@@ -180,8 +180,11 @@ def saving(ledger) -> str:
     if paced is not None and paced.steps:
         took = ledger.totals()['step_seconds']
         whole = paced.step_seconds / paced.steps * ledger.steps
-        text += f', and {1 - took / whole:.0%} of the time of its steps ({took:.0f} s instead of '
-        text += f'{whole:.0f} s, at the pace of the epochs that trained the backbone)'
+        share = f'{1 - took / whole:.0%}' if took < whole else 'nothing (is the machine busy?)'
+        text += (
+            f', and {share} of the time of its steps ({took:.0f} s instead of {whole:.0f} s, at '
+        )
+        text += 'the pace of the epochs that trained the backbone)'
     return text
 
 
