@@ -23,7 +23,7 @@ def build(device: str, detector: str = 'retinanet', frozen_stages: int = -1):
     from mmengine.optim import OptimWrapper
     from mmengine.registry import MODELS, init_default_scope
 
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
 
     launch.register_modules()
     init_default_scope('mmdet')

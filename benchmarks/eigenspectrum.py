@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def accumulation(shape: tuple[int, int], args) -> dict[str, float]:
     """One batch of one layer, in all the ways."""
-    from mmbackbone_plugins.eigenspectrum import SecondMoment
+    from mmbackbone_plugins.spectra import SecondMoment
 
     channels, side = shape
     torch.manual_seed(0)
@@ -90,7 +90,7 @@ def delve_variant(feature: torch.Tensor) -> dict:
 
 def peak(images: int) -> int:
     """Peak memory of this process, kB, after so many images."""
-    from mmbackbone_plugins.eigenspectrum import SecondMoment
+    from mmbackbone_plugins.spectra import SecondMoment
 
     moment = SecondMoment(512)
     feature = torch.randn(1, 512, 64, 64)
@@ -114,7 +114,8 @@ def decomposition(args) -> dict[str, float]:
     from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
 
-    from mmbackbone_plugins import eigenspectrum, launch
+    from mmbackbone_plugins import spectra
+    from mmbackbone_plugins.lab import launch
 
     launch.register_modules()
     init_default_scope('mmdet')
@@ -124,19 +125,19 @@ def decomposition(args) -> dict[str, float]:
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).to(args.device)
     batch = torch.randn(1, 3, 512, 512, device=args.device)
-    roots = eigenspectrum.default_layers(model)
+    roots = spectra.default_layers(model)
     found = {}
     for name, layers in (
         ('outputs of stages and neck', roots),
-        ('every convolution, norm and ReLU', eigenspectrum.convolution_layers(model, roots)),
+        ('every convolution, norm and ReLU', spectra.convolution_layers(model, roots)),
     ):
         start = clock(args.device)
-        moments = eigenspectrum.collect_moments(
+        moments = spectra.collect_moments(
             model, [batch], layers, forward=lambda b: model.extract_feat(b)
         )
         middle = clock(args.device)
         for moment in moments.values():
-            eigenspectrum.summarize(moment)
+            spectra.summarize(moment)
         end = clock(args.device)
         found[f'{name}: layers'] = len(moments)
         found[f'{name}: seconds to collect one image'] = middle - start

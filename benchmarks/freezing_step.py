@@ -46,7 +46,7 @@ def build_model(frozen_stages: int, device: str):
     from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
 
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
 
     launch.register_modules()
     init_default_scope('mmdet')
@@ -66,7 +66,7 @@ class Steps:
 
     def __init__(self, args: argparse.Namespace) -> None:
         from mmbackbone_plugins import Freezer, StageMap
-        from mmbackbone_plugins.cost import inputs
+        from mmbackbone_plugins.lab import inputs
 
         cfg, self.model = build_model(args.frozen_stages, args.device)
         cfg.train_dataloader = dict(dataset=dict())
@@ -182,8 +182,8 @@ def communicate(rank: int, port: int, folder: str) -> None:
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
     from mmbackbone_plugins import Freezer, StageMap
-    from mmbackbone_plugins.cost import inputs
     from mmbackbone_plugins.freezing.ddp import rebuild
+    from mmbackbone_plugins.lab import inputs
 
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.distributed.init_process_group('gloo', rank=rank, world_size=2)

@@ -60,8 +60,8 @@ class Steps:
         from mmengine.config import Config
         from mmengine.registry import MODELS, init_default_scope
 
-        from mmbackbone_plugins import Freezer, StageMap, launch
-        from mmbackbone_plugins.cost import inputs
+        from mmbackbone_plugins import Freezer, StageMap
+        from mmbackbone_plugins.lab import inputs, launch
 
         launch.register_modules()
         init_default_scope('mmdet')

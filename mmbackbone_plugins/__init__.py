@@ -6,6 +6,7 @@ Importing the package registers its hooks and schedules, so that one line in a c
 
 import sys
 
+from . import moved
 from .compat import check_versions
 from .version import __version__
 
@@ -20,22 +21,17 @@ except ImportError as error:
 
     sys.exit(main(error))
 
+moved.install()
+
 # Only now: these import mmengine, and the check above explains what is missing.
-from . import eigenspectrum, models  # noqa: E402
-from .cost import training_flops  # noqa: E402
-from .distortion import (  # noqa: E402
+from . import models
+from .cost import training_flops
+from .distortion import (
     add_penalty_gradient,
     estimate_importance,
     relative_gradient_norm,
 )
-from .eigenspectrum import (  # noqa: E402
-    SecondMoment,
-    collect_moments,
-    determine_widths,
-    intrinsic_dimensionality,
-)
-from .evaluation import OrientedMetric  # noqa: E402
-from .freezing import (  # noqa: E402
+from .freezing import (
     Freezer,
     FreezeStatus,
     FreezingSchedule,
@@ -47,7 +43,7 @@ from .freezing import (  # noqa: E402
     StepFreezing,
     build_schedule,
 )
-from .hooks import (  # noqa: E402
+from .hooks import (
     DistortionRegularizerHook,
     DriftHook,
     EigenspectrumHook,
@@ -55,16 +51,23 @@ from .hooks import (  # noqa: E402
     RGNHook,
     TrainingCostHook,
 )
-from .models import (  # noqa: E402
+from .metrics import Corruption, OrientedMetric
+from .models import (
     ResidualAdapter,
     SEBlock,
     StageBlockBackbone,
     StageOutput,
     stage_output_rule,
 )
-from .registry import FREEZING_SCHEDULES  # noqa: E402
-from .robustness import Corruption  # noqa: E402
-from .stages import Stage, StageMap, stage_rule  # noqa: E402
+from .registry import FREEZING_SCHEDULES
+from .spectra import (
+    SecondMoment,
+    collect_moments,
+    determine_widths,
+    eigenspectrum,
+    intrinsic_dimensionality,
+)
+from .stages import Stage, StageMap, stage_rule
 
 __all__ = [
     'Corruption',

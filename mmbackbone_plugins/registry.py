@@ -10,7 +10,7 @@ from typing import Any, Optional
 from mmengine.registry import Registry
 from mmengine.runner import CheckpointLoader
 
-from .checkpoints import read_safetensors
+from .utils.checkpoints import read_safetensors
 
 FREEZING_SCHEDULES = Registry('freezing_schedule', scope='mmbackbone_plugins')
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from mmengine.structures import InstanceData
 
-from mmbackbone_plugins.evaluation import Detections, Truth
+from mmbackbone_plugins.metrics import Detections, Truth
 
 
 def rboxes(rng, count):

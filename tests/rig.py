@@ -27,7 +27,7 @@ from mmengine.structures import InstanceData
 from torch.utils.data import Dataset
 
 from mmbackbone_plugins import compat
-from mmbackbone_plugins.launch import register_modules
+from mmbackbone_plugins.lab.launch import register_modules
 
 CLASSES = ('plane', 'ship')
 # Whether a rebuilt wrapper can have the communication hooks of the one before: not in torch 2.0.

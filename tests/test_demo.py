@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import rig
 
-from mmbackbone_plugins import launch
 from mmbackbone_plugins.cost import Counted, Ledger, PhaseCost
-from mmbackbone_plugins.toy import make_toy_dataset
+from mmbackbone_plugins.lab import launch
+from mmbackbone_plugins.lab.toy import make_toy_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / 'configs' / 'demo'

@@ -8,7 +8,7 @@ from pathlib import Path
 import rig
 import torch
 
-from mmbackbone_plugins import launch
+from mmbackbone_plugins.lab import launch
 
 
 def main() -> None:

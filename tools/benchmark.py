@@ -50,8 +50,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def report(plan) -> None:
-    from mmbackbone_plugins.benchmarking import RunFolder, slurm
-    from mmbackbone_plugins.benchmarking.report import write_report
+    from mmbackbone_plugins.lab.benchmarking import RunFolder, slurm
+    from mmbackbone_plugins.lab.benchmarking.report import write_report
 
     slurm.note_ends([RunFolder.of(plan, run) for run in plan.runs], plan.work_dir)
     path = write_report(plan.work_dir, planned=plan.runs)
@@ -76,7 +76,7 @@ def check_data(plan) -> int:
 def work(args: argparse.Namespace) -> int:
     import torch
 
-    from mmbackbone_plugins import benchmarking, console, launch
+    from mmbackbone_plugins.lab import benchmarking, console, launch
 
     console.adapt()
     plan = benchmarking.read_plan(args.plan, args.work_dir)

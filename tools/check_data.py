@@ -86,9 +86,9 @@ def main(argv=None) -> int:
     jobs = args.jobs or cores
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console, launch
-        from mmbackbone_plugins.datasets import check_splits, splits_of_config, splits_of_root
-        from mmbackbone_plugins.files import at_one_go
+        from mmbackbone_plugins.lab import console, launch
+        from mmbackbone_plugins.lab.datasets import check_splits, splits_of_config, splits_of_root
+        from mmbackbone_plugins.utils.files import at_one_go
 
         console.adapt()
         if args.format:

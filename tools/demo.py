@@ -46,7 +46,7 @@ def draw_data(root: str) -> None:
     """Draws the scenes, unless they are there already."""
     from mmengine import ProgressBar
 
-    from mmbackbone_plugins.toy import make_toy_dataset, read_manifest, toy_settings
+    from mmbackbone_plugins.lab.toy import make_toy_dataset, read_manifest, toy_settings
 
     manifest = read_manifest(root)
     if manifest is not None and manifest['settings'] == toy_settings(**DATA):
@@ -66,7 +66,7 @@ def draw_data(root: str) -> None:
 
 def read_config(args: argparse.Namespace):
     """Reads the config and points it at the scenes."""
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
 
     cfg = launch.load_config(str(ROOT / CONFIG), work_dir=args.work_dir)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -81,7 +81,7 @@ def train(cfg, screen):
     """Trains a config, shows its progress on the screen, and returns the runner."""
     import torch
 
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
 
     # Two threads save a third of a step on idle cores, and cost three steps where another process
     # wants one of the two.
@@ -132,8 +132,8 @@ def draw_predictions(runner, path: Path, count: int = 4) -> None:
     import mmcv
     import numpy as np
 
-    from mmbackbone_plugins.benchmarking.detections import look_at_image
-    from mmbackbone_plugins.visualization import Boxes, Sample, compare_boxes
+    from mmbackbone_plugins.lab.benchmarking.detections import look_at_image
+    from mmbackbone_plugins.lab.visualization import Boxes, Sample, compare_boxes
 
     dataset = runner.val_dataloader.dataset
     # The pictures with the most kinds of objects, for they show the most.
@@ -150,7 +150,7 @@ def draw_predictions(runner, path: Path, count: int = 4) -> None:
 
 def report(runner, folder: Path) -> float:
     """Writes the pictures, prints the table, and returns the last mAP."""
-    from mmbackbone_plugins import visualization as vis
+    from mmbackbone_plugins.lab import visualization as vis
 
     scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
     train_rows, val_rows = vis.read_scalars(scalars)
@@ -211,9 +211,10 @@ def main(argv=None) -> int:
     warnings.filterwarnings('ignore', message='The `clip` function does nothing')
     folder = Path(args.work_dir)
     try:
-        from mmbackbone_plugins import compat, console, launch
+        from mmbackbone_plugins import compat
         from mmbackbone_plugins.cost import Ledger
-        from mmbackbone_plugins.visualization import pyplot
+        from mmbackbone_plugins.lab import console, launch
+        from mmbackbone_plugins.lab.visualization import pyplot
 
         console.adapt()
         # What the end needs should be missed now, not after the training.

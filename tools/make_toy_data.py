@@ -94,8 +94,8 @@ def main(argv=None) -> int:
         # Imported here, so that --help answers at once.
         from mmengine import ProgressBar
 
-        from mmbackbone_plugins import console
-        from mmbackbone_plugins.toy import make_toy_dataset, toy_settings
+        from mmbackbone_plugins.lab import console
+        from mmbackbone_plugins.lab.toy import make_toy_dataset, toy_settings
 
         console.adapt()
         try:

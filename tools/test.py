@@ -65,8 +65,9 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import checkpoints, console, failures, launch, weights
-        from mmbackbone_plugins.datasets import labels_explained
+        from mmbackbone_plugins.lab import console, failures, launch, weights
+        from mmbackbone_plugins.lab.datasets import labels_explained
+        from mmbackbone_plugins.utils import checkpoints
 
         console.adapt()
         checkpoints.check(args.checkpoint)

@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def enable_amp(cfg) -> None:
-    from mmbackbone_plugins.names import type_name
+    from mmbackbone_plugins.utils.names import type_name
 
     kind = type_name({'type': 'OptimWrapper', **cfg.optim_wrapper})
     if kind == 'AmpOptimWrapper':
@@ -70,8 +70,8 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console, failures, interruption, launch, resume, weights
-        from mmbackbone_plugins.datasets import labels_explained
+        from mmbackbone_plugins.lab import console, failures, interruption, launch, resume, weights
+        from mmbackbone_plugins.lab.datasets import labels_explained
 
         console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)

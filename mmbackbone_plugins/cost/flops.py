@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..distortion.untouched import untouched
+from ..utils.untouched import untouched
 from .counting import OperatorCounter
 
 

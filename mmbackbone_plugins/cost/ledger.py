@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
 
-from ..files import at_one_go
+from ..utils.files import at_one_go
 from .flops import StepFlops
 from .naming import FULL
 from .weighing import Counted, weigh

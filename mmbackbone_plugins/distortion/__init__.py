@@ -1,5 +1,6 @@
 """How hard the loss pulls the backbone, and how far it has moved. Plain PyTorch."""
 
+from ..utils.untouched import seed_everything, untouched, untouched_random_numbers
 from .anchor import Anchor
 from .coverage import Coverage
 from .drift import linear_cka, statistics_drift, weight_drift
@@ -8,7 +9,6 @@ from .importance import estimate_importance, importance_kind
 from .regularizer import Penalty, add_penalty_gradient
 from .rgn import GRANULARITIES, Deferred, Measurement, average, measure, relative_gradient_norm
 from .table import Aggregate, RGNTable, aggregate, frozen_stages
-from .untouched import seed_everything, untouched, untouched_random_numbers
 
 __all__ = [
     'GRANULARITIES',

@@ -13,7 +13,7 @@ from typing import Optional, Union
 import torch
 from torch import nn
 
-from ..checkpoints import other_prefix, weights_of
+from ..utils.checkpoints import other_prefix, weights_of
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ..modes import set_mode
 from ..stages import Stage
+from ..utils.modes import set_mode
+from ..utils.untouched import untouched
 from .drift import linear_cka, pooled
-from .untouched import untouched
 
 
 @torch.no_grad()

@@ -13,8 +13,8 @@ from typing import Any, Callable, Optional, Union
 import torch
 from torch import nn
 
-from ..names import nearest
 from ..stages import StageMap
+from ..utils.names import nearest
 from .branches import only_labelled
 from .norms import wide
 from .passes import gradient_passes

@@ -14,8 +14,8 @@ from typing import Any, Optional
 
 import torch
 
-from .. import checkpoints
-from ..files import at_one_go
+from ..utils import checkpoints
+from ..utils.files import at_one_go
 
 VERSION = 1
 

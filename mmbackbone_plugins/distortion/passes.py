@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..stages import StageMap
+from ..utils.untouched import modules_of, untouched
 from .branches import losses_of
 from .rgn import Deferred, average, check_granularity, measure
 from .table import RGNTable, frozen_stages, kinds_of
-from .untouched import modules_of, untouched
 
 
 def gradient_passes(

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..modes import set_modes
 from ..stages import StageMap
 from ..stages.stage_map import find_module
 from ..stages.trace import compare_modes
+from ..utils.modes import set_modes
 
 FROZEN_MODES = ('eval', 'norm_eval', 'train')
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, Union
 
-from ..names import check_arguments, nearest
 from ..registry import FREEZING_SCHEDULES
+from ..utils.names import check_arguments, nearest
 
 Stages = Sequence[str]
 

@@ -8,8 +8,8 @@ from typing import Any, Optional, Union
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ..names import nearest, type_name
 from ..registry import find, registered_names
+from ..utils.names import nearest, type_name
 
 
 def check_hooks(config: Mapping[str, Any]) -> None:

@@ -10,15 +10,15 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 
-from .. import checkpoints
 from ..distortion.anchor import Anchor, tensors_of_checkpoint
 from ..distortion.coverage import Coverage
 from ..distortion.importance import find_kind
 from ..distortion.importance_file import ImportanceFile
 from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
 from ..freezing.ddp import unwrap
-from ..names import arguments_by_name
 from ..stages import StageMap
+from ..utils import checkpoints
+from ..utils.names import arguments_by_name
 from .checks import check_count, check_names, check_path, check_target
 from .drift_hook import ANCHOR_KEY
 from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers

@@ -11,16 +11,16 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
-from ..distortion.untouched import untouched_attributes
-from ..eigenspectrum.collect import collect_moments
-from ..eigenspectrum.files import Spectra, save_spectra
-from ..eigenspectrum.layers import convolution_layers, default_layers, resolve_layers
-from ..eigenspectrum.masks import check_region
-from ..eigenspectrum.moments import SecondMoment
-from ..eigenspectrum.spectrum import check_threshold, summarize
 from ..freezing.ddp import unwrap
-from ..names import arguments_by_name
-from ..sampling import SeededBatches
+from ..spectra.collect import collect_moments
+from ..spectra.files import Spectra, save_spectra
+from ..spectra.layers import convolution_layers, default_layers, resolve_layers
+from ..spectra.masks import check_region
+from ..spectra.moments import SecondMoment
+from ..spectra.spectrum import check_threshold, summarize
+from ..utils.names import arguments_by_name
+from ..utils.sampling import SeededBatches
+from ..utils.untouched import untouched_attributes
 from .checks import check_count, check_flag, check_names, refuse_second
 from .epochs import EpochEnds
 from .gradient_tap import refuse_sharded

@@ -13,8 +13,8 @@ from ..freezing.ddp import rebuild, unwrap
 from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
 from ..freezing.phases import Phase, phases
 from ..freezing.schedules import build_schedule, misplaced
-from ..names import arguments_by_name
 from ..stages import StageMap
+from ..utils.names import arguments_by_name
 from . import preflight
 from .checks import check_target
 

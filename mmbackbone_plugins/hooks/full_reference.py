@@ -12,7 +12,7 @@ from ..cost.counting import OperatorCounter
 from ..cost.flops import StepFlops
 from ..distortion.branches import losses_of
 from ..distortion.passes import allow_single_values
-from ..distortion.untouched import untouched, untouched_attributes
+from ..utils.untouched import untouched, untouched_attributes
 
 
 def count_full_step(

@@ -19,13 +19,13 @@ from ..distortion.importance_file import (
     hash_of,
     path_in,
 )
-from ..distortion.untouched import (
+from ..freezing.ddp import unwrap
+from ..utils.sampling import Pristine
+from ..utils.untouched import (
     seed_everything,
     untouched_attributes,
     untouched_random_numbers,
 )
-from ..freezing.ddp import unwrap
-from ..sampling import Pristine
 from .progress import Progress
 
 

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from ..files import at_one_go
+from ..utils.files import at_one_go
 
 
 class JsonLines:

@@ -14,8 +14,8 @@ from torch import nn
 from ..distortion.rgn import Deferred, check_granularity, measure, read
 from ..distortion.table import RGNTable, frozen_stages, kinds_of
 from ..freezing.ddp import unwrap
-from ..names import arguments_by_name
 from ..stages import StageMap
+from ..utils.names import arguments_by_name
 from .checks import check_count, check_target
 from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
 from .jsonl import JsonLines

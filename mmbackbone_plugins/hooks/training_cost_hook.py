@@ -18,8 +18,8 @@ from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
 from ..freezing.ddp import unwrap
 from ..freezing.phases import phases
-from ..names import arguments_by_name
 from ..stages import StageMap
+from ..utils.names import arguments_by_name
 from .checks import check_count, check_flag, refuse_second
 from .cost_file import open_ledger, say
 from .freezing_scheduler_hook import FreezingSchedulerHook

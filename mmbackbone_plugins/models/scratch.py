@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..names import type_name
+from ..utils.names import type_name
 
 NORMS = ('auto', 'gn', 'bn')
 # They keep the backbone near its pre-trained weights, of which a run from scratch has none.

@@ -7,7 +7,7 @@ from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..names import arguments_by_name
+from ..utils.names import arguments_by_name
 from .checks import positive
 
 

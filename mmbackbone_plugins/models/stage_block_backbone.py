@@ -9,9 +9,9 @@ from mmengine.model import ModuleDict
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..names import nearest
 from ..registry import registered_names
 from ..stages import Division, divide
+from ..utils.names import nearest
 from .families import Apply, StageOutput, stage_outputs
 
 

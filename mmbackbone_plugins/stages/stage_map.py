@@ -6,7 +6,7 @@ from typing import Callable, Optional, Union
 
 from torch import nn
 
-from ..names import nearest
+from ..utils.names import nearest
 from .rules import children_of, divide_inside, holds_parameters
 
 

@@ -5,7 +5,7 @@ import cv2
 import pytest
 from mmengine.registry import DefaultScope
 
-from mmbackbone_plugins.toy import make_toy_dataset
+from mmbackbone_plugins.lab.toy import make_toy_dataset
 
 
 @pytest.fixture(autouse=True)

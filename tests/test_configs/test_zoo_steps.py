@@ -6,7 +6,7 @@ import pytest
 import stepping
 import zoo
 
-from mmbackbone_plugins.toy.miniature import miniature
+from mmbackbone_plugins.lab.toy.miniature import miniature
 
 # One config for each detector, data set and backbone: the one where the backbone trains in some
 # epochs and is frozen in others.

@@ -7,8 +7,9 @@ from mmengine.config import Config
 from torch import nn
 
 from mmbackbone_plugins import Freezer, StageMap, StepFreezing, build_schedule
-from mmbackbone_plugins.cost import inputs, plan_run, training_flops
-from mmbackbone_plugins.launch import build_model
+from mmbackbone_plugins.cost import plan_run, training_flops
+from mmbackbone_plugins.lab import inputs
+from mmbackbone_plugins.lab.launch import build_model
 
 CHANNELS, SIZE = (3, 8, 16, 4), 20
 

@@ -15,10 +15,10 @@ from mmbackbone_plugins.distortion import (
     feature_similarity,
     linear_cka,
     statistics_drift,
-    untouched,
     weight_drift,
 )
-from mmbackbone_plugins.distortion.untouched import modules_of
+from mmbackbone_plugins.utils import untouched
+from mmbackbone_plugins.utils.untouched import modules_of
 
 
 def test_weight_drift_is_that_of_one_long_vector():

@@ -20,7 +20,7 @@ def _default_scope():
 @pytest.fixture(scope='session')
 def data_root(tmp_path_factory):
     """Four drawn scenes for training, four for validation."""
-    from mmbackbone_plugins.toy import make_toy_dataset
+    from mmbackbone_plugins.lab.toy import make_toy_dataset
 
     root = tmp_path_factory.mktemp('toy') / 'dota'
     counts = dict(train=4, val=4, test=1)

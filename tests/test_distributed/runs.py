@@ -12,7 +12,7 @@ import rig
 import zoo
 from mmengine.config import Config
 
-from mmbackbone_plugins.toy.miniature import miniature
+from mmbackbone_plugins.lab.toy.miniature import miniature
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

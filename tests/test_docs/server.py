@@ -66,7 +66,7 @@ def free_port() -> int:
 if __name__ == '__main__':
     import torch
 
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
 
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), 'w')

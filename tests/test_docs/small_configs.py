@@ -12,8 +12,8 @@ import zoo
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmbackbone_plugins import launch
-from mmbackbone_plugins.toy import make_toy_dataset
+from mmbackbone_plugins.lab import launch
+from mmbackbone_plugins.lab.toy import make_toy_dataset
 
 DEMO = 'configs/demo/rotated-retinanet_r18_fpn_full_toy-dota.py'
 WATCHED = [

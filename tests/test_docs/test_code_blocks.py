@@ -20,10 +20,11 @@ from mmengine.registry import (
     init_default_scope,
 )
 
-from mmbackbone_plugins import FREEZING_SCHEDULES, SecondMoment, launch, stages
+from mmbackbone_plugins import FREEZING_SCHEDULES, SecondMoment, stages
 from mmbackbone_plugins.distortion import importance
-from mmbackbone_plugins.eigenspectrum import Spectra, save_spectra, summarize
+from mmbackbone_plugins.lab import launch
 from mmbackbone_plugins.models import families
+from mmbackbone_plugins.spectra import Spectra, save_spectra, summarize
 
 LANGUAGES = ('python', 'bash', 'yaml', 'text', '')
 BLOCKS = [block for page in pages.all_pages() for block in pages.blocks(page)]

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 
 from mmbackbone_plugins import FreezingSchedulerHook, OrientedMetric, ResidualAdapter, SEBlock
 from mmbackbone_plugins.hooks.checks import check_hooks
-from mmbackbone_plugins.robustness import Corruption
+from mmbackbone_plugins.metrics import Corruption
 
 STEP = dict(type='StepFreezing', rho=5)
 

@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from mmbackbone_plugins import EigenspectrumHook
-from mmbackbone_plugins.eigenspectrum import collect_moments, load_spectra, summarize
-from mmbackbone_plugins.sampling import SeededBatches
+from mmbackbone_plugins.spectra import collect_moments, load_spectra, summarize
+from mmbackbone_plugins.utils.sampling import SeededBatches
 
 STAGES = [f'backbone.stage{i}' for i in range(1, 5)]
 LEVELS = [f'neck.out{i}' for i in range(5)]

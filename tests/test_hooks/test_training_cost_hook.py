@@ -15,8 +15,9 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from mmbackbone_plugins import Freezer, StageMap, TrainingCostHook, build_schedule
-from mmbackbone_plugins.cost import inputs, plan_run
+from mmbackbone_plugins.cost import plan_run
 from mmbackbone_plugins.hooks import full_reference
+from mmbackbone_plugins.lab import inputs
 
 COST = dict(type='TrainingCostHook', interval=2)
 SIZE = 64

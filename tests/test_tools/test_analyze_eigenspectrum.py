@@ -9,9 +9,9 @@ import rig
 import torch
 from mmengine.dataset import pseudo_collate
 
-from mmbackbone_plugins.eigenspectrum import collect_moments, load_spectra, summarize
-from mmbackbone_plugins.sampling import SeededBatches
-from mmbackbone_plugins.visualization import plot_spectra, read_dynamics
+from mmbackbone_plugins.lab.visualization import plot_spectra, read_dynamics
+from mmbackbone_plugins.spectra import collect_moments, load_spectra, summarize
+from mmbackbone_plugins.utils.sampling import SeededBatches
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'analyze_eigenspectrum.py'
 CONFIG = """

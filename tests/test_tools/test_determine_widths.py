@@ -14,10 +14,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmbackbone_plugins import launch
+from mmbackbone_plugins.lab import launch
+from mmbackbone_plugins.lab.toy import make_toy_dataset
 from mmbackbone_plugins.models.scratch import scratch_norm, smallest_multiple
 from mmbackbone_plugins.models.width_costs import build_detector, count_cost
-from mmbackbone_plugins.toy import make_toy_dataset
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'determine_widths.py'

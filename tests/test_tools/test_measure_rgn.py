@@ -12,13 +12,13 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
-from mmbackbone_plugins.distortion import untouched
 from mmbackbone_plugins.distortion.passes import (
     allow_single_values,
     average_rgn,
     gradient_passes,
     usual_count,
 )
+from mmbackbone_plugins.utils import untouched
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'measure_rgn.py'
 CONFIG = """

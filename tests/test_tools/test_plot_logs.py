@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import rig
 
-from mmbackbone_plugins.visualization import distortion
+from mmbackbone_plugins.lab.visualization import distortion
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'plot_logs.py'
 

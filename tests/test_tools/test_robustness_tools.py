@@ -12,10 +12,9 @@ import pytest
 import torch
 from oracle import offset
 
-from mmbackbone_plugins.datasets import CLASSES
-from mmbackbone_plugins.evaluation import Detections, Truth, oriented_ap
-from mmbackbone_plugins.robustness import image_seed
-from mmbackbone_plugins.toy import make_toy_dataset
+from mmbackbone_plugins.lab.datasets import CLASSES
+from mmbackbone_plugins.lab.toy import make_toy_dataset
+from mmbackbone_plugins.metrics import Detections, Truth, image_seed, oriented_ap
 
 library = pytest.importorskip('imagecorruptions')
 TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools'
@@ -190,7 +189,7 @@ def test_results_of_something_else_are_not_touched(change, word, files, capsys):
 
 
 def test_a_cell_that_fails_does_not_stop_the_rest(files, monkeypatch, capsys):
-    import mmbackbone_plugins.sweeps.sweep as home
+    import mmbackbone_plugins.lab.sweeps.sweep as home
 
     def broken(model, scope, loader, evaluator):
         if "'fog', 'severity': 4" in str(loader):

@@ -112,8 +112,9 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
     from mmengine.logging import MMLogger
     from mmengine.runner import Runner
 
-    from mmbackbone_plugins import eigenspectrum, launch
-    from mmbackbone_plugins.sampling import SeededBatches
+    from mmbackbone_plugins import spectra
+    from mmbackbone_plugins.lab import launch
+    from mmbackbone_plugins.utils.sampling import SeededBatches
 
     cfg = launch.load_config(config, args.cfg_options)
     loader_name = f'{args.split}_dataloader'
@@ -122,10 +123,10 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
     launch.check_data(cfg, (loader_name,))
     MMLogger.get_current_instance().setLevel('WARNING')  # else a line for every weight's start
     model, device = launch.build_detector(cfg, checkpoint, args.seed, args.device)
-    layers = eigenspectrum.resolve_layers(model, args.layers or eigenspectrum.default_layers(model))
+    layers = spectra.resolve_layers(model, args.layers or spectra.default_layers(model))
     if args.convolutions:
-        roots = eigenspectrum.default_layers(model)
-        inside = eigenspectrum.convolution_layers(model, roots)
+        roots = spectra.default_layers(model)
+        inside = spectra.convolution_layers(model, roots)
         layers += [name for name in inside if name not in layers]
     loader = Runner.build_dataloader(cfg[loader_name], seed=args.seed)
     batches = SeededBatches(loader, model, num_images=args.num_images, seed=args.seed)
@@ -138,7 +139,7 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
         bar.update(images - done)
         done = images
 
-    moments = eigenspectrum.collect_moments(
+    moments = spectra.collect_moments(
         model,
         batches,
         layers,
@@ -166,11 +167,11 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
         seed=args.seed,
     )
     layers = {
-        name: eigenspectrum.summarize(moment, args.threshold, args.relative, args.center)
+        name: spectra.summarize(moment, args.threshold, args.relative, args.center)
         for name, moment in moments.items()
         if moment.images
     }
-    return eigenspectrum.Spectra(layers, info)
+    return spectra.Spectra(layers, info)
 
 
 def table(spectra: Any) -> str:
@@ -224,8 +225,8 @@ def aligned(rows: list[list[str]]) -> str:
 
 def write(folder: Path, runs: dict[str, Any], dynamics: dict[str, Any]) -> list[str]:
     """Writes files and pictures; returns their names."""
-    from mmbackbone_plugins import visualization as draw
-    from mmbackbone_plugins.eigenspectrum import save_spectra
+    from mmbackbone_plugins.lab import visualization as draw
+    from mmbackbone_plugins.spectra import save_spectra
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -247,9 +248,10 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # First what fails at once: a mistake should not cost the measurement.
-        from mmbackbone_plugins import checkpoints, console
-        from mmbackbone_plugins.eigenspectrum import check_threshold
-        from mmbackbone_plugins.visualization import pyplot, read_dynamics
+        from mmbackbone_plugins.lab import console
+        from mmbackbone_plugins.lab.visualization import pyplot, read_dynamics
+        from mmbackbone_plugins.spectra import check_threshold
+        from mmbackbone_plugins.utils import checkpoints
 
         console.adapt()
         check_threshold(args.threshold, args.relative)

@@ -104,7 +104,7 @@ def load_detector(args: argparse.Namespace, cfg) -> Any:
     """The trained detector."""
     import torch
 
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
     from mmbackbone_plugins.models.width_costs import build_detector
 
     cfg.model.backbone.init_cfg = None  # it would be fetched for nothing
@@ -118,9 +118,9 @@ def measure(model: Any, cfg, slots: Sequence[Any], args) -> list[dict[str, Any]]
     from mmengine import ProgressBar
     from mmengine.runner import Runner
 
-    from mmbackbone_plugins.eigenspectrum import collect_moments
     from mmbackbone_plugins.models.resnet_widths import SlotTaps
-    from mmbackbone_plugins.sampling import SeededBatches
+    from mmbackbone_plugins.spectra import collect_moments
+    from mmbackbone_plugins.utils.sampling import SeededBatches
 
     # The loader is built for its data set: images are chosen by the seed alone.
     loader = Runner.build_dataloader(cfg[f'{args.split}_dataloader'], seed=args.seed)
@@ -154,7 +154,7 @@ def bootstrap(make_plan: Callable[[Any], Any], groups: Sequence[Any], args) -> l
     """The plan of each resample."""
     from mmengine import ProgressBar
 
-    from mmbackbone_plugins.eigenspectrum import resampled
+    from mmbackbone_plugins.spectra import resampled
 
     if not args.bootstrap or len(groups) < 2:
         return []
@@ -169,7 +169,7 @@ def bootstrap(make_plan: Callable[[Any], Any], groups: Sequence[Any], args) -> l
 
 
 def spectra_of(moments: Mapping[str, Any]) -> dict[str, Any]:
-    from mmbackbone_plugins.eigenspectrum import eigenspectrum
+    from mmbackbone_plugins.spectra import eigenspectrum
 
     return {name: eigenspectrum(moment.matrix()) for name, moment in moments.items()}
 
@@ -206,7 +206,7 @@ def comment(args, plan, before, after) -> list[str]:
 
 def write_config(args, overrides: Mapping[str, Any], head: list[str], cost) -> None:
     """Writes the new config once it is what it says: it parses, builds and costs as predicted."""
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
     from mmbackbone_plugins.models.scratch import config_text
     from mmbackbone_plugins.models.width_costs import build_detector, count_cost
 
@@ -226,7 +226,7 @@ def write_config(args, overrides: Mapping[str, Any], head: list[str], cost) -> N
 
 def check_files(args) -> None:
     """What can be refused before anything is read."""
-    from mmbackbone_plugins import checkpoints
+    from mmbackbone_plugins.utils import checkpoints
 
     if args.out.suffix != '.py':
         raise ValueError(f'--out must be a .py file, got {str(args.out)!r}')
@@ -241,17 +241,17 @@ def check_files(args) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmbackbone_plugins import console, launch
-    from mmbackbone_plugins.cost.inputs import input_shape
-    from mmbackbone_plugins.eigenspectrum import (
+    from mmbackbone_plugins.lab import console, launch
+    from mmbackbone_plugins.lab.inputs import input_shape
+    from mmbackbone_plugins.lab.zoo import find_config
+    from mmbackbone_plugins.models import resnet_widths, scratch
+    from mmbackbone_plugins.models.width_costs import WidthCosts, build_detector, count_cost
+    from mmbackbone_plugins.spectra import (
         check_budget,
         merged,
         width_tables,
         widths_by_threshold,
     )
-    from mmbackbone_plugins.models import resnet_widths, scratch
-    from mmbackbone_plugins.models.width_costs import WidthCosts, build_detector, count_cost
-    from mmbackbone_plugins.zoo import find_config
 
     console.adapt()
     # The new config names the file it inherits, so names of the zoo become paths.
@@ -333,7 +333,7 @@ def run(args: argparse.Namespace) -> None:
     write_config(args, costs.overrides(plan.widths), comment(args, plan, before, after), after)
     print(f'wrote {args.out}')
     if args.plot:
-        from mmbackbone_plugins.visualization import plot_widths
+        from mmbackbone_plugins.lab.visualization import plot_widths
 
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_widths(args.plot, baseline, plan.widths, plan.dimensionalities, args.out.stem)

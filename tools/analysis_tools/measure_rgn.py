@@ -60,8 +60,8 @@ def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
     from mmengine import ProgressBar
     from mmengine.runner import Runner
 
-    from mmbackbone_plugins import console, launch
     from mmbackbone_plugins.distortion.passes import average_rgn, usual_count
+    from mmbackbone_plugins.lab import console, launch
 
     console.adapt()
     cfg = launch.load_config(config, args.cfg_options)
@@ -135,7 +135,7 @@ def main(argv=None) -> int:
         args.out.write_text(json.dumps(figures, indent=2))
         print(f'\nwrote {args.out}')
     if args.plot:
-        from mmbackbone_plugins.visualization import plot_rgn_over_depth
+        from mmbackbone_plugins.lab.visualization import plot_rgn_over_depth
 
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_rgn_over_depth(args.plot, {run['label']: run['table'] for run in runs})

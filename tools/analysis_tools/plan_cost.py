@@ -76,7 +76,7 @@ def _rho(parser: argparse.ArgumentParser, text: str) -> Any:
 
 def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, Any]]:
     """One object per schedule of a config, as ``--out`` has them."""
-    from mmbackbone_plugins import console, planning
+    from mmbackbone_plugins.lab import console, planning
 
     console.adapt()
     ahead = planning.look_ahead(config, args.cfg_options, args.shape, args.images, args.gpus)
@@ -172,7 +172,7 @@ def main(argv=None) -> int:
         args.out.write_text(json.dumps(found, indent=2))
         print(f'wrote {args.out}')
     if args.plot:
-        from mmbackbone_plugins.visualization import plot_cost_over_rho
+        from mmbackbone_plugins.lab.visualization import plot_cost_over_rho
 
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_cost_over_rho(args.plot, found)

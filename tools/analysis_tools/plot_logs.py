@@ -25,8 +25,8 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console
-        from mmbackbone_plugins.visualization import plot_runs, read_run
+        from mmbackbone_plugins.lab import console
+        from mmbackbone_plugins.lab.visualization import plot_runs, read_run
 
         console.adapt()
         runs = [read_run(folder) for folder in args.work_dirs]

@@ -132,9 +132,9 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console, planning
         from mmbackbone_plugins.freezing import phases
         from mmbackbone_plugins.hooks.preflight import unreached
+        from mmbackbone_plugins.lab import console, planning
 
         console.adapt()
         ahead = planning.look_ahead(

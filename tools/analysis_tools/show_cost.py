@@ -22,8 +22,8 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console
         from mmbackbone_plugins.cost import Ledger, bill, side_by_side
+        from mmbackbone_plugins.lab import console
 
         console.adapt()
         ledgers = {folder: Ledger.read(Path(folder)) for folder in args.work_dirs}

@@ -96,8 +96,9 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     """Clean, corrupted and other test sets; the first comes first."""
     import copy
 
-    from mmbackbone_plugins import robustness, sweeps
-    from mmbackbone_plugins.sweeps import report
+    from mmbackbone_plugins import metrics as robustness
+    from mmbackbone_plugins.lab import sweeps
+    from mmbackbone_plugins.lab.sweeps import report
 
     loader, evaluator = sweeps.labelled_split(cfg, args.split)
     if args.num_workers is not None:
@@ -121,11 +122,12 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console, launch, robustness, sweeps
-        from mmbackbone_plugins.files import at_one_go
-        from mmbackbone_plugins.robustness import GROUPS, corruptions
-        from mmbackbone_plugins.sweeps import report
-        from mmbackbone_plugins.visualization import plot_robustness
+        from mmbackbone_plugins import metrics as robustness
+        from mmbackbone_plugins.lab import console, launch, sweeps
+        from mmbackbone_plugins.lab.sweeps import report
+        from mmbackbone_plugins.lab.visualization import plot_robustness
+        from mmbackbone_plugins.metrics import GROUPS, corruptions
+        from mmbackbone_plugins.utils.files import at_one_go
 
         console.adapt()
         args.corruptions = robustness.select_corruptions(args.corruptions or ['benchmark'])[

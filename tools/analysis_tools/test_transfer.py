@@ -65,7 +65,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def own_split(cfg, wanted):
     """Loader and evaluator of labelled pictures of the config's own data."""
-    from mmbackbone_plugins import sweeps
+    from mmbackbone_plugins.lab import sweeps
 
     if wanted:
         return wanted, *sweeps.labelled_split(cfg, wanted)
@@ -76,9 +76,10 @@ def own_split(cfg, wanted):
 
 
 def make_cells(args: argparse.Namespace, cfg) -> list:
-    from mmbackbone_plugins import launch, robustness, sweeps
-    from mmbackbone_plugins.datasets import classes_of
-    from mmbackbone_plugins.names import type_name
+    from mmbackbone_plugins import metrics as robustness
+    from mmbackbone_plugins.lab import launch, sweeps
+    from mmbackbone_plugins.lab.datasets import classes_of
+    from mmbackbone_plugins.utils.names import type_name
 
     split, loader, evaluator = own_split(cfg, args.split)
     if not args.no_own:
@@ -139,8 +140,9 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console, launch, robustness, sweeps
-        from mmbackbone_plugins.files import at_one_go
+        from mmbackbone_plugins import metrics as robustness
+        from mmbackbone_plugins.lab import console, launch, sweeps
+        from mmbackbone_plugins.utils.files import at_one_go
 
         console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options)

@@ -65,8 +65,8 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
 
 def make_config(method: str, folder: Path, launcher: str):
     """A method's config of the zoo, small, for two epochs of four steps a rank."""
-    from mmbackbone_plugins import launch
-    from mmbackbone_plugins.toy.miniature import miniature
+    from mmbackbone_plugins.lab import launch
+    from mmbackbone_plugins.lab.toy.miniature import miniature
 
     path, changes = METHODS[method.replace('-amp', '')]
     cfg = launch.load_config(str(CONFIGS / path), launcher=launcher)
@@ -144,7 +144,7 @@ def check(method: str, folder: Path, launcher: str) -> list[str]:
     import torch
     from mmengine.dist import all_gather_object
 
-    from mmbackbone_plugins import launch
+    from mmbackbone_plugins.lab import launch
 
     watch, wrong = make_watch(), []
     runner: Any = None
@@ -204,8 +204,8 @@ def main() -> int:
     logging.disable(logging.WARNING)
     cuda = torch.cuda.is_available()
     try:
-        from mmbackbone_plugins import console, launch
-        from mmbackbone_plugins.toy import make_toy_dataset
+        from mmbackbone_plugins.lab import console, launch
+        from mmbackbone_plugins.lab.toy import make_toy_dataset
 
         console.adapt()
         launch.start_processes(launch.Config(dict(launcher=args.launcher)))

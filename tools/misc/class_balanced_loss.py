@@ -69,7 +69,7 @@ def innermost(dataset: dict) -> dict:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     if 'datasets' in dataset:
-        from mmbackbone_plugins.names import type_name
+        from mmbackbone_plugins.utils.names import type_name
 
         raise ValueError(
             f'train_dataloader.dataset: {type_name(dataset)} joins several; not supported'
@@ -85,7 +85,7 @@ def balance(cfg, beta: float) -> list[int]:
     """
     from mmengine.registry import DATASETS, init_default_scope
 
-    from mmbackbone_plugins.names import type_name
+    from mmbackbone_plugins.utils.names import type_name
 
     roi_head = cfg.model.get('roi_head')
     if roi_head is None:
@@ -108,7 +108,7 @@ def main() -> int:
     sys.path.insert(0, os.getcwd())  # for a config's own modules
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import console, launch
+        from mmbackbone_plugins.lab import console, launch
 
         console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options)

@@ -1,0 +1,124 @@
+"""Plans of benchmarks: which runs there are, and what has to be made before them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Optional
+
+from ...utils.files import at_one_go
+from ...utils.names import nearest
+
+MEASURES = ('cost', 'rgn', 'drift', 'eigenspectrum')
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One test set of a run.
+
+    Attributes:
+        name: Its name in tables.
+        split: The data loader that it is, ``'test'`` or ``'val'``.
+        config: The config that has the loader; None for the run's own.
+        options: What is changed in that config for it, by dotted key.
+        metric: Config of the metric; None for the data set's, or the benchmark's own.
+    """
+
+    name: str
+    split: str = 'test'
+    config: Optional[str] = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metric: Optional[Mapping[str, Any]] = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of the plan, and what it is tested on.
+
+    Attributes:
+        dataset: Name of the data set.
+        detector: Name of the detector.
+        method: Name of the method.
+        seed: Seed of weights and order of images.
+        config: The config file.
+        options: What is changed in it, by dotted key; the seed is not among them.
+        tests: The test sets.
+        in_domain: Names of those that are in the domain that was trained on.
+        measure: What is measured besides scores: arguments of the hook by name, of
+            :data:`MEASURES`.
+    """
+
+    dataset: str
+    detector: str
+    method: str
+    seed: int
+    config: str
+    options: Mapping[str, Any]
+    tests: tuple[Domain, ...]
+    in_domain: tuple[str, ...]
+    measure: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """``dataset/detector/method/seed0``; also the run's folder under ``runs``."""
+        return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that makes what the runs need, e.g. draws data or pre-trains a backbone.
+
+    Attributes:
+        makes: File or folder that is there when the command is done; it is then not run again.
+        run: The command, for a shell.
+    """
+
+    makes: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan that was read and found consistent.
+
+    Attributes:
+        path: The file.
+        work_dir: Folder of the benchmark.
+        prepare: What has to be made first, in order.
+        runs: All runs, seeds last: the first seed of everything is done first.
+        checks: Config of a data check by data set: format and folder.
+    """
+
+    path: Path
+    work_dir: Path
+    prepare: tuple[Step, ...]
+    runs: tuple[Run, ...]
+    checks: Mapping[str, Mapping[str, str]]
+
+    def keep(self) -> None:
+        """Puts a copy of the file into the work dir, as ``plan.yml``."""
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        with at_one_go(self.work_dir / 'plan.yml') as file:
+            file.write(self.path.read_text(encoding='utf-8'))
+
+    def only(self, patterns: Iterable[str]) -> tuple[Run, ...]:
+        """Runs whose name, or a leading part of it, matches a pattern with ``*``.
+
+        Raises:
+            ValueError: If a pattern matches none.
+        """
+        patterns = list(patterns)
+        if not patterns:
+            return self.runs
+        names = [run.name for run in self.runs]
+        for pattern in patterns:
+            if not any(_matches(name, pattern) for name in names):
+                raise ValueError(
+                    f'--only {pattern!r} matches no run of the plan{nearest(pattern, names)}; '
+                    'runs are called dataset/detector/method/seed0, and * stands for anything'
+                )
+        return tuple(r for r in self.runs if any(_matches(r.name, p) for p in patterns))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f'{pattern}/*')

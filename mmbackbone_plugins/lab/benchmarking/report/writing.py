@@ -1,0 +1,162 @@
+"""From a benchmark's folder to its report."""
+
+import csv
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from ....utils.files import at_one_go
+from ..results import load_results
+from .content import compose
+from .groups import RunKey, Summary
+from .markdown import render_markdown
+from .page import render_page
+from .sketchbook import FOLDER, Sketchbook
+from .summary import BASELINE, METRICS, QUANTITIES, summarize, to_dict
+
+PLAN = 'plan.yml'
+SUMMARY = 'summary.json'
+PROGRESS = 'progress.json'
+
+
+def write_report(
+    work_dir: Union[str, Path],
+    out: Union[str, Path, None] = None,
+    title: Optional[str] = None,
+    planned: Optional[Iterable[Any]] = None,
+    baseline: str = BASELINE,
+    command: Optional[str] = None,
+) -> Path:
+    """Writes the report of a benchmark, finished or not.
+
+    Args:
+        work_dir: Folder of the benchmark.
+        out: Folder of the report; default is ``<work_dir>/report``.
+        title: Its title; default is made from the folder's name.
+        planned: The runs that there should be: anything with ``dataset``, ``detector``,
+            ``method`` and ``seed``, in the order of the tables. Default is the plan's copy in the
+            work dir; without one, every seed of any run is expected of all methods.
+        baseline: The method that others are compared with.
+        command: What makes this report; default is ``python -m`` of this package.
+
+    Returns:
+        The page. Beside it: ``report.md`` with ``figures/``, ``summary.json`` (estimates, values by
+        seed) and ``runs.csv`` (a row a run), both unrounded.
+
+    Raises:
+        FileNotFoundError: If ``work_dir`` does not exist.
+        ValueError: If nothing was planned or run there, or a result is of another version.
+        ImportError: If matplotlib is not installed.
+    """
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise FileNotFoundError(f'work_dir {str(work_dir)!r} does not exist')
+    command = command or _command(work_dir, out, title, baseline)
+    out = work_dir / 'report' if out is None else Path(out)
+    results = load_results(work_dir)
+    remarks: list[str] = []
+    if planned is None:
+        planned = _planned(work_dir, remarks)
+    keys = None
+    if planned is not None:
+        keys = [RunKey(run.dataset, run.detector, run.method, run.seed) for run in planned]
+    summary = summarize(results, keys, baseline)
+    if not summary.planned:
+        raise ValueError(
+            f'nothing to report: {str(work_dir)!r} has neither {PLAN} nor '
+            'runs/<dataset>/<detector>/<method>/seed<k>/result.json'
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    title = title or f'Benchmark {work_dir.resolve().name}'
+    book = Sketchbook(work_dir, out, summary, command)
+    content = compose(summary, book, title, remarks, _progress(work_dir, summary.missing))
+    _remove_old_figures(out, book.files)
+    with at_one_go(out / SUMMARY) as file:
+        everything = dict(title=title, command=command, figures=book.files, **to_dict(summary))
+        json.dump(everything, file, indent=1)
+    with at_one_go(out / 'runs.csv') as file:
+        _write_runs(file, summary)
+    with at_one_go(out / 'report.md') as file:
+        file.write(render_markdown(content))
+    page = out / 'report.html'
+    with at_one_go(page) as file:
+        file.write(render_page(content, out))
+    return page
+
+
+def _planned(work_dir: Path, remarks: list[str]) -> Optional[Sequence[Any]]:
+    path = work_dir / PLAN
+    if not path.is_file():
+        remarks.append(
+            f'There is no {PLAN} in the work dir: every seed of any run is expected of all methods.'
+        )
+        return None
+    from ..plan_file import read_plan
+
+    try:
+        return read_plan(path).runs
+    except (ValueError, OSError) as error:
+        remarks.append(
+            f'The plan could not be read from here ({error}): every seed of any run is expected '
+            'of all methods.'
+        )
+        return None
+
+
+def _command(
+    work_dir: Path, out: Union[str, Path, None], title: Optional[str], baseline: str
+) -> str:
+    words = ['python', '-m', 'mmbackbone_plugins.lab.benchmarking.report', str(work_dir)]
+    words += ['--out', str(out)] if out else []
+    words += ['--title', title] if title else []
+    words += ['--baseline', baseline] if baseline != BASELINE else []
+    return shlex.join(words)
+
+
+def _remove_old_figures(out: Path, files: Sequence[str]) -> None:
+    """Removes pictures of an earlier report here that this one has not; nobody else's."""
+    try:
+        old = json.loads((out / SUMMARY).read_text(encoding='utf-8'))['figures']
+        names = {Path(str(file)).name for file in old} - {Path(file).name for file in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in names:
+        (out / FOLDER / name).unlink(missing_ok=True)
+
+
+def _progress(work_dir: Path, missing: Iterable[RunKey]) -> dict[str, str]:
+    """How far runs without a result are."""
+    found = {}
+    for run in missing:
+        folder = work_dir / 'runs' / str(run)
+        try:
+            done = float(json.loads((folder / PROGRESS).read_text(encoding='utf-8'))['done'])
+        except (OSError, ValueError, KeyError, TypeError):
+            if (folder / 'train').is_dir():
+                found[str(run)] = 'begun'
+        else:
+            found[str(run)] = f'{done:.0%} trained'
+    return found
+
+
+def _write_runs(file: Any, summary: Summary) -> None:
+    """A row a run: every quantity and every score, unrounded; empty where there is none."""
+    groups = {(group.dataset, group.detector): group for group in summary.groups}
+    domains = list(dict.fromkeys(d for g in summary.groups for d in g.in_domain + g.out_of_domain))
+    scores = [f'{domain}/{metric}' for domain in domains for metric in METRICS]
+    rows = csv.writer(file, lineterminator='\n')
+    rows.writerow([*RunKey._fields, 'state', 'finished', *QUANTITIES, *scores])
+    by_name = {result.name: result for result in summary.finished + summary.failed}
+    for run in summary.planned:
+        result = by_name.get(str(run))
+        if result is None or result.state != 'finished':
+            state = 'missing' if result is None else result.state
+            ended = '' if result is None else result.finished
+            rows.writerow([*run, state, ended, *[''] * (len(QUANTITIES) + len(scores))])
+            continue
+        values = [read(result, groups[run[:2]]) for read in QUANTITIES.values()]
+        values += [result.scores.get(d, {}).get(metric) for d in domains for metric in METRICS]
+        values = ['' if value is None else value for value in values]
+        rows.writerow([*run, result.state, result.finished, *values])

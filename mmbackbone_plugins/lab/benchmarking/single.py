@@ -1,0 +1,172 @@
+"""One run of a benchmark, in a process of its own: train, test, collect.
+
+``python -m mmbackbone_plugins.lab.benchmarking.single FOLDER`` goes on where an earlier process was
+stopped. Under ``torchrun`` with ``--launcher pytorch`` it is one run of several processes.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import nullcontext, suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
+
+from ...utils.files import at_one_go
+from .. import console, failures, launch, resume, weights
+from ..datasets import labels_explained
+from ..visualization.logs import read_run
+from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
+from .detections import look_at_images
+from .folder import CONFIG, PROGRESS, TRAIN, RunFolder
+from .plan import Domain
+from .results import Result
+
+METRIC = dict(type='OrientedMetric')
+LOOKS = 3  # images per test set whose detections are kept for the report
+
+
+class _Progress(Hook):
+    """Tells the process that started this one how far the training is, and ends with it."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._last, self._parent = path, 0.0, os.getppid()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if os.getppid() != self._parent:  # killed: nobody would hear of this run any more
+            raise SystemExit('the process that started this run is gone; it can be resumed')
+        done = (runner.iter + 1) / runner.max_iters
+        if is_main_process() and (done >= 1 or time.monotonic() - self._last > 2):
+            self._last = time.monotonic()
+            with at_one_go(self._path) as file:
+                json.dump(dict(done=done), file)
+
+
+def execute(
+    folder: RunFolder, launcher: str = 'none', told: Callable[[Runner], Runner] = lambda r: r
+) -> Result:
+    """Trains, tests on every test set, and writes ``result.json``.
+
+    Args:
+        folder: The run's folder, made ready.
+        launcher: As for ``tools/train.py``.
+        told: See :func:`~mmbackbone_plugins.lab.failures.told`.
+
+    Returns:
+        What the run came to.
+    """
+    run = folder.run
+    launch.register_modules()
+    cfg = Config.fromfile(folder.path / CONFIG)
+    cfg.launcher = launcher
+    launch.start_processes(cfg)
+    resume.choose_checkpoint(cfg, 'auto')
+    runner = told(launch.build_runner(cfg))
+    weights.check_start(runner.model, cfg)
+    runner.register_hook(_Progress(folder.path / PROGRESS))
+    runner.train()
+    found: dict[str, dict[str, Any]] = {}
+    looks: list[dict[str, Any]] = []
+    own = folder.config()
+    for domain in run.tests:
+        loop = test_loop(runner, folder.test_config(domain, own), domain)
+        found[domain.name] = scores(loop.run(), len(loop.dataloader.dataset))
+        looks += look_at_images(runner.model, loop.dataloader.dataset, domain.name, LOOKS)
+    train = folder.path / TRAIN
+    log = read_run(train)
+    checkpoint = find_latest_checkpoint(str(train))
+    result = Result(
+        run.dataset,
+        run.detector,
+        run.method,
+        run.seed,
+        state='finished',
+        config=run.config,
+        options=dict(run.options),
+        command=folder.command,
+        work_dir=str(folder.path),
+        checkpoint=checkpoint and f'{TRAIN}/{Path(checkpoint).name}',
+        finished=datetime.now().isoformat(timespec='seconds'),
+        scores=found,
+        in_domain=list(run.in_domain),
+        cost=collect_cost(train),
+        rgn=collect_rgn(log),
+        drift=collect_drift(log),
+        machine=machine(),
+    )
+    if is_main_process():
+        classes = list(loop.dataloader.dataset.metainfo.get('classes', ()))
+        with at_one_go(folder.path / 'detections.json') as file:
+            json.dump(dict(classes=classes, images=looks), file)
+        result.save(folder.path)
+    return result
+
+
+def test_loop(runner: Runner, cfg: Config, domain: Domain) -> TestLoop:
+    """The loop over one test set, on the model as it is now.
+
+    Args:
+        runner: The runner after its training.
+        cfg: The config that has its data loader.
+        domain: The test set.
+    """
+    loader = cfg[f'{domain.split}_dataloader']
+    if domain.metric == 'config':
+        metric = cfg[f'{domain.split}_evaluator']
+    else:
+        metric = dict(domain.metric or METRIC)
+    runner._test_loop = TestLoop(runner, loader, metric)  # hooks look it up there
+    return runner._test_loop
+
+
+def main(argv=None) -> int:
+    """Runs the run of a folder."""
+    parser = argparse.ArgumentParser(description='One run of a benchmark')
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    args = parser.parse_args(argv)
+    console.adapt()
+    folder = RunFolder.read(args.folder)
+    first = resume.rank() == 0
+    with folder.alone() if first else nullcontext():
+        if first and folder.state == 'failed':
+            folder.reopen()
+        # Wherever it was started, by a queue or as a job of a cluster: a report has to know.
+        with failures.told(partial(_record, folder)) as told, labels_explained():
+            if first and 'SLURM_JOB_ID' in os.environ:
+                signal.signal(signal.SIGTERM, lambda *_: _stopped(folder))
+            execute(folder, args.launcher, told)
+    return 0
+
+
+def _record(folder: RunFolder, error: str) -> None:
+    """Keeps the first reason: one process that fails takes the others with it."""
+    if folder.state != 'failed':
+        with suppress(OSError):  # a full disk is the reason, and who started this finds it
+            folder.fail(error)
+
+
+def _stopped(folder: RunFolder) -> None:
+    """Slurm asks with SIGTERM before it kills."""
+    _record(
+        folder,
+        f'stopped (SIGTERM) at {folder.progress:.0%} of its training: the time limit of job '
+        f'{os.environ["SLURM_JOB_ID"]}, or cancelled; started again, it goes on from there',
+    )
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+# The guard matters: process pools of metrics spawn, and would run this file again.
+if __name__ == '__main__':
+    sys.exit(main())

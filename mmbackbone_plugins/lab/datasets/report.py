@@ -1,0 +1,109 @@
+"""What was found in the files of a data set."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ...cost.report import table
+from .labels import Flaw
+
+
+@dataclass
+class SplitReport:
+    """What is in one split.
+
+    Attributes:
+        name: Its name.
+        images: Pictures that can be loaded.
+        used: Pictures of one epoch: without those that the config's ``filter_cfg`` and ``indices``
+            leave out.
+        originals: Pictures that patches were cut from; as ``images`` where none were cut.
+        empty: Pictures without a box.
+        difficult: Boxes marked as difficult.
+        classes: Boxes by class.
+        official: Pictures of the official split, where that is known.
+        ids: Names of the pictures.
+    """
+
+    name: str
+    images: int = 0
+    used: int = 0
+    originals: int = 0
+    empty: int = 0
+    difficult: int = 0
+    classes: Counter = field(default_factory=Counter)
+    official: Optional[int] = None
+    ids: frozenset = frozenset()
+
+
+@dataclass
+class DataReport:
+    """What is in a data set, and what is wrong.
+
+    Attributes:
+        splits: A report for each split.
+        flaws: Everything that is wrong, with the split that it was found in.
+    """
+
+    splits: list[SplitReport]
+    flaws: list[tuple[str, Flaw]]
+
+    def text(self, shown: int = 10) -> str:
+        """Counts as tables, and the first flaws of each kind.
+
+        Args:
+            shown: Number of flaws that are listed for each kind.
+        """
+        rows = [['split', 'pictures', 'used', 'originals', 'official', 'empty']]
+        rows[0] += ['boxes', 'difficult']
+        for split in self.splits:
+            counts = [split.images, split.used, split.originals, split.official, split.empty]
+            counts += [sum(split.classes.values()), split.difficult]
+            rows.append([split.name, *('-' if c is None else f'{c:,}' for c in counts)])
+        lines = [table(rows)]
+        lines.append('used: what filter_cfg and indices of the config leave')
+        lines.append(
+            'originals: before they were cut into patches; official: originals in the release'
+        )
+        names = list(dict.fromkeys(name for split in self.splits for name in split.classes))
+        rows = [['class', *(split.name for split in self.splits)]]
+        rows += [[n, *(f'{split.classes[n]:,}' for split in self.splits)] for n in names]
+        lines += ['', table(rows), '']
+        kinds = Counter(flaw.kind for _, flaw in self.flaws)
+        if not kinds:
+            return '\n'.join([*lines, self.verdict()])
+        for kind, count in kinds.most_common():
+            of_kind = [(split, flaw) for split, flaw in self.flaws if flaw.kind == kind]
+            stops = ', training stops' if any(flaw.stops for _, flaw in of_kind) else ''
+            lines.append(f'{kind}: {count:,}{stops}')
+            for split, flaw in of_kind[:shown]:
+                detail = f': {flaw.detail}' if flaw.detail else ''
+                lines.append(f'  {split}: {flaw.where}{detail}')
+            if count > shown:
+                lines.append(f'  and {count - shown:,} more')
+        return '\n'.join([*lines, '', self.verdict()])
+
+    def verdict(self) -> str:
+        """What all of it comes to, in one line."""
+        if not self.flaws:
+            return 'nothing is wrong'
+        stops = sum(flaw.stops for _, flaw in self.flaws)
+        return f'flaws: {len(self.flaws):,}; those that stop training: {stops:,}'
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON types."""
+        splits = [
+            dict(
+                name=s.name,
+                images=s.images,
+                used=s.used,
+                originals=s.originals,
+                official=s.official,
+                empty=s.empty,
+                boxes=sum(s.classes.values()),
+                difficult=s.difficult,
+                classes=dict(s.classes),
+            )
+            for s in self.splits
+        ]
+        return dict(splits=splits, flaws=[dict(split=n, **f._asdict()) for n, f in self.flaws])

@@ -1,0 +1,139 @@
+"""A drawn batch of the size and box type that a config trains on, for counting a step."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+from torch import Tensor, nn
+
+from ..utils.names import type_name
+
+_SIZES = ('scale', 'scales', 'img_scale', 'size')
+
+
+def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of the images that a config's training pipeline makes.
+
+    The largest size is taken where a pipeline chooses among several.
+
+    Args:
+        config: A detector's config.
+
+    Returns:
+        Height and width in pixels, padded as the data preprocessor pads them.
+
+    Raises:
+        ValueError: If the pipeline names no size; the message asks for one.
+    """
+    sizes = []
+    for step in _pipeline(config):
+        for key in _SIZES:
+            if 'Pad' not in type_name(step):
+                sizes += list(_pairs(step.get(key)))
+    if not sizes:
+        raise ValueError(
+            'the input size cannot be read off the training pipeline (no step with scale=(width, '
+            'height)); give it with --shape HEIGHT WIDTH'
+        )
+    width, height = max(sizes, key=lambda s: s[0] * s[1])
+    divisor = config['model'].get('data_preprocessor', {}).get('pad_size_divisor') or 1
+    return tuple(-(-side // divisor) * divisor for side in (height, width))
+
+
+def draw_batch(
+    config: Mapping[str, Any],
+    model: nn.Module,
+    shape: tuple[int, int],
+    images: int = 1,
+    boxes: int = 16,
+) -> tuple[Tensor, list[Any]]:
+    """Draws images and ground truth as mmdet's and mmrotate's own tests do.
+
+    Args:
+        config: The detector's config; its pipeline says which kind of boxes it trains on.
+        model: The detector.
+        shape: Height and width in pixels.
+        images: Number of images, N.
+        boxes: Number of objects in each.
+
+    Returns:
+        Normalised images (N, C, H, W), and N data samples.
+    """
+    if box_type(config) == 'rbox':
+        from mmrotate.testing import demo_mm_inputs
+    else:
+        from mmdet.testing import demo_mm_inputs
+    device = next(model.parameters()).device
+    steps = {type_name(step): step for step in _pipeline(config)}
+    batch = demo_mm_inputs(
+        images,
+        (input_channels(config), *shape),
+        num_items=[boxes] * images,
+        num_classes=max(_classes(config['model']), 2),
+        with_mask=bool(steps.get('LoadAnnotations', {}).get('with_mask')),
+        use_box_type=box_type(config) == 'rbox',
+    )
+    data = model.data_preprocessor(batch, training=True)
+    return data['inputs'].to(device), [sample.to(device) for sample in data['data_samples']]
+
+
+def input_channels(config: Mapping[str, Any]) -> int:
+    """Channels of the images that a config's detector takes: what its backbone says, else 3.
+
+    Args:
+        config: A detector's config; wrappers (``detector``, ``backbone``) are looked through.
+    """
+    node: Any = config.get('model', {})
+    while isinstance(node, Mapping):
+        inner = [node[key] for key in ('detector', 'backbone') if node.get(key) is not None]
+        if not inner:
+            break
+        node = inner[0]
+    return next((node[key] for key in ('in_channels', 'in_chans') if node.get(key)), 3)
+
+
+def box_type(config: Mapping[str, Any]) -> str:
+    """The kind of boxes that a config trains on: ``'rbox'`` (oriented) or ``'hbox'``."""
+    kind = 'hbox'
+    for step in _pipeline(config):
+        mapping = step.get('box_type_mapping') or {}
+        kind = mapping.get('gt_bboxes', kind)
+    return kind
+
+
+def _pipeline(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """All steps of the training pipeline, those inside wrappers and choices included."""
+    pending = [(config.get('train_dataloader') or {}).get('dataset')]
+    while pending:
+        node = pending.pop(0)
+        if isinstance(node, Mapping):
+            if 'type' in node:
+                yield node
+            pending += [
+                node[k] for k in ('dataset', 'datasets', 'pipeline', 'transforms') if k in node
+            ]
+        elif isinstance(node, (list, tuple)):
+            pending += list(node)
+
+
+def _pairs(value: Any) -> Iterator[tuple[int, int]]:
+    if isinstance(value, (list, tuple)):
+        if len(value) == 2 and all(isinstance(v, int) for v in value):
+            yield tuple(value)
+        else:
+            for item in value:
+                yield from _pairs(item)
+
+
+def _classes(node: Any) -> int:
+    """The number of classes that the heads of a model config predict."""
+    found: Optional[int] = None
+    pending = [node]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Mapping):
+            # An RPN has one class of its own; the largest number is the detector's.
+            found = max(found or 0, item.get('num_classes') or 0)
+            pending += list(item.values())
+        elif isinstance(item, (list, tuple)):
+            pending += list(item)
+    return found or 2

@@ -1,0 +1,281 @@
+"""What the command line tools share: reading a config, checks, starting processes.
+
+Whatever is refused before the work starts is an ImportError, OSError or ValueError with a message
+for users: the tools print it as one line, without a traceback, and exit with status 2.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, RUNNERS, init_default_scope
+from mmengine.runner import Runner
+
+from ..compat import check_operators
+from ..distortion import seed_everything
+from ..hooks.checks import check_hooks
+from .failures import reason
+from .weights import check_init_cfg, load_weights
+from .zoo import find_config
+
+TRAIN_LOADERS = ('train_dataloader', 'val_dataloader')
+
+
+def load_config(
+    path: str,
+    cfg_options: Optional[dict[str, Any]] = None,
+    work_dir: Optional[str] = None,
+    launcher: str = 'none',
+) -> Config:
+    """Reads a config as the tools do.
+
+    Args:
+        path: The config file, or the name of one of the zoo; see :func:`~.zoo.find_config`.
+        cfg_options: Values that override the file's, by dotted key.
+        work_dir: Work dir; default is the config's own, else ``work_dirs/<name of the file>``.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If mmcv has no compiled operators.
+    """
+    path = find_config(path)
+    register_modules()
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir', None) is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(path).stem)
+    return cfg
+
+
+def register_modules() -> None:
+    """Registers what mmdet and mmrotate define, whichever of them is installed.
+
+    Raises:
+        ImportError: If mmcv has no compiled operators; see :func:`~.compat.check_operators`.
+    """
+    import importlib
+
+    check_operators()
+    for package in ('mmdet', 'mmrotate'):
+        try:
+            utils = importlib.import_module(f'{package}.utils')
+        except ModuleNotFoundError as error:
+            if error.name != package:
+                raise
+        else:
+            utils.register_all_modules(init_default_scope=False)
+    # After the scopes exist, so that root names resolve from them.
+    importlib.import_module('mmbackbone_plugins')
+
+
+def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
+    """Last checks of a run, and its process group; what follows is the runner.
+
+    Args:
+        cfg: The config, with its final values.
+        loaders: Names of the data loaders that the run reads.
+
+    Raises:
+        OSError: If data or weights are missing, or the work dir cannot be written.
+        ValueError: See :func:`start_processes`, or if weights cannot be read.
+    """
+    check_data(cfg, loaders)
+    check_work_dir(cfg.work_dir)
+    check_init_cfg(cfg, train='train_dataloader' in loaders)
+    start_processes(cfg)
+
+
+def start_processes(cfg: Config) -> None:
+    """Joins a process group on a machine without a GPU, before mmengine does.
+
+    mmengine's launcher calls ``torch.cuda.set_device`` and wraps the model with
+    ``device_ids=[LOCAL_RANK]``; both fail on a CPU. A process group that exists already is
+    respected, so gloo ranks come first and the wrapper gets no device.
+
+    Args:
+        cfg: The config; ``model_wrapper_cfg`` is set in place where it is needed.
+
+    Raises:
+        ValueError: If the launcher needs a GPU that is not there, or torchrun's environment.
+    """
+    launcher, gpus = cfg.get('launcher', 'none'), torch.cuda.device_count()
+    if launcher == 'none':
+        return
+    if launcher != 'pytorch':
+        if not gpus:
+            raise ValueError(
+                f'launcher={launcher!r} needs a GPU, and torch sees none in this process: ask for '
+                "some (Slurm: --gres=gpu:1) or start with torchrun and launcher='pytorch', which "
+                'runs on a CPU too: tools/dist_train.sh CONFIG 2'
+            )
+        return
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"launcher='pytorch' needs the environment of torchrun ({', '.join(missing)} not "
+            'set); start with: torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch'
+        )
+    if gpus:
+        local_rank = int(os.environ.get('LOCAL_RANK', 0))
+        if local_rank >= gpus:
+            raise ValueError(
+                f'process {local_rank} of this machine has no GPU: torch sees {gpus}; start at '
+                'most as many processes as there are GPUs'
+            )
+        return
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    if cfg.get('model_wrapper_cfg', None) is None:
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+
+
+def check_work_dir(folder: str) -> None:
+    """Makes a work dir and writes into it, before a run spends minutes on its way there.
+
+    Args:
+        folder: The work dir.
+
+    Raises:
+        OSError: If it cannot be made or written.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f'work_dir {os.fspath(folder)!r} cannot be written ({error.strerror}): choose another '
+            'folder by --work-dir'
+        ) from error
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner that a config asks for.
+
+    Raises:
+        ValueError: See :func:`~.hooks.checks.check_hooks`.
+    """
+    check_hooks(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def build_model(cfg: Config) -> torch.nn.Module:
+    """Builds the detector of a config.
+
+    Raises:
+        ValueError: If a module of it is unknown, or does not take its arguments.
+    """
+    try:
+        return MODELS.build(cfg.model)
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+        hint = ''
+        mean = (cfg.model.get('data_preprocessor', None) or {}).get('mean', None) or ()
+        if len(mean) not in (0, 1, 3):
+            hint = (
+                f'; images of {len(mean)} channels need a data_preprocessor of your own: that of '
+                'MMDetection takes means of 1 or 3 channels'
+            )
+        text = f'the detector of this config cannot be built: {reason(error)}{hint}'
+        raise ValueError(text) from error
+
+
+def build_detector(
+    cfg: Config, checkpoint: Optional[str] = None, seed: int = 0, device: Optional[str] = None
+) -> tuple[torch.nn.Module, str]:
+    """A config's detector for a look at it: as training starts from it, or from a checkpoint.
+
+    Random numbers are seeded before it is built. With a checkpoint the config's own pre-trained
+    reference is taken out, for it would be fetched for nothing.
+
+    Args:
+        cfg: The config.
+        checkpoint: Weights of the whole detector; None: those that training starts from.
+        seed: Of a fresh head.
+        device: Where to put it; default is the first GPU, else the CPU.
+
+    Returns:
+        The detector, and its device.
+
+    Raises:
+        FileNotFoundError: See :func:`.weights.load_weights`.
+        ValueError: See :func:`.weights.load_weights`.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    seed_everything(seed)
+    if checkpoint:
+        cfg.model.backbone.init_cfg = None
+    check_init_cfg(cfg)
+    model = build_model(cfg)
+    model.init_weights()
+    if checkpoint:
+        load_weights(model, checkpoint)
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    return model.to(device), device
+
+
+def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
+    """Looks for the files of a config's datasets before anything is built.
+
+    Args:
+        cfg: The config.
+        loaders: Names of the data loaders to check.
+
+    Raises:
+        FileNotFoundError: If a path is missing; the message names all of them, the setting that
+            holds them, and how to get or draw the data.
+    """
+    missing: list[str] = []
+    for loader in loaders:
+        for where, dataset in _datasets(cfg.get(loader), loader):
+            missing += [f'  {where}.{key}: {p}' for key, p in _paths(dataset) if not p.exists()]
+    if missing:
+        raise FileNotFoundError(
+            'data of this config is missing:\n' + '\n'.join(sorted(set(missing))) + '\n'
+            'DOTA: https://captain-whu.github.io/DOTA, then split it with '
+            'tools/data/dota/split/img_split.py of MMRotate. DIOR-R: '
+            'https://gcheng-nwpu.github.io. Or draw a small set in the same layout:\n'
+            '  python tools/make_toy_data.py --help\n'
+            'and point data_root of the datasets there with --cfg-options.'
+        )
+
+
+def _datasets(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(node, dict):
+        return
+    for key in ('dataset', 'datasets'):
+        inner = node.get(key)
+        for i, item in enumerate(inner if isinstance(inner, (list, tuple)) else [inner]):
+            if isinstance(item, dict):
+                name = f'{where}.{key}' + (f'.{i}' if isinstance(inner, (list, tuple)) else '')
+                if 'dataset' in item or 'datasets' in item:
+                    yield from _datasets(item, name)
+                else:
+                    yield name, item
+
+
+def _paths(dataset: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    root = Path(dataset.get('data_root') or '')
+    if '://' in str(dataset.get('data_root')):
+        return
+    if not root.exists():
+        yield 'data_root', root
+        return
+    if dataset.get('ann_file'):
+        yield 'ann_file', root / dataset['ann_file']
+    for key, prefix in (dataset.get('data_prefix') or {}).items():
+        if prefix:
+            yield f'data_prefix.{key}', root / prefix

@@ -1,0 +1,66 @@
+"""A detector of one data set on the pictures and labels of another."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from ...utils.names import type_name
+from ..datasets.layouts import LAYOUTS
+
+
+def move_data(dataset: dict[str, Any], root: str) -> None:
+    """Sets the folder of a dataset and of those that it wraps, in place.
+
+    Args:
+        dataset: Config of a dataset.
+        root: Its new ``data_root``.
+    """
+    inner = [one for one in (dataset.get('dataset'), *(dataset.get('datasets') or [])) if one]
+    for one in inner:
+        move_data(one, root)
+    if not inner:
+        dataset['data_root'] = root
+
+
+def innermost(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The dataset that a config of a dataset wraps, the first of several."""
+    inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or []), None)
+    return innermost(inner) if inner else dataset
+
+
+def other_data(
+    loader: dict[str, Any],
+    to: str,
+    root: str,
+    split: str,
+    scale: Optional[Sequence[int]] = None,
+) -> dict[str, Any]:
+    """A loader of another data set with the pipeline of this one.
+
+    Args:
+        loader: Config of a loader of labelled pictures.
+        to: ``'dota'`` or ``'dior'``.
+        root: Folder of that data set.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        scale: Width and height that pictures are resized into; default is the pipeline's own.
+
+    Raises:
+        ValueError: If ``to`` or ``split`` is unknown, or the pipeline has no ``Resize`` to scale.
+    """
+    if to not in LAYOUTS or split not in LAYOUTS[to]:
+        raise ValueError(
+            f'to must be one of {list(LAYOUTS)} and split one of {list(LAYOUTS["dota"])}, '
+            f'got {to!r} and {split!r}'
+        )
+    pipeline = copy.deepcopy(innermost(loader['dataset'])['pipeline'])
+    if scale is not None:
+        resizes = [step for step in pipeline if type_name(step) == 'Resize']
+        if not resizes:
+            raise ValueError('the test pipeline has no Resize, whose scale could be set')
+        for step in resizes:
+            step['scale'] = tuple(scale)
+    moved = {k: v for k, v in copy.deepcopy(loader).items() if k != 'dataset'}
+    moved['dataset'] = dict(
+        copy.deepcopy(LAYOUTS[to][split]), data_root=root, test_mode=True, pipeline=pipeline
+    )
+    return moved

@@ -1,0 +1,243 @@
+"""Draws a whole data set, checks what is asked for, and keeps a record of what was drawn."""
+
+import functools
+import json
+import multiprocessing
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+import cv2
+
+from ...utils.files import at_one_go
+from . import dior, dota
+from .classes import select_classes
+from .scenes import draw_scene
+from .seeding import SPLITS
+from .styles import STYLES
+
+MANIFEST = 'toy.json'
+# Stands beside unfinished data, so that an interrupted run is noticed.
+UNFINISHED = 'toy.json.part'
+
+MIN_SIZE, MAX_SIZE = 128, 4096
+MAX_DENSITY = 64.0
+_FORMATS = {'dota': dota, 'dior': dior}
+# Raised whenever equal settings draw other pictures than before.
+_VERSION = 1
+
+
+def toy_settings(
+    fmt: str = 'dota',
+    counts: Union[Mapping[str, int], Sequence[int]] = (160, 40, 40),
+    size: int = 256,
+    seed: int = 0,
+    styles: Sequence[str] = ('clear',),
+    classes: Sequence[str] = (),
+    density: float = 8.0,
+) -> dict[str, Any]:
+    """Checks what is asked for and completes it.
+
+    Args:
+        fmt (str): Layout: 'dota' (split DOTA-v1.0) or 'dior' (DIOR-R). Defaults to 'dota'.
+        counts (Mapping[str, int] | Sequence[int]): Pictures in train, val and test. Defaults to
+            (160, 40, 40).
+        size (int): Side of the square pictures in pixels. Objects keep their size: larger
+            pictures show more of them. Defaults to 256.
+        seed (int): Another seed draws other scenes. Defaults to 0.
+        styles (Sequence[str]): Keys of :data:`~.styles.STYLES`; picture ``i`` of a split gets
+            style ``i`` modulo their number. Defaults to ('clear',).
+        classes (Sequence[str]): Class names of the data set, or 'all'. Defaults to (), a handful
+            that exist in both data sets.
+        density (float): Mean number of objects on 256 x 256 pixels. Defaults to 8.
+
+    Returns:
+        dict: The settings as they are kept in the manifest (JSON types only).
+
+    Raises:
+        ValueError: If an argument is out of range; the message names it.
+    """
+    names = list(select_classes(fmt, classes))
+    if isinstance(counts, Mapping):
+        unknown = sorted(set(counts) - set(SPLITS))
+        if unknown:
+            raise ValueError(f'counts must be for {list(SPLITS)}, got {unknown[0]!r}')
+        counts = [counts.get(split, 0) for split in SPLITS]
+    if len(counts) != len(SPLITS):
+        raise ValueError(f'counts must be three numbers (train, val, test), got {list(counts)}')
+    capacity = _FORMATS[fmt].CAPACITY
+    for split, count in zip(SPLITS, counts):
+        _check_int(f'counts[{split!r}]', count, 0, capacity[split])
+    if sum(counts) == 0:
+        raise ValueError('counts must ask for at least one picture, got 0 in every split')
+    _check_int('size', size, MIN_SIZE, MAX_SIZE)
+    _check_int('seed', seed, 0, 2**32 - 1)
+    styles = [styles] if isinstance(styles, str) else list(styles)
+    for style in styles or ['']:
+        if style not in STYLES:
+            raise ValueError(f'styles must be among {list(STYLES)}, got {style!r}')
+    number = isinstance(density, (int, float)) and not isinstance(density, bool)
+    if not number or not 0 < density <= MAX_DENSITY:
+        raise ValueError(f'density must be above 0 and at most {MAX_DENSITY:g}, got {density!r}')
+    return {
+        'fmt': fmt,
+        'counts': {split: int(count) for split, count in zip(SPLITS, counts)},
+        'size': int(size),
+        'seed': int(seed),
+        'styles': styles,
+        'classes': names,
+        'density': float(density),
+    }
+
+
+def make_toy_dataset(
+    root: Union[str, Path],
+    fmt: str = 'dota',
+    counts: Union[Mapping[str, int], Sequence[int]] = (160, 40, 40),
+    size: int = 256,
+    seed: int = 0,
+    styles: Sequence[str] = ('clear',),
+    classes: Sequence[str] = (),
+    density: float = 8.0,
+    workers: int = 0,
+    overwrite: bool = False,
+    progress: Optional[Callable[[int, int], Any]] = None,
+) -> dict[str, Any]:
+    """Draws a toy data set.
+
+    Picture ``index`` of a split depends on ``seed``, ``size``, ``classes`` and ``density`` alone;
+    its style changes its looks and leaves its objects where they are.
+
+    Args:
+        root (str | Path): Folder to write into.
+        fmt (str): 'dota' or 'dior'. This and the next six: see :func:`toy_settings`.
+        counts (Mapping[str, int] | Sequence[int]): Pictures in train, val and test.
+        size (int): Side of the square pictures in pixels.
+        seed (int): Another seed draws other scenes.
+        styles (Sequence[str]): Visual styles.
+        classes (Sequence[str]): Class names of the data set.
+        density (float): Mean number of objects on 256 x 256 pixels.
+        workers (int): Processes that draw; 0 draws in this one. Defaults to 0.
+        overwrite (bool): Replace toy data that is already there. Folders that hold anything else
+            are refused all the same. Defaults to False.
+        progress (Callable): ``progress(done, total)``, called with the number of pictures before
+            the first (0) and after each, for a progress bar. Defaults to None.
+
+    Returns:
+        dict: The manifest: settings, and pictures, objects and styles by split.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        FileExistsError: If ``root`` holds data that must not be replaced.
+    """
+    settings = toy_settings(fmt, counts, size, seed, styles, classes, density)
+    _check_int('workers', workers, 0, 256)
+    root = Path(root)
+    layout = _FORMATS[fmt]
+    _claim(root, overwrite)
+    for folder in layout.FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    tasks = [(split, i) for split in SPLITS for i in range(settings['counts'][split])]
+    draw = functools.partial(_draw_one, root=root, settings=settings)
+    totals = {split: Counter() for split in SPLITS}
+    progress = progress or (lambda done, total: None)
+    progress(0, len(tasks))
+    for done, ((split, _), tally) in enumerate(zip(tasks, _run(draw, tasks, workers)), 1):
+        totals[split].update(tally)
+        progress(done, len(tasks))
+    layout.finish(root, settings['counts'])
+    manifest = {'version': _VERSION, 'settings': settings, 'splits': {}}
+    for split, total in totals.items():
+        manifest['splits'][split] = {
+            'images': settings['counts'][split],
+            'background': total['background', ''],
+            'difficult': total['difficult', ''],
+            'objects': {name: total['object', name] for name in settings['classes']},
+            'styles': {name: total['style', name] for name in settings['styles']},
+        }
+    _write_json(root / MANIFEST, manifest)
+    (root / UNFINISHED).unlink()
+    return manifest
+
+
+def read_manifest(root: Union[str, Path]) -> Optional[dict[str, Any]]:
+    """Returns the manifest of a finished toy data set, or None if there is none."""
+    path = Path(root) / MANIFEST
+    if not path.is_file() or (Path(root) / UNFINISHED).exists():
+        return None
+    manifest = json.loads(path.read_text(encoding='utf-8'))
+    return manifest if manifest.get('version') == _VERSION else None
+
+
+def _check_int(name: str, value: Any, low: int, high: int) -> None:
+    whole = hasattr(value, '__index__') and not isinstance(value, bool)
+    if not whole or not low <= value <= high:
+        raise ValueError(f'{name} must be a whole number from {low} to {high}, got {value!r}')
+
+
+def _claim(root: Path, overwrite: bool) -> None:
+    """Makes an empty folder with the mark of unfinished data, or refuses to."""
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f'{root} is a file, not a folder for toy data')
+    finished, started = (root / MANIFEST).exists(), (root / UNFINISHED).exists()
+    if finished or started:
+        if not overwrite:
+            state = 'an unfinished' if started else 'a'
+            raise FileExistsError(
+                f'{root} holds {state} toy data set; overwrite=True (--overwrite) replaces it'
+            )
+        (root / UNFINISHED).touch()
+        (root / MANIFEST).unlink(missing_ok=True)
+        # Remove only what a toy data set consists of, in either layout.
+        for layout in _FORMATS.values():
+            for top in {Path(folder).parts[0] for folder in layout.FOLDERS}:
+                if (root / top).is_dir() and not (root / top).is_symlink():
+                    shutil.rmtree(root / top)
+    elif root.exists() and any(root.iterdir()):
+        raise FileExistsError(f'{root} is not empty and holds no toy data; choose another folder')
+    root.mkdir(parents=True, exist_ok=True)
+    (root / UNFINISHED).touch()
+
+
+def _draw_one(task: tuple[str, int], root: Path, settings: dict[str, Any]) -> Counter:
+    split, index = task
+    style = settings['styles'][index % len(settings['styles'])]
+    scene = draw_scene(
+        settings['seed'],
+        split,
+        index,
+        settings['size'],
+        select_classes(settings['fmt'], settings['classes']),
+        settings['density'],
+        style,
+    )
+    _FORMATS[settings['fmt']].write(root, split, index, scene)
+    tally = Counter({('style', style): 1})
+    tally['background', ''] = int(not scene.objects)
+    for item in scene.objects:
+        tally['object', item.label] += 1
+        tally['difficult', ''] += int(item.difficult)
+    return tally
+
+
+def _run(draw: Callable, tasks: Sequence, workers: int) -> Iterator[Counter]:
+    if workers <= 1:
+        yield from map(draw, tasks)
+        return
+    # A forked worker need not import the detector stack again, which takes longer than drawing.
+    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
+    context = multiprocessing.get_context(method)
+    pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(0,))
+    try:
+        yield from pool.map(draw, tasks, chunksize=4)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file in one step: readers see all of it or nothing."""
+    with at_one_go(path) as file:
+        file.write(json.dumps(content, indent=2) + '\n')

@@ -1,0 +1,142 @@
+"""What a run has logged, all its starts together."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional, Union
+
+from ...hooks.jsonl import read_lines
+
+TRAINABLE_STAGES = 'freezing/trainable_stages'
+
+
+def read_scalars(path: Union[str, Path]) -> tuple[list[dict], list[dict]]:
+    """Reads the scalars that mmengine's LocalVisBackend wrote.
+
+    Args:
+        path (str | Path): ``vis_data/scalars.json`` of a run, one JSON object a line.
+
+    Returns:
+        tuple[list[dict], list[dict]]: Rows of training (they have an 'epoch' and a 'loss') and of
+        validation (their 'step' is the number of epochs trained so far).
+    """
+    rows = read_lines(Path(path))
+    return [row for row in rows if 'loss' in row], [row for row in rows if 'loss' not in row]
+
+
+def trainable_by_epoch(train_rows: Iterable[Mapping]) -> dict[int, int]:
+    """Returns the number of trainable stages by epoch, from 1, as FreezingSchedulerHook logs it.
+
+    Epochs without that scalar are left out.
+    """
+    return {
+        int(row['epoch']): int(row[TRAINABLE_STAGES])
+        for row in train_rows
+        if TRAINABLE_STAGES in row
+    }
+
+
+def frozen_spans(trainable: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Joins neighbouring epochs without trainable stages.
+
+    Args:
+        trainable (Mapping[int, int]): Trainable stages by epoch, from 1.
+
+    Returns:
+        list[tuple[int, int]]: First and last epoch of each frozen span.
+    """
+    spans: list[tuple[int, int]] = []
+    for epoch in sorted(epoch for epoch, stages in trainable.items() if stages == 0):
+        if spans and spans[-1][1] == epoch - 1:
+            spans[-1] = (spans[-1][0], epoch)
+        else:
+            spans.append((epoch, epoch))
+    return spans
+
+
+@dataclass
+class RunLog:
+    """What a run has logged, all its starts together.
+
+    Attributes:
+        name: Name of its work dir.
+        train: Rows of training scalars, in order.
+        val: Rows of validation scalars, in order.
+        rgn: Lines of ``rgn.jsonl``.
+        drift: Lines of ``drift.jsonl``.
+    """
+
+    name: str
+    train: list[dict] = field(default_factory=list)
+    val: list[dict] = field(default_factory=list)
+    rgn: list[dict] = field(default_factory=list)
+    drift: list[dict] = field(default_factory=list)
+
+    @property
+    def per_epoch(self) -> float:
+        """Iterations in an epoch, by where the run ended; 1 if it did not count epochs."""
+        rows = [row for row in self.train if row.get('epoch')]
+        last = max((int(row['epoch']) for row in rows), default=0)
+        if last < 1 or len(rows) < len(self.train):
+            return 1
+        return max(row['iter'] for row in rows if int(row['epoch']) == last) / last
+
+    @property
+    def metric(self) -> Optional[str]:
+        """The validation score: the first key that ends in mAP, else none."""
+        return next((key for row in self.val for key in row if key.endswith('mAP')), None)
+
+
+def read_run(work_dir: Union[str, Path]) -> RunLog:
+    """Reads the logs of a work dir; rows that a resumed start logged again replace the first ones.
+
+    Raises:
+        FileNotFoundError: If there is no log of mmengine in it.
+    """
+    folder = Path(work_dir)
+    starts = sorted(folder.glob('*/vis_data/scalars.json'))
+    if not starts:
+        raise FileNotFoundError(
+            f'no log in {str(work_dir)!r}: <time of a start>/vis_data/scalars.json is missing'
+        )
+    train: dict[int, dict] = {}
+    val: dict[int, dict] = {}
+    since = starts[0]
+    for path in starts:
+        rows, scores = read_scalars(path)
+        if rows and train and rows[0]['iter'] <= min(train):
+            train, val, since = {}, {}, path  # begun afresh in the same folder
+        if rows:  # what an interrupted start had logged after its checkpoint is done again
+            train = {i: row for i, row in train.items() if i < rows[0]['iter']}
+        train.update((row['iter'], row) for row in rows)
+        val.update((row['step'], row) for row in scores if 'step' in row)
+    first = since.parents[1].name
+    return RunLog(
+        folder.name or str(folder),
+        [train[i] for i in sorted(train)],
+        [val[i] for i in sorted(val)],
+        _lines(folder, 'rgn.jsonl', first),
+        _lines(folder, 'drift.jsonl', first),
+    )
+
+
+def _lines(folder: Path, name: str, since: str) -> list[dict]:
+    """Lines of the newest such file of this run: it lies with the first start that wrote it."""
+    found = [p for p in sorted(folder.glob(f'*/{name}')) if p.parent.name >= since]
+    return read_lines(found[-1]) if found else []
+
+
+def spans_of_frozen(run: RunLog) -> list[tuple[float, float]]:
+    """Frozen spans as :func:`shade_frozen` takes them."""
+    if run.per_epoch > 1:
+        return frozen_spans(trainable_by_epoch(run.train))
+    spans: list[tuple[float, float]] = []
+    for before, row in zip([None, *run.train], run.train):
+        if row.get(TRAINABLE_STAGES) != 0:
+            continue
+        # What the row of an iteration says holds since the row before.
+        first = before['iter'] + 1 if before else row['iter']
+        if spans and spans[-1][1] + 1 == first:
+            first = spans.pop()[0]
+        spans.append((first, row['iter']))
+    return spans

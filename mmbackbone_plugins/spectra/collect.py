@@ -1,0 +1,256 @@
+"""Second moments of a model's layers over images, without a trace in the model."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, Optional, Union
+
+import torch
+from torch import nn
+
+from ..distortion.branches import detector_around
+from ..utils.modes import set_mode
+from ..utils.untouched import untouched
+from .layers import channels_first, describe, features_of, names_of_outputs, resolve_layers
+from .masks import ImageGeometry, check_region, geometry_of, position_mask, token_grid
+from .moments import NonFiniteFeature, SecondMoment
+
+
+def forward_tensors(model: nn.Module) -> Callable[[Any], Any]:
+    """Goes forward up to raw outputs: ``mode='tensor'`` of a detector, else a plain call."""
+
+    def forward(batch: Any) -> Any:
+        if isinstance(batch, dict):
+            return model(**batch, mode='tensor')
+        return model(batch)
+
+    return forward
+
+
+def forward_features(model: nn.Module) -> Callable[[Any], Any]:
+    """Goes forward up to the neck (``extract_feat`` of a detector): no head is computed."""
+
+    def forward(batch: Any) -> Any:
+        return model.extract_feat(batch['inputs'] if isinstance(batch, dict) else batch)
+
+    return forward
+
+
+def needed_forward(model: nn.Module, layers: Iterable[str]) -> Callable[[Any], Any]:
+    """The cheaper of the two that reaches all the layers."""
+    layers = list(layers)
+    detector = detector_around(model, layers)
+    parts = [getattr(detector, name, None) for name in ('backbone', 'neck')]
+    cheap = {m for part in parts if isinstance(part, nn.Module) for m in part.modules()}
+    inside = all(model.get_submodule(layer) in cheap for layer in layers)
+    reaches = inside and hasattr(detector, 'extract_feat')
+    return forward_features(detector) if reaches else forward_tensors(detector)
+
+
+@torch.no_grad()
+def collect_moments(
+    model: nn.Module,
+    batches: Iterable[Any],
+    layers: Union[str, Sequence[str]],
+    *,
+    num_images: Optional[int] = None,
+    foreground: Optional[str] = None,
+    stride: int = 1,
+    groups: Optional[int] = None,
+    forward: Optional[Callable[[Any], Any]] = None,
+    geometry: Callable[[Any], Optional[list[ImageGeometry]]] = geometry_of,
+    progress: Optional[Callable[[int], None]] = None,
+) -> dict[str, Any]:
+    """Second moments of what modules return, over batches of images.
+
+    The model is in eval mode meanwhile; parameters, buffers, modes, gradients and random numbers
+    are afterwards as they were, and the hooks are gone, after an exception too. A feature is added
+    up where it appears and never kept.
+
+    Args:
+        model: The model, without a distributed wrapper.
+        batches: Batches as the model's ``forward`` takes them, after the data preprocessor: dicts
+            with ``inputs`` (``(N, 3, H, W)``) and ``data_samples``, or tensors.
+        layers: Names of modules, or patterns with ``*`` (modules that match and yield no features
+            are left out).
+        num_images: Images to take at most; all by default.
+        foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; None for both.
+            Padding never counts.
+        stride: Take only every ``stride``-th row and column of a feature map (of tokens whose grid
+            is not known: every ``stride``-th token).
+        groups: Keep that many moments a layer, of disjoint images (image ``i`` is in group
+            ``i % groups``), to resample from. They merge to the moment of all.
+        forward: Takes a batch; default is :func:`needed_forward`.
+        geometry: Takes a batch and says where images and objects are in it; None for everywhere.
+        progress: Called with the number of images done.
+
+    Returns:
+        A moment (with ``groups`` a list of them) by layer, in the order of computation. A module
+        with several outputs has ``<module>.stage1``, ... (a backbone) or ``<module>.out0``, ...;
+        the second call of a module in one pass is ``<module>#2``.
+
+    Raises:
+        ValueError: If an argument is not one of the above, a layer does not exist, is not called
+            or yields nothing of the shape of features, features are NaN (layer and image are
+            named), or there are no images.
+    """
+    check_region(foreground)
+    for name, value in (('stride', stride), ('num_images', num_images), ('groups', groups)):
+        if value is not None and (isinstance(value, bool) or value < 1 or value != int(value)):
+            raise ValueError(f'{name} must be a positive whole number, got {value!r}')
+    wanted = resolve_layers(model, layers)
+    forward = forward or needed_forward(model, wanted)
+    found: dict[str, list[SecondMoment]] = {}  # in the order of computation
+    named = {layers} if isinstance(layers, str) else set(layers)
+    taps = [_Tap(model, n, found, foreground, stride, groups, strict=n in named) for n in wanted]
+    done = 0
+    handles = []
+    with untouched(model):
+        set_mode(model, False)
+        try:
+            for tap in taps:
+                handles.append(model.get_submodule(tap.layer).register_forward_hook(tap))
+            for batch in batches:
+                inputs = batch['inputs'] if isinstance(batch, dict) else batch
+                take = len(inputs) if num_images is None else min(len(inputs), num_images - done)
+                for tap in taps:
+                    tap.begin(len(inputs), take, done, tuple(inputs.shape[-2:]), geometry(batch))
+                forward(batch)
+                for tap in taps:
+                    tap.end()
+                done += take
+                if progress is not None:
+                    progress(done)
+                if done == num_images:
+                    break
+        finally:
+            for handle in handles:
+                handle.remove()
+    if not done:
+        raise ValueError('no images to collect second moments from')
+    if not found:
+        raise ValueError(f'layers={layers!r}: none of these modules yields features')
+    return found if groups else {name: moments[0] for name, moments in found.items()}
+
+
+class _Tap:
+    """The forward hook of a module."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str,
+        moments: dict[str, list[SecondMoment]],
+        region: Optional[str],
+        stride: int,
+        groups: Optional[int],
+        strict: bool,
+    ) -> None:
+        self.model, self.layer, self.moments = model, layer, moments
+        self.region, self.stride, self.groups = region, stride, groups or 1
+        self.strict = strict  # a pattern may match what is never called or yields no features
+
+    def begin(
+        self,
+        number: int,
+        take: int,
+        first: int,
+        shape: tuple[int, int],
+        geometry: Optional[list[ImageGeometry]],
+    ) -> None:
+        self.number, self.take, self.first, self.shape = number, take, first, shape
+        self.geometry = geometry
+        self.calls = 0
+        if geometry is None and self.region is not None:
+            raise ValueError(
+                f'foreground={self.region!r} needs batches with data samples that have '
+                'ground-truth boxes'
+            )
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.calls += 1
+        features = features_of(output)
+        if not features and self.strict:
+            raise ValueError(
+                f'layer {self.layer!r} ({type(module).__name__}) yields {describe(output)}: no '
+                'feature map (N, C, H, W) and no tokens (N, L, C)'
+            )
+        if not features:
+            return
+        again = f'#{self.calls}' if self.calls > 1 else ''
+        for name, feature in zip(self._names(len(features)), features):
+            self._add(f'{name}{again}', feature)
+
+    def end(self) -> None:
+        if not self.calls and self.strict:
+            raise ValueError(
+                f'layer {self.layer!r} is not called when the model goes forward (or by its method '
+                'forward, past all hooks): name a module inside it, or another one'
+            )
+
+    def _names(self, count: int) -> list[str]:
+        return names_of_outputs(self.model, self.layer, count)
+
+    def _add(self, name: str, feature: torch.Tensor) -> None:
+        if len(feature) != self.number:
+            raise ValueError(
+                f'layer {name!r} yields {tuple(feature.shape)} for {self.number} images: not one '
+                'feature map an image (maps of regions or windows are no feature maps here)'
+            )
+        feature = channels_first(feature.detach(), self.shape)
+        width = feature.shape[1] if feature.dim() == 4 else feature.shape[2]
+        moments = self.moments.setdefault(name, [SecondMoment(width) for _ in range(self.groups)])
+        if moments[0].num_channels != width:
+            raise ValueError(
+                f'layer {name!r} had {moments[0].num_channels} channels and now has {width}: its '
+                'tokens or maps are not of a fixed width'
+            )
+        feature = feature[: self.take]
+        feature, mask = self._thinned(feature, self._mask(name, feature))
+        for group, moment in enumerate(moments):
+            start = (group - self.first) % self.groups
+            part = slice(start, None, self.groups)
+            if start >= len(feature):
+                continue
+            try:
+                moment.update(feature[part], None if mask is None else mask[part])
+            except NonFiniteFeature as error:
+                raise ValueError(
+                    f'layer {name!r} yields NaN or Inf for image '
+                    f'{self._image(start + error.image * self.groups)}'
+                ) from error
+
+    def _mask(self, name: str, feature: torch.Tensor) -> Optional[torch.Tensor]:
+        if self.geometry is None:
+            return None
+        geometry = self.geometry[: self.take]
+        if feature.dim() == 4:
+            return position_mask(geometry, tuple(feature.shape[2:]), self.region, feature.device)
+        grid = token_grid(feature.shape[1], self.shape)
+        if grid is not None:
+            mask = position_mask(geometry, grid, self.region, feature.device)
+            return None if mask is None else mask.flatten(1)
+        if self.region is not None or any(image.padded for image in geometry):
+            raise ValueError(
+                f'layer {name!r} yields {feature.shape[1]} tokens for an input of {self.shape}: '
+                'where they are in the image is not known, so padding and regions cannot be told'
+            )
+        return None
+
+    def _thinned(
+        self, feature: torch.Tensor, mask: Optional[torch.Tensor]
+    ) -> tuple[torch.Tensor, Optional[torch.Tensor]]:
+        step = self.stride
+        if step == 1:
+            return feature, mask
+        if feature.dim() == 4:
+            return feature[..., ::step, ::step], None if mask is None else mask[:, ::step, ::step]
+        grid = token_grid(feature.shape[1], self.shape)
+        if grid is None:
+            return feature[:, ::step], None if mask is None else mask[:, ::step]
+        keep = torch.zeros(grid, dtype=torch.bool)
+        keep[::step, ::step] = True
+        keep = keep.flatten().to(feature.device)
+        return feature[:, keep], None if mask is None else mask[:, keep]
+
+    def _image(self, number: int) -> str:
+        name = self.geometry[number].name if self.geometry else ''
+        return f'{self.first + number}' + (f' ({name})' if name else '')

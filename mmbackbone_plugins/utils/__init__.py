@@ -1,0 +1,1 @@
+"""What all rooms of the plugin share, and what knows none of them."""

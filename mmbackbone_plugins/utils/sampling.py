@@ -1,0 +1,230 @@
+"""The same images each time, chosen by a seed, without a trace in the run."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..distortion.branches import LABELLED, has_branches, is_labelled, labelled_part
+from .untouched import seed_everything, untouched, untouched_random_numbers
+
+ANNOTATIONS = ('data_list', 'data_bytes', 'data_address')  # of mmengine's data sets
+LARGE = 1000  # entries from which arrays and containers are taken for annotations
+
+
+class Pristine:
+    """A data set, or a collate function, as it was when this was made: a call returns such a copy.
+
+    Reading an image may change what the next one is: transforms keep pictures, count, and draw from
+    random numbers of their own, and hooks exchange whole pipelines. Annotations, which nothing
+    changes, are shared by all copies and the original: what mmengine's data sets keep them in, and
+    every array, tensor, list or mapping of 1000 entries or more.
+
+    Args:
+        dataset: What is copied; annotations that it is yet to load (``lazy_init``) are loaded now.
+
+    Raises:
+        ValueError: If it cannot be copied.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+        self._shared = _annotations(dataset)
+        try:
+            self._kept = copy.deepcopy(dataset, dict(self._shared))
+        except Exception as error:
+            raise ValueError(
+                f'{type(dataset).__name__} of the data loader cannot be copied, and to read from '
+                f'it here would change the run: {type(error).__name__}: {error}; open files and '
+                'the like when the first image is read'
+            ) from error
+
+    def __call__(self) -> Any:
+        return copy.deepcopy(self._kept, dict(self._shared))
+
+
+def _annotations(dataset: Any) -> dict[int, Any]:
+    """What copies share, as the memo of ``deepcopy``."""
+    shared: dict[int, Any] = {}
+    seen: set[int] = set()
+    rest = [dataset]
+    while rest:
+        value = rest.pop()
+        if id(value) in seen or isinstance(value, (str, bytes, type, ModuleType)):
+            continue
+        seen.add(id(value))
+        if isinstance(value, (np.ndarray, torch.Tensor)):
+            if np.prod(value.shape) >= LARGE:
+                shared[id(value)] = value
+        elif isinstance(value, (Mapping, list, tuple, set, frozenset)):
+            if len(value) >= LARGE:
+                shared[id(value)] = value
+            else:
+                rest += value.values() if isinstance(value, Mapping) else value
+        elif hasattr(value, '__dict__'):
+            own = vars(value)
+            shared.update((id(own[name]), own[name]) for name in ANNOTATIONS if name in own)
+            rest += [part for part in own.values() if id(part) not in shared]
+    return shared
+
+
+class SeededBatches:
+    """Batches of a loader's data set that are a function of the seed alone.
+
+    Images are chosen without replacement, and the random numbers that augment an image depend on
+    its place among the chosen. Each is read from a copy of the data set as it was when this was
+    made (:class:`Pristine`), so make it before the first step: what was read before, by whom and
+    how many of them, and a pipeline that the run exchanges later, change nothing. Transforms that
+    mix in pictures which they have kept find none. The loader, its data set, its sampler and its
+    workers are not touched: samples are loaded here, one batch at a time.
+
+    Of a semi-supervised detector's data set (``MultiBranch``) these are the labelled images.
+
+    Args:
+        loader: A data loader; its data set, its ``collate_fn`` and its batch size are used.
+        model: Its ``data_preprocessor`` takes the batches; without a distributed wrapper.
+        batch_size: Images in a batch; default is the loader's.
+        num_batches: Batches at most. All ranks together: each takes its share.
+        num_images: Images at most.
+        seed: Chooses the images and their augmentation.
+        rank: Number of this process.
+        world_size: Number of processes; batches go round. Their content does not depend on it.
+
+    Raises:
+        ValueError: If the data set has no length, is empty, cannot be copied, or has branches of
+            which none is of labelled images.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        model: nn.Module,
+        batch_size: Optional[int] = None,
+        num_batches: Optional[int] = None,
+        num_images: Optional[int] = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        dataset, self.model, self.seed = loader.dataset, model, seed
+        if not hasattr(dataset, '__len__'):
+            raise ValueError(
+                f'images are chosen from a data set of known length, {type(dataset).__name__} '
+                'has none'
+            )
+        if not len(dataset):
+            raise ValueError(
+                f'the data set ({type(dataset).__name__}) has no images: check ann_file, '
+                'data_root and filter_cfg'
+            )
+        self._dataset, self._collate = Pristine(dataset), Pristine(loader.collate_fn)
+        self._late = loads_boxes_after_resize(dataset)
+        indices = self._indices(dataset)
+        size = batch_size or getattr(loader, 'batch_size', None) or 1
+        limits = [num_images, num_batches and num_batches * size]
+        most = min((n for n in limits if n), default=len(indices))
+        order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))
+        numbered = [(number, indices[i]) for number, i in enumerate(order[:most].tolist())]
+        self.num_images = len(numbered)
+        parts = [numbered[i : i + size] for i in range(0, len(numbered), size)]
+        self.parts = parts[rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Preprocessed batches, as the model's ``forward`` takes them."""
+        preprocessor = self.model.data_preprocessor
+        for part in self.parts:
+            # Inside, for the caller has random numbers of its own between two batches.
+            with untouched(preprocessor):
+                samples = [self._sample(index, self.seed + number) for number, index in part]
+                seed_everything(self.seed + part[0][0])
+                batch = preprocessor(self._collate()(samples), False)
+            if self._late and isinstance(batch, dict):
+                _boxes_to_input(batch.get('data_samples') or [])
+            yield batch
+
+    def _sample(self, index: int, seed: int) -> Any:
+        sample = self._read(index, seed)
+        if not has_branches(sample):
+            return sample
+        if not is_labelled(sample):
+            raise ValueError(_no_label(sample))
+        return labelled_part(sample)
+
+    def _read(self, index: int, seed: int) -> Any:
+        with untouched_random_numbers():
+            dataset = self._dataset()
+            seed_everything(seed)
+            return dataset[index]
+
+    def _indices(self, dataset: Any) -> Sequence[int]:
+        """Those to choose from: of data sets that are put together, those with labelled images."""
+        everything = range(len(dataset))
+        first = self._read(0, self.seed)
+        if not has_branches(first):
+            return everything
+        ends = getattr(dataset, 'cumulative_sizes', None) or [len(dataset)]
+        found: list[int] = []
+        for start, end in zip([0, *ends], ends):
+            if end > start and is_labelled(self._read(start, self.seed)):
+                found += everything[start:end]
+        if not found:
+            raise ValueError(_no_label(first))
+        return found
+
+
+def _no_label(sample: Mapping[str, Any]) -> str:
+    branches = ', '.join(map(repr, sample['inputs']))
+    return (
+        f'the data set has images of several branches ({branches}); those that are looked at are '
+        f'labelled, in the branch {LABELLED!r} as MMDetection names it, and it has none'
+    )
+
+
+def inputs_of(batch: Any) -> torch.Tensor:
+    """The images of a preprocessed batch, ``(N, 3, H, W)``."""
+    inputs = batch['inputs'] if isinstance(batch, dict) else batch[0]
+    return inputs if inputs.dim() == 4 else inputs[None]
+
+
+def loads_boxes_after_resize(dataset: Any) -> bool:
+    """Whether a data set's boxes are in pixels of the file and not of the resized image.
+
+    MMDetection's validation pipelines are made so, for the metrics compare at the file's scale.
+    """
+    while not hasattr(dataset, 'pipeline'):
+        inner = getattr(dataset, 'dataset', None)
+        if inner is None:
+            several = getattr(dataset, 'datasets', None) or [None]
+            inner = several[0]
+        if inner is None:
+            return False
+        dataset = inner
+    steps: Sequence[Any] = getattr(dataset.pipeline, 'transforms', ())
+    names = [type(step).__name__ for step in steps]
+    resized = [i for i, name in enumerate(names) if 'Resize' in name]
+    loaded = [i for i, name in enumerate(names) if name.endswith('LoadAnnotations')]
+    return bool(resized and loaded and loaded[0] > resized[-1])
+
+
+def _boxes_to_input(samples: Sequence[Any]) -> None:
+    for sample in samples:
+        factor = sample.metainfo.get('scale_factor')
+        if factor is None or tuple(factor) == (1.0, 1.0):
+            continue
+        for field in ('gt_instances', 'ignored_instances'):
+            boxes = getattr(getattr(sample, field, None), 'bboxes', None)
+            if boxes is None:
+                continue
+            if hasattr(boxes, 'rescale_'):
+                boxes.rescale_(tuple(factor))
+            else:  # plain corners, x and y in turn
+                scale = boxes.new_tensor(factor).repeat(boxes.shape[-1] // 2)
+                getattr(sample, field).bboxes = boxes * scale
