@@ -89,7 +89,7 @@ def operators_lack_optimisation() -> bool:
     What a compiler inlines everywhere has a name of its own in such a file. A build for CUDA is not
     judged: nvcc leaves the same names.
     """
-    content = Path(importlib.import_module('mmcv._ext').__file__).read_bytes()
+    content = Path(str(importlib.import_module('mmcv._ext').__file__)).read_bytes()
     inlined = (b'_ZSt7forwardI', b'_ZnwmPv')  # std::forward, placement new
     return b'libcudart' not in content and any(name in content for name in inlined)
 
