@@ -45,7 +45,7 @@ def pyplot() -> Any:
         import matplotlib
     except ImportError as error:
         raise ImportError(
-            'drawing needs matplotlib: pip install "mmbackbone_plugins[plots]"'
+            'drawing needs matplotlib: pip install "mmbackbone_plugins[lab]"'
         ) from error
     # No display is needed; a backend that a notebook has chosen stays.
     if matplotlib.get_backend().lower() != 'agg' and 'inline' not in matplotlib.get_backend():
