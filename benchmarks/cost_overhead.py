@@ -63,6 +63,7 @@ def seconds_per_step(hook, runner, data, calls: int) -> float:
     for _ in range(calls):
         start = time.perf_counter()
         hook.before_train_iter(runner, 0, data)
+        watch.begin_step()
         watch.saw_inputs(shape)
         watch.end_count()
         hook.after_train_iter(runner, 0, data)
