@@ -30,10 +30,12 @@ MISMATCH = re.compile(
     r'size mismatch for (\S+): copying a param with shape (?:torch\.Size\()?\[(.*?)\]\)? from '
     r'checkpoint, the shape in current model is (?:torch\.Size\()?\[(.*?)\]'
 )
+# PyTorch 0.4 had no such counters, and MMDetection 2 saved the averages of EMA beside.
+IDLE = re.compile(r'num_batches_tracked$|^ema_')
 # Settings whose file is read while the model is built: of distilling detectors, and of timm.
 AS_BUILT = ('teacher_ckpt', 'checkpoint_path')
 # What a run needs to go on, of what mmengine saves; the rest may be left out by CheckpointHook.
-RUN_STATE = ('meta', 'message_hub')
+RUN_STATE = ('meta', 'message_hub', 'epoch', 'iter')
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,9 @@ def load(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Misfit:
     finally:
         hook.remove()
     missing, unknown = keys[0]
-    # PyTorch 0.4 had no such counters, and MMDetection 2 saved the averages of EMA beside.
-    wrong = {n: 'missing' for n in missing if not n.endswith('num_batches_tracked')}
+    wrong = {n: 'missing' for n in missing if not IDLE.search(n)}
     wrong.update({n: f'shape ({file}), the model has ({own})' for n, (file, own) in shapes.items()})
-    unknown = [n for n in unknown if not n.startswith('ema_')]
-    return Misfit(wrong, {n: 'not in the model' for n in unknown})
+    return Misfit(wrong, {n: 'not in the model' for n in unknown if not IDLE.search(n)})
 
 
 def load_weights(
@@ -163,8 +163,9 @@ def check_start(model: nn.Module, cfg: Config, allow_partial: bool = False) -> N
     label = f'--resume: checkpoint {path!r}' if resume else f'load_from={path!r}'
     checkpoint = checkpoints.read(path, label)
     state = checkpoints.weights_of(checkpoint, label, checkpoints.OWN)
-    lacks = [key for key in RUN_STATE if key not in checkpoint] if resume else []
-    if lacks:
+    run = {**(checkpoint.get('meta') or {}), **checkpoint}
+    lacks = [key for key in RUN_STATE if key not in run]
+    if resume and lacks:
         raise ValueError(
             f'{label} holds weights alone, no {lacks[0]!r} of a run: it cannot be gone on from. '
             'Start a run from its weights with --cfg-options load_from=FILE, without --resume'
@@ -173,13 +174,12 @@ def check_start(model: nn.Module, cfg: Config, allow_partial: bool = False) -> N
     blocks = tuple(
         f'{name}.blocks.' for name, m in inner.named_modules() if isinstance(m, StageBlockBackbone)
     )
-    wrong = {
+    backbone = {
         name: why
         for name, why in found.missing.items()
         if BACKBONE.match(name) and not name.startswith(blocks)
     }
-    if resume:
-        wrong = {**found.missing, **found.unknown}
+    wrong = {**found.missing, **found.unknown} if resume else backbone
     if wrong and not allow_partial:
         hint = checkpoints.other_prefix(state, list(wrong))
         what = 'keys' if resume else 'keys of the backbone'

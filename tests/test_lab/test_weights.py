@@ -193,8 +193,9 @@ def test_added_blocks_are_new(detector, save, said):
 def test_a_resumed_run_has_to_fit_as_a_whole(detector, save):
     state = filled(detector)
     weights.check_start(detector, cfg_of(save(state), resume=True))
-    for key in ('meta', 'message_hub'):
-        run = {'meta': {}, 'message_hub': {}, 'state_dict': state, key: None}
+    for key in ('meta', 'message_hub', 'epoch'):
+        meta = dict(CLASSES=('a', 'b')) if key == 'epoch' else dict(epoch=1, iter=4)
+        run = {'meta': meta, 'message_hub': {}, 'state_dict': state, key: None}
         path = save(state)
         torch.save({k: v for k, v in run.items() if v is not None}, path)
         with pytest.raises(ValueError, match=f"^--resume: .*x.pth' holds weights alone, no '{key}"):
