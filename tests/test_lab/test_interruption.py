@@ -201,7 +201,7 @@ def test_a_platform_without_them(job, monkeypatch, ended):
 
 FORKS = """
 import multiprocessing, os, signal, sys, time
-from mmbackbone_plugins import interruption
+from mmbackbone_plugins.lab import interruption
 with interruption.explained(sys.argv[1]):
     children = [multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))]
     children[0].start()
@@ -231,7 +231,7 @@ def test_children_end_by_themselves(job):
 
 BUSY = """
 import hashlib, sys
-from mmbackbone_plugins import interruption
+from mmbackbone_plugins.lab import interruption
 with interruption.explained(sys.argv[1]):
     print('ready', flush=True)
     hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)  # no handler of Python's runs meanwhile

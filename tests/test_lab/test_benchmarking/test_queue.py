@@ -189,7 +189,7 @@ multiprocessing.get_all_start_methods = lambda: ['spawn']
 import signal
 import subprocess
 from pathlib import Path
-from mmbackbone_plugins import interruption
+from mmbackbone_plugins.lab import interruption
 from mmbackbone_plugins.lab.benchmarking import RunFolder, queue
 from mmbackbone_plugins.lab.benchmarking.plan import Run
 with interruption.explained('.'):
