@@ -114,7 +114,7 @@ def main() -> int:
         counted_step_of_a_step=statistics.median(
             a / b for a, b in zip(seconds['counted'], seconds['step'])
         ),
-        second_model_of_a_step=whole / plain,
+        full_fine_tuning_of_a_step=whole / plain,
     )
     report(figures, args.out)
     return 0
