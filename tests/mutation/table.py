@@ -1,0 +1,326 @@
+"""What is broken, and which tests have to notice: one line of the package each."""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """A defect.
+
+    Attributes:
+        name: What is wrong with it.
+        file: File in the package.
+        old: Text that is there once.
+        new: What takes its place.
+        tests: Tests of which one has to fail, as pytest takes them.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _of(file: str, tests: str, *rows: tuple[str, str, str]) -> list[Mutation]:
+    return [Mutation(name, file, old, new, tuple(tests.split())) for name, old, new in rows]
+
+
+MUTATIONS = [
+    *_of(
+        'freezing/schedules.py',
+        'tests/test_freezing/test_schedules.py',
+        ('freezing: rho counts from 1', 'time % self.rho == 0', '(time + 1) % self.rho == 0'),
+        (
+            'freezing: milestones are inverted',
+            'if time in self._times',
+            'if time not in self._times',
+        ),
+        ('freezing: probing is an epoch longer', 'time >= self.probe', 'time > self.probe'),
+        (
+            'freezing: gradual unfreezing from the input',
+            'return stages[max(len(stages) - count, 0) :]',
+            'return stages[:count]',
+        ),
+    ),
+    *_of(
+        'freezing/phases.py',
+        'tests/test_freezing/test_schedules.py',
+        ('freezing: the last phase is lost', 'yield Phase(start, end, current)', 'return'),
+    ),
+    *_of(
+        'freezing/freezer.py',
+        'tests/test_freezing/test_freezer.py',
+        (
+            'freezing: gradients stay behind',
+            'parameter.grad = None',
+            'pass',
+        ),
+        (
+            'freezing: own frozen stages are thawed',
+            'wanted = name in trainable and id(parameter) in self._allowed',
+            'wanted = name in trainable',
+        ),
+        (
+            'freezing: modes are not applied',
+            'if any(module.training for',
+            'if not any(module.training for',
+        ),
+        (
+            'freezing: Adam keeps its first moment',
+            "('momentum_buffer', 'exp_avg')",
+            "('momentum_buffer',)",
+        ),
+        (
+            'freezing: containers stay in train mode',
+            'if (inside - blocks or inside).isdisjoint(trainable):',
+            'if False:',
+        ),
+    ),
+    *_of(
+        'freezing/ddp.py',
+        'tests/test_hooks/test_freezing_distributed.py',
+        (
+            'freezing: the old reducer lives on',
+            'compat.ddp_release(ddp)',
+            'pass',
+        ),
+        (
+            'freezing: communication hooks are lost',
+            'new.register_comm_hook(state, hook)',
+            'pass',
+        ),
+    ),
+    *_of(
+        'stages/rules.py',
+        'tests/test_stages.py',
+        (
+            'stages: children as they are registered',
+            'return sorted(division, key=lambda part: keys[part[0]])',
+            'return division',
+        ),
+        (
+            'stages: downsampling opens the next stage',
+            "f'downsample_layers.{i}'] if i",
+            "f'downsample_layers.{i + 1}'] if i",
+        ),
+    ),
+    *_of(
+        'hooks/gradient_tap.py',
+        'tests/test_hooks/test_gradient_tap.py',
+        (
+            'gradients: a skipped step counts',
+            'self._skipped, self._inside = True, True',
+            'self._skipped, self._inside = False, True',
+        ),
+        ('gradients: the tap stays on', 'self._handle.remove()', 'pass'),
+        (
+            'gradients: fused optimizers are given no scale',
+            "getattr(optimizer, 'grad_scale', None)",
+            'None',
+        ),
+        (
+            'gradients: the scale is forgotten',
+            "scale = getattr(scaler, '_scale', None)",
+            'return None',
+        ),
+    ),
+    *_of(
+        'distortion/rgn.py',
+        'tests/test_distortion/test_rgn.py',
+        (
+            'gradients: eps in the wrong place',
+            'norms[0] / (norms[1] + eps)',
+            '(norms[0] + eps) / norms[1]',
+        ),
+        (
+            'gradients: kernels are not summed',
+            'if weight.dim() == 4 and weight.shape[2:] != (1, 1):',
+            'if False:',
+        ),
+        (
+            'gradients: the scale multiplies',
+            'ratios = ratios / scale.to(device)',
+            'ratios = ratios * scale.to(device)',
+        ),
+        ('gradients: a ratio of means', 'sum(seen) / len(seen)', 'sum(seen) / len(found)'),
+    ),
+    *_of(
+        'distortion/norms.py',
+        'tests/test_distortion/test_rgn.py tests/test_distortion/test_drift.py',
+        (
+            'gradients: squares of float64 overflow',
+            'norm = largest * torch.linalg.vector_norm(tensor / largest)',
+            'norm = torch.linalg.vector_norm(tensor)',
+        ),
+    ),
+    *_of(
+        'distortion/regularizer.py',
+        'tests/test_distortion/test_regularizer.py',
+        (
+            'regulariser: the pull pushes',
+            'total.add_(moved, alpha=factor)',
+            'total.add_(moved, alpha=-factor)',
+        ),
+        (
+            'regulariser: importance is left out',
+            'total.addcmul_(weight, moved, value=factor)',
+            'total.add_(moved, alpha=factor)',
+        ),
+        (
+            'regulariser: no limit',
+            'cap = min(1 / rate if self.capped and rate > 0 else math.inf, most_of_type)',
+            'cap = most_of_type',
+        ),
+        ('regulariser: negative importance pushes away', '.clamp_(0, cap)', '.clamp_(-cap, cap)'),
+        ('regulariser: the loss scale is forgotten', 'moved.mul_(scale)', 'pass'),
+        ('regulariser: half of the penalty', '.mul_(moved).sum() / 2)', '.mul_(moved).sum())'),
+        (
+            'regulariser: frozen parameters are held too',
+            'for n, p in self._params.items() if p.grad is not None]',
+            'for n, p in self._params.items()]',
+        ),
+    ),
+    *_of(
+        'distortion/importance.py',
+        'tests/test_distortion/test_importance.py',
+        (
+            'regulariser: Fisher without the square',
+            'return gradient * gradient',
+            'return gradient.abs()',
+        ),
+        ('regulariser: a sum for a mean', 'total.div_(float(counts))', 'pass'),
+        (
+            'regulariser: half precision adds up',
+            'dtype = wide(weight.dtype)',
+            'dtype = weight.dtype',
+        ),
+    ),
+    *_of(
+        'distortion/drift.py',
+        'tests/test_distortion/test_drift.py',
+        (
+            'regulariser: drift over the weights of now',
+            'drift[group] = moved / size if size',
+            'drift[group] = size / moved if size',
+        ),
+        (
+            'regulariser: features are not centred',
+            'features = features - features.mean(0)',
+            'features = features + 0',
+        ),
+    ),
+    *_of(
+        'utils/untouched.py',
+        'tests/test_distortion/test_drift.py tests/test_distortion/test_importance.py',
+        (
+            'gradients: attributes are left changed',
+            'vars(o).update(originals)',
+            'vars(o).update(copies)',
+        ),
+        ('gradients: random numbers are used up', 'torch.set_rng_state(cpu)', 'pass'),
+    ),
+    *_of(
+        'utils/sampling.py',
+        'tests/test_utils/test_sampling.py tests/test_spectra/test_collect.py',
+        ('spectra: images follow the run', '            seed_everything(seed)', '            pass'),
+    ),
+    *_of(
+        'cost/formulas.py',
+        'tests/test_cost/test_formulas.py',
+        (
+            'cost: multiply-adds for FLOPs',
+            'return 2 * images * prod(weight) * prod(positions)',
+            'return images * prod(weight) * prod(positions)',
+        ),
+        (
+            'cost: the gradient of frozen weights',
+            'return (wanted[0] + wanted[1]) * convolution_flops',
+            'return 2 * convolution_flops',
+        ),
+        ('cost: attention without its scores', 'query[-1] + value[-1]\n', 'value[-1]\n'),
+    ),
+    *_of(
+        'cost/ledger.py',
+        'tests/test_cost/test_ledger.py',
+        (
+            'cost: what was lost is billed twice',
+            "theirs['steps'] - ours['steps']",
+            "theirs['steps']",
+        ),
+        ('cost: nothing is saved', '1 - ours / full', 'ours / full'),
+        (
+            'cost: the memory of the last phase',
+            'max(peaks, default=None)',
+            'peaks[-1] if peaks else None',
+        ),
+    ),
+    *_of(
+        'cost/plan.py',
+        'tests/test_cost/test_flops.py',
+        (
+            'cost: a plan of one epoch',
+            'p.length * self.flops[p.trainable].total',
+            'self.flops[p.trainable].total',
+        ),
+    ),
+    *_of(
+        'spectra/moments.py',
+        'tests/test_spectra/test_moments.py',
+        (
+            'spectra: positions are not averaged',
+            'self._means.add_(sums.sum(1), alpha=weight)',
+            'self._means.add_(sums.sum(1))',
+        ),
+        (
+            'spectra: masks are left out',
+            'pieces = self._whole(flat) if mask is None',
+            'pieces = self._whole(flat) if True',
+        ),
+        (
+            'spectra: half a matrix',
+            'matrix = (upper + upper.triu(1).T) / self.images',
+            'matrix = upper / self.images',
+        ),
+        ('spectra: merging forgets images', 'self.images += other.images', 'pass'),
+        (
+            'spectra: the wrong mean is subtracted',
+            'matrix -= torch.outer(mean, mean)',
+            'matrix -= torch.outer(mean, mean) * 2',
+        ),
+    ),
+    *_of(
+        'spectra/spectrum.py',
+        'tests/test_spectra/test_spectrum.py',
+        (
+            'spectra: a relative threshold is absolute',
+            'threshold * values.max(initial=0.0) if relative else threshold',
+            'threshold',
+        ),
+        ('spectra: entropy in bits', 'np.log(part)).sum()))', 'np.log2(part)).sum()))'),
+    ),
+    *_of(
+        'spectra/widths.py',
+        'tests/test_spectra/test_widths.py',
+        (
+            'spectra: a budget is broken',
+            'low, high = (middle, high) if fits(middle)',
+            'low, high = (middle, high) if True',
+        ),
+    ),
+    *_of(
+        'lab/benchmarking/folder.py',
+        'tests/test_lab/test_benchmarking/test_queue.py',
+        ('benchmark: another config in a folder', 'if changed:', 'if False:'),
+        ('benchmark: no lock', 'lock.acquire(timeout=0)', 'pass'),
+        (
+            'benchmark: a failed run stays failed',
+            'path.replace(path.with_name(',
+            'print(path.with_name(',
+        ),
+    ),
+    *_of(
+        'metrics/scores.py',
+        'tests/test_metrics/test_scores.py',
+        ('benchmark: rPC upside down', 'mpc / clean if clean', 'clean / mpc if clean'),
+    ),
+]
