@@ -83,8 +83,8 @@ def check_modes(freezer: Freezer, plan: Sequence[Phase]) -> list[str]:
         conflict = freezer.mode_conflict(trainable)
         if conflict:
             return [
-                f'frozen_mode={freezer.frozen_mode!r}: with frozen stages in eval mode the target '
-                f'does not go forward as the losses expect. {conflict}; allowed for it are '
+                f'frozen_mode={freezer.frozen_mode!r}: {conflict}, so with frozen stages in eval '
+                'mode the target does not go forward as the losses expect; allowed for it are '
                 "frozen_mode='norm_eval' (only norm layers are in eval mode) and 'train'"
             ]
     return []

@@ -110,10 +110,10 @@ class StageBlockBackbone:
     def stage_prefixes(self) -> Division:
         """The stages of the original, each followed by ``<stage>.block`` if it has one."""
         division: Division = []
-        for name, *rest in self._own_stages:
-            division.append((name, *rest))
+        for name, prefixes in self._own_stages:
+            division.append((name, prefixes))
             if _key(name) in self.blocks:
-                division.append((f'{name}.block', [f'blocks.{_key(name)}'], True))
+                division.append((f'{name}.block', [f'blocks.{_key(name)}']))
         return division
 
     def __reduce_ex__(self, protocol: int) -> tuple:
@@ -178,7 +178,7 @@ def _choose(outputs: list[StageOutput], stages: Optional[Sequence[str]]) -> list
 
 def _refuse_other_stages(chosen: list[StageOutput], division: Division) -> None:
     """A block of a stage that a StageMap does not know would freeze with its neighbours."""
-    names = [name for name, *_ in division]
+    names = [name for name, _ in division]
     unknown = [output.stage for output in chosen if output.stage not in names]
     if unknown:
         raise ValueError(

@@ -11,9 +11,9 @@ from torch import nn
 from .trace import first_uses
 
 # A rule divides a module: stage names in order, each with the prefixes (of parameters and
-# submodules, relative to the module) that belong to it, and with True behind them where the stage
-# is an added block. None: not a module of this family.
-Division = list[tuple]
+# submodules, relative to the module) that belong to it. None: not a module of this family.
+# A stage '<other stage>.block' is a block that was added to that stage.
+Division = list[tuple[str, list[str]]]
 StageRule = Callable[[nn.Module], Optional[Division]]
 
 _RULES: list[StageRule] = []
@@ -26,8 +26,8 @@ def stage_rule(rule: StageRule) -> StageRule:
 
     Args:
         rule: Takes a module; returns its stages in order from input to output as pairs of a name
-            and a list of prefixes, or None when the module is not of this family. A third item,
-            True, says that the stage is a block added to the backbone.
+            and a list of prefixes, or None when the module is not of this family. A block that
+            was added to one of its stages is the stage ``<stage>.block``.
 
     Returns:
         The rule itself, so that this works as a decorator.
@@ -146,7 +146,7 @@ def _in_order_of_use(division: Division, whole: nn.Module, prefix: str) -> Divis
         )
         return division
     keys, latest = {}, -1
-    for name, prefixes, *_ in division:
+    for name, prefixes in division:
         inside = tuple(f'{prefix}{p}.' for p in prefixes)
         times = [time for used, time in uses.items() if f'{used}.'.startswith(inside)]
         # What the pass does not reach stays behind the part that is registered before it.
@@ -154,7 +154,7 @@ def _in_order_of_use(division: Division, whole: nn.Module, prefix: str) -> Divis
     return sorted(division, key=lambda part: keys[part[0]])
 
 
-def _parts(module: nn.Module, path: str, layers: int) -> Iterator[tuple]:
+def _parts(module: nn.Module, path: str, layers: int) -> Iterator[tuple[str, list[str]]]:
     for name, child in module.named_children():
         here = f'{path}{name}'
         if not holds_parameters(child):
@@ -162,8 +162,8 @@ def _parts(module: nn.Module, path: str, layers: int) -> Iterator[tuple]:
         coarse = _layers(child) > _MOST * layers and any(map(holds_parameters, child.children()))
         known = _known(child) if coarse else None
         if known:
-            for stage, prefixes, *block in known:
-                yield (f'{here}.{stage}', [f'{here}.{p}'.rstrip('.') for p in prefixes], *block)
+            for stage, prefixes in known:
+                yield f'{here}.{stage}', [f'{here}.{p}'.rstrip('.') for p in prefixes]
         elif coarse or (isinstance(child, nn.ModuleList) and not path):
             yield from _parts(child, f'{here}.', layers)
         else:

@@ -164,9 +164,10 @@ def _stages_of_target(
             'freeze or measure; name a module that has some'
         )
     inner, division = divide_inside(module)
-    blocks = {name for name, _, *block in division if any(block)}
-    prefixes = {f'{inner}{p}'.rstrip('.'): name for name, ps, *_ in division for p in ps}
-    names = [name for name, *_ in division]
+    prefixes = {f'{inner}{p}'.rstrip('.'): name for name, ps in division for p in ps}
+    names = [name for name, _ in division]
+    # Said by a rule or by the module; a child that is only called so has no such stage beside it.
+    blocks = {n for n in names if n.endswith('.block') and n.removesuffix('.block') in names}
     parameters = _assign((n for n, _ in module.named_parameters()), prefixes, names[0])
     spanning = {p[:i] for p in prefixes for i, c in enumerate(p) if c == '.'}
     # The target itself is a stage only when it is a single one, such as one norm layer.
