@@ -14,8 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..stages import StageMap
-from ..stages.stage_map import find_module
+from ..stages import StageMap, find_module
 from ..stages.trace import compare_modes
 from ..utils.modes import set_modes
 
@@ -112,7 +111,7 @@ class Freezer:
         self._allowed = {id(p) for p in everything if p.requires_grad}
         self._containers = [(modules[n], inside) for n, inside in stage_map.containers.items()]
         held = {m for stage in self._modules.values() for m in stage}
-        held.update(m for m, _ in self._containers)
+        held.update(m for path in stage_map.targets for m in find_module(model, path).modules())
         self._held = [m for m in modules.values() if m in held]  # parents before children
         self._original_modes = [(m, m.training) for m in self._held]
         self._trainable: frozenset[str] = frozenset(stage_map.names)

@@ -14,7 +14,7 @@ from mmbackbone_plugins.lab.visualization import backend
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(
     path for path in (ROOT / 'tools').rglob('*.py') if path.stem != 'compile_progress'
-) + [ROOT / 'mmbackbone_plugins/benchmarking' / n for n in ('single.py', 'report/__main__.py')]
+) + [ROOT / 'mmbackbone_plugins/lab/benchmarking' / n for n in ('single.py', 'report/__main__.py')]
 
 
 @pytest.mark.parametrize('encoding, shown', [('ascii', b'd\\xe4\\udcff'), ('utf-8', b'd\xc3\xa4')])

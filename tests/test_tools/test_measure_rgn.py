@@ -18,7 +18,7 @@ from mmbackbone_plugins.distortion.passes import (
     gradient_passes,
     usual_count,
 )
-from mmbackbone_plugins.utils import untouched
+from mmbackbone_plugins.utils.untouched import untouched
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'measure_rgn.py'
 CONFIG = """

@@ -126,5 +126,5 @@ def test_widths_before_and_after_are_bars(tmp_path, monkeypatch):
 
 def test_missing_matplotlib_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
-    with pytest.raises(ImportError, match=r'pip install "mmbackbone_plugins\[plots\]"'):
+    with pytest.raises(ImportError, match=r'pip install "mmbackbone_plugins\[lab\]"'):
         plot_training(tmp_path / 'curves.png', *rows([5]))
