@@ -91,3 +91,18 @@ def test_bad_input(tool, tmp_path, capsys):
     assert 'nothing to draw' in capsys.readouterr().err
     with pytest.raises(ValueError, match='the target is frozen in every run'):
         distortion.plot_rgn_over_depth(tmp_path / 'a.png', dict(a={}))
+
+
+def test_runs_of_one_name_in_two_places_are_told_apart(tool, tmp_path, monkeypatch):
+    folders = [str(tmp_path / name / 'run') for name in 'ab']
+    for folder in folders:
+        write(Path(folder) / '20260101_000000' / 'vis_data' / 'scalars.json', [row(1, 0.5)])
+    drawn = []
+
+    def draw(out, runs, title):
+        drawn.extend(run.name for run in runs)
+        return ['loss']
+
+    monkeypatch.setattr('mmbackbone_plugins.visualization.plot_runs', draw)
+    assert tool.main([*folders, '-o', str(tmp_path / 'a.png')]) == 0
+    assert drawn == folders

@@ -73,6 +73,7 @@ def draw_boxes(
                 ha='center',
                 va='bottom',
                 path_effects=_rim(2.2),
+                annotation_clip=False,  # boxes reach out of the picture
             )
             _keep_inside(axis, note)
 

@@ -134,6 +134,23 @@ def test_boxes_on_a_picture_alone(tmp_path, figures):
     assert (tmp_path / 'l.svg').stat().st_size > 2000
 
 
+def test_the_score_of_a_box_that_leaves_the_picture_is_in_it(tmp_path, figures):
+    square = np.array([[0, 0], [20, 0], [20, 20], [0, 20]], float)
+    quads = square + np.array([[-10, -10], [50, 30]])[:, None]
+    boxes = Boxes(quads, np.array([0, 0]), np.array([0.25, 0.75]))
+    image = np.zeros((40, 60, 3), np.uint8)
+    draw_on_image(tmp_path / 'i.png', image, boxes, ['white'])
+    draw_on_image(tmp_path / 'without.png', image, boxes._replace(scores=None), ['white'])
+    (axis,) = figures[0].axes
+    frame = axis.get_window_extent()
+    for text in axis.texts:
+        extent = text.get_window_extent(figures[0].canvas.get_renderer())
+        assert frame.x0 - 1 <= extent.x0 and extent.x1 <= frame.x1 + 1
+        assert frame.y0 - 1 <= extent.y0 and extent.y1 <= frame.y1 + 1
+    one, two = (plt.imread(tmp_path / name) for name in ('i.png', 'without.png'))
+    assert (one != two)[:40, :40].any()  # drawn, though the corner it belongs to is outside
+
+
 def test_nothing_but_zeros_has_an_axis_to_one(tmp_path, figures):
     """No ticks of 1e-9, as if they meant something."""
     train = [{'epoch': 1, 'iter': i, 'loss': 0.0} for i in (1, 2)]
