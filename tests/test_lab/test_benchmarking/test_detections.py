@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import InstanceData
 
 from mmbackbone_plugins.lab.benchmarking.detections import look_at_images
@@ -82,6 +82,7 @@ def build(root, steps, **options):
         test_mode=True,
         pipeline=[LOAD, *steps, PACK],
     )
+    init_default_scope('mmrotate')
     return DATASETS.build({**config, **options})
 
 
