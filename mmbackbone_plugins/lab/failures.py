@@ -36,7 +36,10 @@ def reason(error: BaseException) -> str:
     if unknown:
         known = [r for r in vars(registry).values() if getattr(r, 'name', None) == unknown[2]]
         return unknown[0] + (nearest(unknown[1], registered_names(known[0])) if known else '')
-    text = '; '.join(line.strip() for line in text.splitlines() if line.strip())
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and 'in DataLoader worker process' in lines[0]:
+        lines = lines[-1:]  # above it is the traceback of the worker
+    text = '; '.join(lines)
     text = textwrap.shorten(text, LONGEST, placeholder=' ...')
     if text and isinstance(error, FOR_USERS):
         return text

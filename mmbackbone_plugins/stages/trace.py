@@ -14,6 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..utils.modes import set_mode, set_modes
+from ..utils.untouched import untouched_random_numbers
 
 SIZES = (224, 256, 384, 128, 512)  # of images, in pixels
 Answer = TypeVar('Answer')
@@ -115,9 +116,6 @@ class _Uses(TorchFunctionMode):
 
 def _on_a_copy(module: nn.Module, look: Callable[[nn.Module, Any], Answer]) -> Answer:
     """Has a look with the first kind of tensors and the first input that work."""
-    # Imported here: that package is built on this one.
-    from ..utils.untouched import untouched_random_numbers
-
     if type(module).forward is nn.Module.forward:
         raise RuntimeError(f'{type(module).__name__} has no forward pass')
     why: Optional[Exception] = None
