@@ -1,4 +1,4 @@
-# Dynamic Backbone Freezing: the backbone trains in epochs 0, 2, 4, ... and is frozen in between.
+# Dynamic Backbone Freezing: the backbone trains in every other epoch, from the first on.
 # rho=2 because the run is short; from pre-trained weights and over 100 epochs it is 10 or 20.
 _base_ = ['./_base_/rotated-retinanet_r18_fpn_toy-dota.py', '../_base_/methods/custom_imports.py']
 

@@ -1,4 +1,4 @@
-# The backbone trains in epochs 0, 2, 4, ..., watched: the pull when it trains, the drift it leaves.
+# The backbone trains in every other epoch, watched: the pull when it trains, the drift it leaves.
 _base_ = ['./_base_/rotated-retinanet_r18_fpn_toy-dota.py', '../_base_/methods/custom_imports.py']
 
 custom_hooks = [

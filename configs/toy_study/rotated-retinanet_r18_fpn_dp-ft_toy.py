@@ -1,4 +1,4 @@
-# Neck and head first, from epoch 6 on everything.
+# Neck and head first, after 6 epochs everything.
 _base_ = './_base_/target.py'
 
 custom_hooks = [

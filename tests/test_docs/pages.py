@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / 'docs'
 CARDS = ('freezing', 'frozen', 'rgn', 'regularizer', 'dp_ft', 'blocks', 'cost')
-CARDS = (*CARDS, 'eigenspectrum', 'widths')
+CARDS = (*CARDS, 'eigenspectrum', 'widths', 'robustness')
 _FENCE = re.compile(r'^( *)```([^\n`]*)\n(.*?)^\1```[ ]*$', re.M | re.S)
 
 
@@ -71,4 +71,5 @@ def anchors(path: Path) -> set[str]:
 
 def links(path: Path) -> list[str]:
     """Targets of all links and pictures of a page."""
-    return re.findall(r'\]\(([^()\s]+)\)', prose(path))
+    markdown = re.findall(r'\]\(([^()\s]+)\)', prose(path))
+    return markdown + re.findall(r'<img [^>]*src="([^"]+)"', prose(path))

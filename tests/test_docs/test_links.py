@@ -10,10 +10,11 @@ import pytest
 PAGES = sorted({*pages.all_pages(), *pages.ROOT.glob('*.md')})
 every_page = pytest.mark.parametrize('page', PAGES, ids=pages.name)
 SECTIONS = [
-    'What it does',
+    'What it is for',
+    'Config lines',
     'Formula',
     'Source',
-    'Config lines',
+    'Details',
     'Cost',
     'What is known not to help',
     'Figures measured here',

@@ -1,4 +1,4 @@
-# Every method of this repository in one run: decoder and blocks are probed in epochs 0 to 5, then
+# Every method of this repository in one run: decoder and blocks are probed for 6 epochs, then
 # everything trains and the backbone is pulled back to its pre-trained weights; gradients, drift,
 # spectra and cost are recorded from the first epoch on. The order of the entries does not matter.
 _base_ = './custom_imports.py'

@@ -1,5 +1,5 @@
-# The backbone trains in epochs 0, 10, 20, ... and is frozen in all others. What it freezes by
-# itself (`frozen_stages=1` of ResNet) stays frozen in every epoch; `frozen_stages=-1` changes that.
+# The backbone trains in epochs 1, 11, 21, ... of the log and is frozen in all others. What it
+# freezes by itself (`frozen_stages=1` of ResNet) stays so; `frozen_stages=-1` changes that.
 _base_ = './custom_imports.py'
 
 # A list replaces the inherited one: a config that adds hooks of its own repeats this entry.

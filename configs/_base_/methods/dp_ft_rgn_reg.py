@@ -1,4 +1,4 @@
-# As dp_ft.py, and from epoch 6 on the backbone is pulled back to its pre-trained weights as in
+# As dp_ft.py, and once it trains the backbone is pulled back to its pre-trained weights as in
 # rgn_reg.py. The importance is estimated at the end of probing, as the authors do.
 _base_ = './custom_imports.py'
 

@@ -1,5 +1,5 @@
-# Probing, then fine-tuning, with added blocks: in epochs 0 to 5 neck, head and blocks train and the
-# backbone is frozen, from epoch 6 on everything trains. The paper's authors do it in two runs, each
+# Probing, then fine-tuning, with added blocks: for 6 epochs neck, head and blocks train and the
+# backbone is frozen, then everything trains. The paper's authors do it in two runs, each
 # with a whole schedule of its own; half of the epochs for each is our choice.
 _base_ = './custom_imports.py'
 
