@@ -1,7 +1,7 @@
 """Breaks the package on purpose, a line at a time, and looks whether the tests named for it fail.
 
 python tests/mutation/run.py              all of them, about a quarter of a minute each
-python tests/mutation/run.py freez spd    those whose name contains one of the words
+python tests/mutation/run.py freezing cost  those whose name contains one of the words
 python tests/mutation/run.py --list
 
 A mutation that no test notices is a test that cannot fail. The package is copied and the copy is
