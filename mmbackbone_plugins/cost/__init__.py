@@ -4,7 +4,7 @@ from .counting import OperatorCounter, new_flop_counter
 from .flops import StepFlops, training_flops
 from .ledger import Ledger, Lost, PhaseCost
 from .naming import first_training, phase_name
-from .plan import RunPlan, plan_run, plan_runs
+from .plan import RunPlan, plan_runs
 from .report import bill, flops_text, operators_text, side_by_side, table
 from .weighing import Counted, weigh
 
@@ -22,7 +22,6 @@ __all__ = [
     'flops_text',
     'operators_text',
     'phase_name',
-    'plan_run',
     'plan_runs',
     'side_by_side',
     'table',

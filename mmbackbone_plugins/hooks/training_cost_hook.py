@@ -17,7 +17,6 @@ from ..cost.report import bill
 from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
 from ..freezing.ddp import unwrap
-from ..freezing.phases import phases
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
 from .checks import check_count, check_flag, refuse_second
@@ -251,11 +250,9 @@ class TrainingCostHook(Hook):
         self._by_epoch = True
         if freezing:
             hook = freezing[0]
-            stage_map, schedule = hook.freezer.stage_map, hook.schedule
-            ruled = [s.name for s in stage_map if hook.freeze_blocks or not s.is_block]
-            end = runner.max_epochs if schedule.by_epoch else runner.max_iters
-            self._begins = first_training(phases(schedule, ruled, end), ruled)
-            self._by_epoch = schedule.by_epoch
+            stage_map = hook.freezer.stage_map
+            self._begins = first_training(hook.phases, hook.plan.ruled)
+            self._by_epoch = hook.schedule.by_epoch
         else:
             stage_map = StageMap.of(model, 'backbone' if hasattr(model, 'backbone') else '')
         self._blocks = {s.name for s in stage_map if s.is_block}

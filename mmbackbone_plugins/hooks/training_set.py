@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from ..freezing.phases import ever_trained
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .gradient_tap import parameters_of
 from .preflight import optim_wrappers
@@ -23,6 +24,6 @@ def names_that_ever_train(runner, model: nn.Module) -> frozenset[str]:
         if isinstance(hook, FreezingSchedulerHook) and hook.freezer is not None:
             ruled = {id(p) for p in hook.freezer.parameters_of(hook.freezer.stage_map.names)}
             found -= ruled  # a stage that trains now and never again is in the next line
-            found |= {id(p) for p in hook.freezer.parameters_of(hook.ever_trained)}
+            found |= {id(p) for p in hook.freezer.parameters_of(ever_trained(hook.phases))}
     held = set().union(*(parameters_of(wrapper) for _, wrapper in optim_wrappers(runner)))
     return frozenset(n for n, p in model.named_parameters() if id(p) in found & held)
