@@ -21,10 +21,11 @@ from ..utils import checkpoints
 from ..utils.names import arguments_by_name
 from .checks import check_count, check_names, check_path, check_target
 from .drift_hook import ANCHOR_KEY
-from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
+from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
 from .importance_pass import ImportancePass
+from .runners import held_by
 from .scalars import Scalars, name_of_hook
-from .training_set import names_that_ever_train
+from .training_set import what_trains
 
 REFERENCE_KEY = 'mmbackbone_reference'  # of the checkpoint: fingerprint of an anchor file
 IMPORTANCE_KEY = 'mmbackbone_importance'  # of the checkpoint: importance by name of the hook
@@ -133,7 +134,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
         model.train()  # some backbones (Swin) freeze their own stages only here
         self._runner, self._name = runner, name_of_hook(runner, self, 'distortion')
         self.stage_map = StageMap.of(model, self.target)
-        trains = names_that_ever_train(runner, model)
+        trains = what_trains(runner).ever
         self.coverage = Coverage.of(model, self.stage_map, self.exclude, trains)
         self._refuse_overlap(runner)
         named = dict(model.named_parameters())
@@ -227,7 +228,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
         self._estimated = saved
 
     def _listen_to(self, wrapper: OptimWrapper) -> None:
-        inside = parameters_of(wrapper)
+        inside = held_by(wrapper)
         held = {n: p for n, p in self._parameters.items() if id(p) in inside}
         if not held:
             return

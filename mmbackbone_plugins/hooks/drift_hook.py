@@ -20,8 +20,8 @@ from ..utils.sampling import SeededBatches, inputs_of
 from ..utils.untouched import untouched_attributes
 from .checks import check_count, check_flag, check_target, refuse_second
 from .epochs import EpochEnds
-from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
+from .runners import refuse_sharded
 from .scalars import Scalars
 
 ANCHOR_KEY = 'mmbackbone_anchor'  # of the checkpoint: reference tensors by name

@@ -23,8 +23,8 @@ from ..utils.sampling import SeededBatches
 from ..utils.untouched import untouched_attributes
 from .checks import check_count, check_flag, check_names, refuse_second
 from .epochs import EpochEnds
-from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
+from .runners import refuse_sharded
 from .scalars import Scalars
 
 FOLDER = 'eigenspectrum'  # beside eigen.jsonl

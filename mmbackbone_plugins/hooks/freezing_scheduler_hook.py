@@ -18,6 +18,7 @@ from ..stages import StageMap
 from ..utils.names import arguments_by_name
 from . import preflight
 from .checks import check_target
+from .runners import optim_wrappers
 
 RESETS = ('none', 'momentum', 'all')
 
@@ -161,7 +162,7 @@ class FreezingSchedulerHook(Hook):
         # The phase before is asked of the schedule, not remembered: a resumed run resets alike.
         before = self.plan.trainable(time - 1, time - 1)
         parameters = self.freezer.parameters_of(trainable - before)
-        optimizers = [wrapper.optimizer for _, wrapper in preflight.optim_wrappers(runner)]
+        optimizers = [wrapper.optimizer for _, wrapper in optim_wrappers(runner)]
         reset_optimizer_state(optimizers, parameters, self.reset)
 
     def _report(self, runner, status: FreezeStatus) -> None:

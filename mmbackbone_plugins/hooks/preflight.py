@@ -7,7 +7,7 @@ them together as one error, or logs them as warnings where the run is right all 
 from collections.abc import Collection, Iterator, Sequence
 
 from mmengine.hooks import SyncBuffersHook
-from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
@@ -16,23 +16,12 @@ from ..freezing.freezer import Freezer
 from ..freezing.phases import Phase, ever_trained
 from ..freezing.plan import FreezePlan
 from ..freezing.schedules import FreezingSchedule
-
-
-def optim_wrappers(runner) -> list[tuple[str, OptimWrapper]]:
-    """The optimizer wrappers of a runner with their names; one without a name is ``''``."""
-    wrapper = runner.optim_wrapper
-    return list(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]
+from .runners import held_by, optim_wrappers, sharding
 
 
 def check_strategy(runner) -> list[str]:
     """Runners and wrappers that cannot follow a changing set of trainable parameters."""
-    if hasattr(runner, 'strategy'):
-        # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
-        return [
-            f'runner: {type(runner).__name__} with strategy={type(runner.strategy).__name__} is '
-            'not supported; use runner_type="Runner" (one process or DistributedDataParallel)'
-        ]
-    conflict = wrapper_conflict(runner.model)
+    conflict = sharding(runner) or wrapper_conflict(runner.model)
     return [conflict] if conflict else []
 
 
@@ -62,10 +51,7 @@ def check_optimizer(
     runner, model: nn.Module, freezer: Freezer, phases: Sequence[Phase]
 ) -> list[str]:
     """Parameters that will train but that no optimizer holds."""
-    wrappers = optim_wrappers(runner)
-    held = {
-        id(p) for _, w in wrappers for group in w.optimizer.param_groups for p in group['params']
-    }
+    held = set().union(*(held_by(wrapper) for _, wrapper in optim_wrappers(runner)))
     ever = {id(p) for p in freezer.parameters_of(ever_trained(phases))}
     missing = [n for n, p in model.named_parameters() if id(p) in ever and id(p) not in held]
     if not missing:
@@ -109,8 +95,7 @@ def check_something_trains(
             break
         for name, wrapper in optim_wrappers(runner):
             # torch's GradScaler.step refuses an optimizer without a single gradient.
-            params = [p for group in wrapper.optimizer.param_groups for p in group['params']]
-            if isinstance(wrapper, AmpOptimWrapper) and not any(id(p) in training for p in params):
+            if isinstance(wrapper, AmpOptimWrapper) and not held_by(wrapper) & training:
                 errors.append(
                     f'optim_wrapper.{name}: none of its parameters trains from {phase.start} to '
                     f'{phase.end - 1}, and a loss scaler cannot step without gradients; use '

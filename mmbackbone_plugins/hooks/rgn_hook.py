@@ -17,8 +17,9 @@ from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
 from .checks import check_count, check_target
-from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
+from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
 from .jsonl import JsonLines
+from .runners import held_by
 from .scalars import Scalars, name_of_hook
 
 
@@ -91,7 +92,7 @@ class RGNHook(Hook, GradientListener):
         self._broken: tuple[str, ...] = ()
         self._held: dict[int, dict[str, nn.Parameter]] = {}
         for wrapper in wrappers:
-            inside = parameters_of(wrapper)
+            inside = held_by(wrapper)
             held = {n: p for n, p in self._parameters.items() if id(p) in inside}
             # Gradients are equal on all ranks, so one of them looks.
             if held and is_main_process():

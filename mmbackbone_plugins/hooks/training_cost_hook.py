@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from .. import compat
 from ..cost.ledger import FILE_NAME, Ledger, PhaseCost
 from ..cost.memory import PeakMemory
-from ..cost.naming import FULL, first_training, phase_name
+from ..cost.naming import FULL, phase_name
 from ..cost.report import bill
 from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
@@ -21,11 +21,11 @@ from ..stages import StageMap
 from ..utils.names import arguments_by_name
 from .checks import check_count, check_flag, refuse_second
 from .cost_file import open_ledger, say
-from .freezing_scheduler_hook import FreezingSchedulerHook
 from .full_reference import count_full_step
-from .gradient_tap import refuse_sharded
+from .runners import refuse_sharded
 from .scalars import Scalars
 from .step_watch import StepWatch
+from .training_set import what_trains
 
 KEY = 'mmbackbone_cost'  # of the checkpoint: the ledger as it was then
 
@@ -245,14 +245,11 @@ class TrainingCostHook(Hook):
 
     def _find_stages(self, runner, model) -> None:
         """The stages that phases are named by, and when the first of them trains."""
-        freezing = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
-        self._begins: Optional[int] = None
-        self._by_epoch = True
-        if freezing:
-            hook = freezing[0]
-            stage_map = hook.freezer.stage_map
-            self._begins = first_training(hook.phases, hook.plan.ruled)
-            self._by_epoch = hook.schedule.by_epoch
+        trains = what_trains(runner)
+        self._begins = trains.begins
+        self._by_epoch = trains.plan is None or trains.plan.schedule.by_epoch
+        if trains.plan is not None:
+            stage_map = trains.plan.stage_map
         else:
             stage_map = StageMap.of(model, 'backbone' if hasattr(model, 'backbone') else '')
         self._blocks = {s.name for s in stage_map if s.is_block}
