@@ -19,16 +19,13 @@ from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils import checkpoints
 from ..utils.names import arguments_by_name
+from .checkpoint_keys import ANCHOR_KEY, IMPORTANCE_KEY, REFERENCE_KEY
 from .checks import check_count, check_names, check_path, check_target
-from .drift_hook import ANCHOR_KEY
 from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
 from .importance_pass import ImportancePass
 from .runners import held_by
 from .scalars import Scalars, name_of_hook
 from .training_set import what_trains
-
-REFERENCE_KEY = 'mmbackbone_reference'  # of the checkpoint: fingerprint of an anchor file
-IMPORTANCE_KEY = 'mmbackbone_importance'  # of the checkpoint: importance by name of the hook
 
 
 @HOOKS.register_module()

@@ -18,13 +18,12 @@ from ..stages import StageMap, find_module
 from ..utils.names import arguments_by_name
 from ..utils.sampling import SeededBatches, inputs_of
 from ..utils.untouched import untouched_attributes
+from .checkpoint_keys import ANCHOR_KEY
 from .checks import check_count, check_flag, check_target, refuse_second
 from .epochs import EpochEnds
 from .jsonl import JsonLines
 from .runners import refuse_sharded
 from .scalars import Scalars
-
-ANCHOR_KEY = 'mmbackbone_anchor'  # of the checkpoint: reference tensors by name
 
 
 @HOOKS.register_module()

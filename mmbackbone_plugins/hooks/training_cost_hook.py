@@ -19,6 +19,7 @@ from ..cost.weighing import Counted
 from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
+from .checkpoint_keys import COST_KEY
 from .checks import check_count, check_flag, refuse_second
 from .cost_file import open_ledger, say
 from .full_reference import count_full_step
@@ -26,8 +27,6 @@ from .runners import refuse_sharded
 from .scalars import Scalars
 from .step_watch import StepWatch
 from .training_set import what_trains
-
-KEY = 'mmbackbone_cost'  # of the checkpoint: the ledger as it was then
 
 
 @HOOKS.register_module()
@@ -96,12 +95,12 @@ class TrainingCostHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps the ledger of a checkpoint that the run resumes from."""
         if runner._resume:
-            self._resumed, self._saved = True, checkpoint.get(KEY)
+            self._resumed, self._saved = True, checkpoint.get(COST_KEY)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends the ledger along."""
         if self.ledger is not None:
-            checkpoint[KEY] = self.ledger.to_dict()
+            checkpoint[COST_KEY] = self.ledger.to_dict()
 
     def before_train(self, runner) -> None:
         """Opens the ledger, or goes on in that of the part before."""
