@@ -5,7 +5,7 @@ from .flops import StepFlops, training_flops
 from .ledger import Ledger, Lost, PhaseCost
 from .naming import first_training, phase_name
 from .plan import RunPlan, plan_runs
-from .report import bill, flops_text, operators_text, side_by_side, table
+from .report import bill, flops_text, operators_text, side_by_side
 from .weighing import Counted, weigh
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     'phase_name',
     'plan_runs',
     'side_by_side',
-    'table',
     'training_flops',
     'weigh',
 ]

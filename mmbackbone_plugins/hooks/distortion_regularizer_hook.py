@@ -1,5 +1,6 @@
 """The hook that holds the backbone to the weights it started from."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -15,10 +16,10 @@ from ..distortion.coverage import Coverage
 from ..distortion.importance import find_kind
 from ..distortion.importance_file import ImportanceFile
 from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
-from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils import checkpoints
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
 from .checkpoint_keys import ANCHOR_KEY, IMPORTANCE_KEY, REFERENCE_KEY
 from .checks import check_count, check_names, check_path, check_target
 from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
@@ -248,7 +249,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
             'by a run without this hook. The weights of this checkpoint are taken for theta0; '
             'anchor=FILE sets others',
             logger='current',
-            level=30,
+            level=logging.WARNING,
         )
         return Anchor.of(model, names)
 

@@ -9,13 +9,14 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch.nn.parallel import DistributedDataParallel
 
-from ..freezing.ddp import rebuild, unwrap
+from ..freezing.ddp import rebuild
 from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
 from ..freezing.schedules import build_schedule, misplaced
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
 from . import preflight
 from .checks import check_target
 from .runners import optim_wrappers

@@ -1,5 +1,6 @@
 """The hook that measures how hard the loss pulls each part of the backbone."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
@@ -13,9 +14,9 @@ from torch import nn
 
 from ..distortion.rgn import Deferred, check_granularity, measure, read
 from ..distortion.table import RGNTable, frozen_stages, kinds_of
-from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
 from .checks import check_count, check_target
 from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
 from .jsonl import JsonLines
@@ -207,7 +208,7 @@ class RGNHook(Hook, GradientListener):
 
     def _warn(self, text: str) -> None:
         if is_main_process():
-            print_log(f'RGNHook: {text}', logger='current', level=30)
+            print_log(f'RGNHook: {text}', logger='current', level=logging.WARNING)
 
 
 def _counts(runner, name: str) -> dict[str, Any]:

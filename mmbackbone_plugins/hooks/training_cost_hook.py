@@ -1,5 +1,6 @@
 """The hook that keeps the bill of a training run."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, Optional
@@ -16,9 +17,9 @@ from ..cost.naming import FULL, phase_name
 from ..cost.report import bill
 from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
-from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
 from .checkpoint_keys import COST_KEY
 from .checks import check_count, check_flag, refuse_second
 from .cost_file import open_ledger, say
@@ -201,7 +202,7 @@ class TrainingCostHook(Hook):
         self._running = False
         self._close_memory()
         self._publish()
-        say(f'{self._path}\n{bill(self.ledger)}', level=20)
+        say(f'{self._path}\n{bill(self.ledger)}', level=logging.INFO)
 
     # -- the ledger ------------------------------------------------------------------------------
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..cost.naming import first_training
-from ..freezing.ddp import unwrap
 from ..freezing.phases import Phase, ever_trained
 from ..freezing.plan import FreezePlan
+from ..utils.wrappers import unwrap
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .runners import held_by, optim_wrappers
 

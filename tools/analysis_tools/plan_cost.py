@@ -117,7 +117,8 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
 
 def text(found: list[dict[str, Any]]) -> str:
     """The bills as tables."""
-    from mmbackbone_plugins.cost import flops_text, operators_text, table
+    from mmbackbone_plugins.cost import flops_text, operators_text
+    from mmbackbone_plugins.utils.text import table
 
     configs = list(dict.fromkeys(one['config'] for one in found))
     lines = []
