@@ -162,15 +162,12 @@ def measure_steps(args: argparse.Namespace) -> dict:
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
     """Time of the hook's own work in an unfrozen step, of the step's time."""
-    from mmbackbone_plugins import FreezingSchedulerHook
+    from mmbackbone_plugins import FreezePlan, FreezingSchedulerHook
 
     hook = FreezingSchedulerHook(dict(type='StepFreezing', rho=1))
     steps.prepare('full')
-    hook.freezer, hook._ruled, hook._free = (
-        steps.freezer,
-        steps.freezer.stage_map.names,
-        frozenset(),
-    )
+    hook.freezer = steps.freezer
+    hook.plan = FreezePlan(hook.schedule, steps.freezer.stage_map, freeze_blocks=True)
     hook._time = 0
     runner = SimpleNamespace(epoch=0, iter=0, model=steps.model)
     calls = [timed(lambda: hook.before_train_iter(runner, 0)) for _ in range(2000)]

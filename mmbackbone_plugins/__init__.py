@@ -32,6 +32,7 @@ from .distortion import (
     relative_gradient_norm,
 )
 from .freezing import (
+    FreezePlan,
     Freezer,
     FreezeStatus,
     FreezingSchedule,
@@ -75,6 +76,7 @@ __all__ = [
     'DriftHook',
     'EigenspectrumHook',
     'FREEZING_SCHEDULES',
+    'FreezePlan',
     'FreezeStatus',
     'Freezer',
     'FreezingSchedule',

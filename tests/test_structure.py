@@ -13,7 +13,7 @@ from mmbackbone_plugins import moved
 ROOT = Path(__file__).resolve().parents[1] / 'mmbackbone_plugins'
 MATHEMATICS = ('cost', 'distortion', 'freezing', 'spectra', 'stages', 'utils')
 # A distributed wrapper is rebuilt with mmengine's classes; files are read by mmengine's loader.
-MAY_IMPORT_MMENGINE = {'freezing.ddp', 'utils.checkpoints'}
+MAY_IMPORT_MMENGINE = {'freezing.ddp', 'utils.checkpoints', 'utils.wrappers'}
 
 
 def _modules() -> dict[str, Path]:

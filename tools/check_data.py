@@ -73,7 +73,7 @@ class Bar:
                 print(file=sys.stderr)
         elif now - self.last >= 10:
             self.last = now
-            from mmbackbone_plugins.cost.report import duration_text
+            from mmbackbone_plugins.utils.text import duration_text
 
             left = duration_text((now - self.start) / done * (total - done))
             print(f'{done:,} of {total:,} pictures, {left} left', file=sys.stderr, flush=True)
@@ -88,7 +88,7 @@ def main(argv=None) -> int:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins.lab import console, launch
         from mmbackbone_plugins.lab.datasets import check_splits, splits_of_config, splits_of_root
-        from mmbackbone_plugins.utils.files import at_one_go
+        from mmbackbone_plugins.utils.files import atomic_write
 
         console.adapt()
         if args.format:
@@ -101,7 +101,7 @@ def main(argv=None) -> int:
         report = check_splits(splits, not args.quick, jobs, Bar())
         if args.out:
             content = dict(source=args.source, decoded=not args.quick, **report.to_dict())
-            with at_one_go(args.out) as file:
+            with atomic_write(args.out) as file:
                 file.write(json.dumps(content, indent=1) + '\n')
             print(f'wrote {args.out}\n')
     except (ImportError, OSError, ValueError) as error:

@@ -4,8 +4,8 @@ from .counting import OperatorCounter, new_flop_counter
 from .flops import StepFlops, training_flops
 from .ledger import Ledger, Lost, PhaseCost
 from .naming import first_training, phase_name
-from .plan import RunPlan, plan_run, plan_runs
-from .report import bill, flops_text, operators_text, side_by_side, table
+from .plan import RunPlan, plan_runs
+from .report import bill, flops_text, operators_text, side_by_side
 from .weighing import Counted, weigh
 
 __all__ = [
@@ -22,10 +22,8 @@ __all__ = [
     'flops_text',
     'operators_text',
     'phase_name',
-    'plan_run',
     'plan_runs',
     'side_by_side',
-    'table',
     'training_flops',
     'weigh',
 ]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
 
-from ..utils.files import at_one_go
+from ..utils.files import atomic_write
 from .flops import StepFlops
 from .naming import FULL
 from .weighing import Counted, weigh
@@ -224,7 +224,7 @@ class Ledger:
 
     def write(self, path: Path) -> None:
         """Writes the file at one go: a kill in between leaves the old one."""
-        with at_one_go(path) as file:
+        with atomic_write(path) as file:
             json.dump(self.to_dict(), file, indent=1)
 
     @classmethod

@@ -7,9 +7,11 @@ from typing import Any, Callable, Optional
 from torch import Tensor, nn
 
 from ..freezing.freezer import Freezer
-from ..freezing.phases import Phase, phases
-from ..freezing.schedules import FreezingSchedule
+from ..freezing.phases import Phase
+from ..freezing.plan import FreezePlan
 from .flops import StepFlops, training_flops
+
+Stages = frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,10 @@ class RunPlan:
     unit: str
     phases: tuple[Phase, ...]
     parameters: int
-    trainable: dict[frozenset[str], int]
+    trainable: dict[Stages, int]
     ever_trainable: int
-    flops: dict[frozenset[str], StepFlops]
-    full: frozenset[str]
+    flops: dict[Stages, StepFlops]
+    full: Stages
 
     @property
     def length(self) -> int:
@@ -67,95 +69,39 @@ class RunPlan:
         return found
 
 
-def plan_run(
+def plan_runs(
     model: nn.Module,
-    inputs: Tensor,
-    data_samples: list[Any],
+    batch: tuple[Tensor, list[Any]],
     freezer: Freezer,
-    schedule: FreezingSchedule,
+    plans: Sequence[FreezePlan],
     length: int,
     report: Optional[Callable[[int, int], None]] = None,
-) -> RunPlan:
-    """Counts a step of each distinct phase of a schedule, and one of full fine-tuning.
+) -> list[RunPlan]:
+    """Counts a step of each distinct phase of some schedules, and one of full fine-tuning.
 
     Args:
         model: The detector; left as it was.
-        inputs: A batch of images, (N, C, H, W), normalised.
-        data_samples: Their N data samples with ground truth.
+        batch: Images, (N, C, H, W), normalised, and their N data samples with ground truth.
         freezer: The freezer over the model's target.
-        schedule: The schedule.
-        length: Length of the run in the schedule's unit.
+        plans: The schedules over the stages of the target; steps that they share are counted once.
+        length: Length of the run in the unit of the schedules.
         report: Called with the number of steps counted and of all to count, for a progress bar.
 
     Returns:
-        The plan; its FLOPs are for one image.
+        A plan per schedule; its FLOPs are for one image.
     """
-    return plan_runs(model, inputs, data_samples, freezer, [schedule], length, report)[0]
-
-
-def plan_runs(
-    model: nn.Module,
-    inputs: Tensor,
-    data_samples: list[Any],
-    freezer: Freezer,
-    schedules: Sequence[FreezingSchedule],
-    length: int,
-    report: Optional[Callable[[int, int], None]] = None,
-    unit: Optional[str] = None,
-    freeze_blocks: bool = False,
-) -> list[RunPlan]:
-    """Plans several schedules for one model; steps that they share are counted once.
-
-    Args:
-        model: See :func:`plan_run`, as are those not named here.
-        inputs: Batch of images.
-        data_samples: Their data samples.
-        freezer: The freezer.
-        schedules: The schedules.
-        length: Length of the run.
-        report: Called as steps are counted.
-        unit: Unit of the length, for schedules that count nothing; by default the schedule's.
-        freeze_blocks: Whether the schedules rule over added blocks as well.
-
-    Returns:
-        A plan per schedule.
-    """
-    names = freezer.stage_map.names
-    ruled = [s.name for s in freezer.stage_map if freeze_blocks or not s.is_block]
-    free = frozenset(names) - frozenset(ruled)
-    spans = [
-        tuple(Phase(p.start, p.end, p.trainable | free) for p in phases(schedule, ruled, length))
-        for schedule in schedules
-    ]
-    full = frozenset(names)
-    distinct = list(dict.fromkeys([*(p.trainable for span in spans for p in span), full]))
-    training: dict[frozenset[str], dict[int, int]] = {}
-    flops: dict[frozenset[str], StepFlops] = {}
-    counted: dict[frozenset[int], StepFlops] = {}
-    try:
-        for number, stages in enumerate(distinct):
-            freezer.apply(stages)
-            model.train()
-            freezer.apply_modes()
-            training[stages] = {id(p): p.numel() for p in model.parameters() if p.requires_grad}
-            # Sets that differ only in what the model keeps frozen by itself are one step.
-            key = frozenset(training[stages])
-            if key not in counted:
-                step = training_flops(model, inputs, data_samples)
-                counted[key] = step.per_image(len(inputs))
-            flops[stages] = counted[key]
-            if report:
-                report(number + 1, len(distinct))
-    finally:
-        freezer.restore()
-    plans = []
-    for schedule, span in zip(schedules, spans):
+    full = frozenset(freezer.stage_map.names)
+    spans = [plan.phases(length) for plan in plans]
+    distinct = dict.fromkeys([*(p.trainable for span in spans for p in span), full])
+    training, flops = _count_steps(model, batch, freezer, list(distinct), report)
+    runs = []
+    for plan, span in zip(plans, spans):
         sets = dict.fromkeys([*(p.trainable for p in span), full])
         ever = {key: size for p in span for key, size in training[p.trainable].items()}
-        plans.append(
+        runs.append(
             RunPlan(
-                schedule=repr(schedule),
-                unit=unit or schedule.unit,
+                schedule=repr(plan.schedule),
+                unit=plan.schedule.unit,
                 phases=span,
                 parameters=sum(p.numel() for p in model.parameters()),
                 trainable={stages: sum(training[stages].values()) for stages in sets},
@@ -164,4 +110,31 @@ def plan_runs(
                 full=full,
             )
         )
-    return plans
+    return runs
+
+
+def _count_steps(
+    model: nn.Module,
+    batch: tuple[Tensor, list[Any]],
+    freezer: Freezer,
+    sets: Sequence[Stages],
+    report: Optional[Callable[[int, int], None]],
+) -> tuple[dict[Stages, dict[int, int]], dict[Stages, StepFlops]]:
+    """By set of stages: sizes of the parameters that train, and FLOPs for one image."""
+    training: dict[Stages, dict[int, int]] = {}
+    counted: dict[frozenset[int], StepFlops] = {}
+    try:
+        for number, stages in enumerate(sets, start=1):
+            freezer.apply(stages)
+            model.train()
+            freezer.apply_modes()
+            training[stages] = {id(p): p.numel() for p in model.parameters() if p.requires_grad}
+            # Sets that differ only in what the model keeps frozen by itself are one step.
+            key = frozenset(training[stages])
+            if key not in counted:
+                counted[key] = training_flops(model, *batch).per_image(len(batch[0]))
+            if report:
+                report(number, len(sets))
+    finally:
+        freezer.restore()
+    return training, {stages: counted[frozenset(held)] for stages, held in training.items()}

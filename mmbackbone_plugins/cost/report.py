@@ -1,8 +1,9 @@
 """Bills as text: of one run, and of several side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Optional
 
+from ..utils.text import duration_text, table
 from .ledger import Ledger
 
 _UNITS = ((1e18, 'EFLOPs'), (1e15, 'PFLOPs'), (1e12, 'TFLOPs'), (1e9, 'GFLOPs'), (1e6, 'MFLOPs'))
@@ -28,17 +29,6 @@ def operators_text(calls: Mapping[str, int]) -> str:
         more = f' and {len(own) - _SHOWN} more' if len(own) > _SHOWN else ''
         words.append(f"torch's own: {', '.join(own[:_SHOWN])}{more}")
     return '; '.join(words)
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns, the first to the left and the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [f'{row[0]:<{widths[0]}}']
-        cells += [f'{cell:>{width}}' for cell, width in zip(row[1:], widths[1:])]
-        lines.append('  '.join(cells).rstrip())
-    return '\n'.join(lines)
 
 
 def bill(ledger: Ledger) -> str:
@@ -127,12 +117,3 @@ def _percent(share: Optional[float]) -> str:
 
 def _megabytes(size: Optional[int]) -> str:
     return '-' if size is None else f'{size / 2**20:,.0f}'
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds as people say them: ``12.3 s``, ``4 min 05 s``, ``2 h 07 min``."""
-    if seconds < 60:
-        return f'{seconds:.1f} s'
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours} h {minutes:02d} min' if hours else f'{minutes} min {rest:02d} s'

@@ -8,6 +8,7 @@ from typing import Optional
 from torch import nn
 
 from ..stages import StageMap
+from ..utils.text import table
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,4 @@ class Coverage:
             held = sum(sizes[n] for n in stage.parameters if n not in self.skipped)
             why = ', '.join(dict.fromkeys(self.skipped[n] for n in left))
             rows.append((stage.name, f'{held:,}', f'{sum(sizes[n] for n in left):,}', why))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        return '\n'.join(
-            f'{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}'.rstrip()
-            for a, b, c, d in rows
-        )
+        return table(rows, '<>><')

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..stages import StageMap
+from ..utils.checks import whole_number
 from ..utils.names import nearest
 from .branches import only_labelled
 from .norms import wide
@@ -155,10 +156,8 @@ def estimate_importance(
     chosen = find_kind(kind)
     if not chosen.needs_data:
         raise ValueError(f'importance {kind!r} is the same for all weights: nothing to estimate')
-    if num_batches is not None and (type(num_batches) is not int or num_batches < 1):
-        raise ValueError(
-            f'num_batches must be a positive whole number or None, got {num_batches!r}'
-        )
+    if num_batches is not None:
+        whole_number('num_batches', num_batches, allowed='a positive whole number or None')
     parameters = _chosen_parameters(model, target, names)
     totals: dict[str, torch.Tensor] = {}
     passes = 0

@@ -5,8 +5,6 @@ same run is started once more. It is good for the same configuration, weights an
 fingerprint of each lies beside the tensors.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any, Optional
 import torch
 
 from ..utils import checkpoints
-from ..utils.files import at_one_go
+from ..utils.files import atomic_write, hash_of
 
 VERSION = 1
 
@@ -59,7 +57,7 @@ class ImportanceFile:
     def save(self, path: Path) -> None:
         """Writes the file at one go: whatever interrupts this, no half of it is left."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with at_one_go(path, 'wb') as file:
+        with atomic_write(path, 'wb') as file:
             torch.save(self.to_dict(), file)
 
     @classmethod
@@ -95,12 +93,6 @@ class ImportanceFile:
 def path_in(folder: Path, kind: str, fingerprint: Fingerprint) -> Path:
     """Where the importance of a fingerprint is kept: none ever takes the place of another."""
     return folder / f'importance-{kind}-{fingerprint}.pth'
-
-
-def hash_of(value: Any) -> str:
-    """A hash of a nested structure of plain values, of 16 hexadecimal digits."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def fingerprint_data(dataset: Any, samples: int = 64) -> str:

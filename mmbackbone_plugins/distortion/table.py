@@ -8,6 +8,7 @@ from typing import Any, Optional
 from torch import nn
 
 from ..stages import StageMap
+from ..utils.text import table
 from .rgn import Measurement
 
 # Ratios explode on tensors that are almost zero (fresh biases, layer scale). Weights of pre-trained
@@ -191,11 +192,7 @@ class RGNTable:
         rows = [('stage', 'mean', 'weighted', 'median', 'of weights', 'tensors')]
         rows += [self._row(name, found) for name, found in self.stages.items()]
         rows.append(self._row('network', self.network))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            f'{a:<{widths[0]}}  ' + '  '.join(f'{c:>{w}}' for c, w in zip(rest, widths[1:]))
-            for a, *rest in rows
-        ]
+        lines = [table(rows)]
         if self.near_zero:
             first = ', '.join(self.near_zero[:3]) + (', ...' if len(self.near_zero) > 3 else '')
             lines.append(

@@ -2,6 +2,7 @@
 
 from .freezer import FROZEN_MODES, Freezer, FreezeStatus, StageStatus
 from .phases import Phase, phases
+from .plan import FreezePlan
 from .schedules import (
     FreezingSchedule,
     FrozenBackbone,
@@ -15,6 +16,7 @@ from .schedules import (
 
 __all__ = [
     'FROZEN_MODES',
+    'FreezePlan',
     'FreezeStatus',
     'Freezer',
     'FreezingSchedule',

@@ -16,13 +16,6 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from .. import compat
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside any wrapper."""
-    while is_model_wrapper(model):
-        model = model.module
-    return model
-
-
 def wrapper_conflict(model: nn.Module) -> Optional[str]:
     """Why a wrapper cannot follow a changing set of trainable parameters; None when it can.
 

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ..stages import StageMap, find_module
 from ..stages.trace import compare_modes
 from ..utils.modes import set_modes
+from ..utils.text import table
 
 FROZEN_MODES = ('eval', 'norm_eval', 'train')
 
@@ -66,12 +67,7 @@ class FreezeStatus:
             rows.append(('(rest of model)', f'{rest:,}', _share(rest_trainable, rest), ''))
         total = f'{self.trainable_parameters:,} ({self.ratio:.1%})'
         rows.append(('model', f'{self.parameters:,}', total, ''))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [
-            f'{a:<{widths[0]}}  {b:>{widths[1]}}  {c:<{widths[2]}}  {d}'.rstrip()
-            for a, b, c, d in rows
-        ]
-        return '\n'.join(lines)
+        return table(rows, '<><<')
 
 
 class Freezer:

@@ -1,6 +1,6 @@
 """Phases: a run divided into spans in which the same stages train."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .schedules import FreezingSchedule, Stages
@@ -45,3 +45,8 @@ def phases(schedule: FreezingSchedule, stages: Stages, end: int) -> Iterator[Pha
             start, current = time, trainable
     if current is not None:
         yield Phase(start, end, current)
+
+
+def ever_trained(found: Iterable[Phase]) -> frozenset[str]:
+    """The stages that train in one phase or more."""
+    return frozenset().union(*(phase.trainable for phase in found))

@@ -11,10 +11,10 @@ it in ``FREEZING_SCHEDULES``.
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, Union
 
 from ..registry import FREEZING_SCHEDULES
+from ..utils.checks import whole_number
 from ..utils.names import check_arguments, nearest
 
 Stages = Sequence[str]
@@ -116,7 +116,7 @@ class StepFreezing(FreezingSchedule):
         if isinstance(rho, str) and rho.strip().lower() == 'inf':
             rho = math.inf
         if rho != math.inf:
-            _require_integer('rho', rho, 1, "a positive integer, or 'inf' for a frozen backbone")
+            whole_number('rho', rho, 1, "a positive integer, or 'inf' for a frozen backbone")
         self.rho = rho
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
@@ -152,7 +152,7 @@ class MilestoneFreezing(FreezingSchedule):
                 "schedule=dict(type='FrozenBackbone')"
             )
         for value in train_epochs:
-            _require_integer('every item of train_epochs', value, 0, 'an integer from 0')
+            whole_number('every item of train_epochs', value, 0, 'an integer from 0')
         if any(a >= b for a, b in zip(train_epochs, train_epochs[1:])):
             raise ValueError(f'train_epochs must be {allowed}, got {train_epochs!r}')
         self.train_epochs = train_epochs
@@ -181,7 +181,7 @@ class ProbeThenFinetune(FreezingSchedule):
 
     def __init__(self, probe: int, by_epoch: bool = True) -> None:
         super().__init__(by_epoch)
-        self.probe = _require_integer('probe', probe, 0, 'an integer from 0')
+        self.probe = whole_number('probe', probe, 0, 'an integer from 0')
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
         return stages if time >= self.probe else ()
@@ -207,8 +207,8 @@ class GradualUnfreezing(FreezingSchedule):
 
     def __init__(self, start: int, every: int, by_epoch: bool = True) -> None:
         super().__init__(by_epoch)
-        self.start = _require_integer('start', start, 0, 'an integer from 0')
-        self.every = _require_integer('every', every, 1, 'a positive integer')
+        self.start = whole_number('start', start, 0, 'an integer from 0')
+        self.every = whole_number('every', every, 1, 'a positive integer')
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
         count = 0 if time < self.start else (time - self.start) // self.every + 1
@@ -216,13 +216,6 @@ class GradualUnfreezing(FreezingSchedule):
 
     def milestones_past(self, end: int) -> Sequence[int]:
         return [self.start] if self.start >= end else []
-
-
-def _require_integer(name: str, value: Any, least: int, allowed: str) -> int:
-    # bool is an Integral in Python, but rho=True is a mistake and not rho=1.
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f'{name} must be {allowed}, got {value!r}')
-    return int(value)
 
 
 def build_schedule(schedule: Union[FreezingSchedule, Mapping[str, Any]]) -> FreezingSchedule:

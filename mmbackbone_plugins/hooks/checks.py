@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from ..registry import find, registered_names
+from ..utils.checks import whole_number
 from ..utils.names import nearest, type_name
 
 
@@ -88,9 +89,7 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     Raises:
         ValueError: If it is anything else; the message names the argument.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
-    return value
+    return whole_number(name, value, least, f'a whole number of at least {least}')
 
 
 def check_flag(name: str, value: Any) -> bool:

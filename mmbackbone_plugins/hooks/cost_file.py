@@ -1,5 +1,6 @@
 """Opens the ledger of a run: a new one, or that of the part before, and its file."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, Optional
@@ -40,7 +41,7 @@ def open_ledger(runner, path: Path, saved: Optional[Any], resumed: bool) -> Ledg
     return ledger
 
 
-def say(text: str, level: int = 30) -> None:
+def say(text: str, level: int = logging.WARNING) -> None:
     """A line of the log, of rank 0; a warning by default."""
     if is_main_process():
         print_log(f'TrainingCostHook: {text}', logger='current', level=level)
@@ -58,7 +59,7 @@ def _meet_file(ledger: Ledger, path: Path, adopt: bool) -> None:
         ledger.lose(file)
         return
     aside = _set_aside(path, 'earlier')
-    say(f'{path} is of another run; it is kept as {aside.name}', level=20)
+    say(f'{path} is of another run; it is kept as {aside.name}', level=logging.INFO)
 
 
 def _set_aside(path: Path, why: str) -> Path:

@@ -1,5 +1,6 @@
 """The hook that holds the backbone to the weights it started from."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -15,19 +16,17 @@ from ..distortion.coverage import Coverage
 from ..distortion.importance import find_kind
 from ..distortion.importance_file import ImportanceFile
 from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
-from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils import checkpoints
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
+from .checkpoint_keys import ANCHOR_KEY, IMPORTANCE_KEY, REFERENCE_KEY
 from .checks import check_count, check_names, check_path, check_target
-from .drift_hook import ANCHOR_KEY
-from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
+from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
 from .importance_pass import ImportancePass
+from .runners import held_by
 from .scalars import Scalars, name_of_hook
-from .training_set import names_that_ever_train
-
-REFERENCE_KEY = 'mmbackbone_reference'  # of the checkpoint: fingerprint of an anchor file
-IMPORTANCE_KEY = 'mmbackbone_importance'  # of the checkpoint: importance by name of the hook
+from .training_set import what_trains
 
 
 @HOOKS.register_module()
@@ -133,7 +132,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
         model.train()  # some backbones (Swin) freeze their own stages only here
         self._runner, self._name = runner, name_of_hook(runner, self, 'distortion')
         self.stage_map = StageMap.of(model, self.target)
-        trains = names_that_ever_train(runner, model)
+        trains = what_trains(runner).ever
         self.coverage = Coverage.of(model, self.stage_map, self.exclude, trains)
         self._refuse_overlap(runner)
         named = dict(model.named_parameters())
@@ -227,7 +226,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
         self._estimated = saved
 
     def _listen_to(self, wrapper: OptimWrapper) -> None:
-        inside = parameters_of(wrapper)
+        inside = held_by(wrapper)
         held = {n: p for n, p in self._parameters.items() if id(p) in inside}
         if not held:
             return
@@ -250,7 +249,7 @@ class DistortionRegularizerHook(Hook, GradientListener):
             'by a run without this hook. The weights of this checkpoint are taken for theta0; '
             'anchor=FILE sets others',
             logger='current',
-            level=30,
+            level=logging.WARNING,
         )
         return Anchor.of(model, names)
 

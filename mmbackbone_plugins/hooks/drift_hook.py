@@ -13,18 +13,17 @@ from mmengine.registry import HOOKS
 from ..distortion.anchor import Anchor, named_tensors
 from ..distortion.drift import norm_buffers, statistics_drift, weight_drift
 from ..distortion.features import feature_similarity, output_names
-from ..freezing.ddp import unwrap
 from ..stages import StageMap, find_module
 from ..utils.names import arguments_by_name
 from ..utils.sampling import SeededBatches, inputs_of
 from ..utils.untouched import untouched_attributes
+from ..utils.wrappers import unwrap
+from .checkpoint_keys import ANCHOR_KEY
 from .checks import check_count, check_flag, check_target, refuse_second
 from .epochs import EpochEnds
-from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
+from .runners import refuse_sharded
 from .scalars import Scalars
-
-ANCHOR_KEY = 'mmbackbone_anchor'  # of the checkpoint: reference tensors by name
 
 
 @HOOKS.register_module()

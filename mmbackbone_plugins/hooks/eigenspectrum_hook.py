@@ -11,7 +11,6 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
-from ..freezing.ddp import unwrap
 from ..spectra.collect import collect_moments
 from ..spectra.files import Spectra, save_spectra
 from ..spectra.layers import convolution_layers, default_layers, resolve_layers
@@ -21,10 +20,11 @@ from ..spectra.spectrum import check_threshold, summarize
 from ..utils.names import arguments_by_name
 from ..utils.sampling import SeededBatches
 from ..utils.untouched import untouched_attributes
+from ..utils.wrappers import unwrap
 from .checks import check_count, check_flag, check_names, refuse_second
 from .epochs import EpochEnds
-from .gradient_tap import refuse_sharded
 from .jsonl import JsonLines
+from .runners import refuse_sharded
 from .scalars import Scalars
 
 FOLDER = 'eigenspectrum'  # beside eigen.jsonl

@@ -9,14 +9,17 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch.nn.parallel import DistributedDataParallel
 
-from ..freezing.ddp import rebuild, unwrap
+from ..freezing.ddp import rebuild
 from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
-from ..freezing.phases import Phase, phases
+from ..freezing.phases import Phase
+from ..freezing.plan import FreezePlan
 from ..freezing.schedules import build_schedule, misplaced
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
 from . import preflight
 from .checks import check_target
+from .runners import optim_wrappers
 
 RESETS = ('none', 'momentum', 'all')
 
@@ -81,7 +84,8 @@ class FreezingSchedulerHook(Hook):
         self.reset = _check_choice('reset_optimizer_state', reset_optimizer_state, RESETS)
         self.freeze_blocks = _check_choice('freeze_blocks', freeze_blocks, (False, True))
         self.freezer: Optional[Freezer] = None
-        self.ever_trained: frozenset[str] = frozenset()  # stages; known from before_train on
+        self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
+        self.phases: tuple[Phase, ...] = ()
         self._time: Optional[int] = None
 
     # -- when ------------------------------------------------------------------------------------
@@ -95,24 +99,18 @@ class FreezingSchedulerHook(Hook):
         stage_map = StageMap.of(model, self.target)
         self._refuse_second_ruler(runner, stage_map)
         self.freezer = Freezer(model, stage_map, self.frozen_mode)
-        self._ruled = [
-            s for s in stage_map.names if self.freeze_blocks or not stage_map[s].is_block
-        ]
-        self._free = frozenset(stage_map.names) - frozenset(self._ruled)
-        end = runner.max_epochs if self.schedule.by_epoch else runner.max_iters
-        plan = [
-            Phase(p.start, p.end, p.trainable | self._free)
-            for p in phases(self.schedule, self._ruled, end)
-        ]
-        self.ever_trained = frozenset().union(*(phase.trainable for phase in plan))
-        _raise_if(
-            preflight.check_compile(runner, plan)
-            + preflight.check_own_freezing(self.schedule, self.freezer, self._ruled, plan)
-            + preflight.check_optimizer(runner, model, self.freezer, plan)
-            + preflight.check_something_trains(runner, model, self.freezer, plan)
-            + preflight.check_modes(self.freezer, plan)
+        self.plan = FreezePlan(self.schedule, stage_map, self.freeze_blocks)
+        self.phases = self.plan.phases(
+            runner.max_epochs if self.schedule.by_epoch else runner.max_iters
         )
-        for warning in preflight.warn_plan(runner, self.schedule, self._ruled, plan):
+        _raise_if(
+            preflight.check_compile(runner, self.phases)
+            + preflight.check_own_freezing(self.plan, self.freezer, self.phases)
+            + preflight.check_optimizer(runner, model, self.freezer, self.phases)
+            + preflight.check_something_trains(runner, model, self.freezer, self.phases)
+            + preflight.check_modes(self.freezer, self.phases)
+        )
+        for warning in preflight.warn_plan(runner, self.plan, self.phases):
             print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
         self._update(runner)
@@ -142,17 +140,13 @@ class FreezingSchedulerHook(Hook):
 
     # -- what ------------------------------------------------------------------------------------
 
-    def trainable(self, epoch: int, iteration: int) -> frozenset[str]:
-        """The stages that train at a time, blocks included."""
-        return self.schedule.trainable(epoch, iteration, self._ruled) | self._free
-
     def _update(self, runner) -> bool:
         """Applies the state of this time; returns whether the set of trained stages changed."""
         time = runner.epoch if self.schedule.by_epoch else runner.iter
         if time == self._time:
             return False
         starting, self._time = self._time is None, time
-        trainable = self.trainable(runner.epoch, runner.iter)
+        trainable = self.plan.trainable(runner.epoch, runner.iter)
         if not starting and trainable == self.freezer.trainable:
             return False
         changed = self.freezer.apply(trainable)
@@ -167,9 +161,9 @@ class FreezingSchedulerHook(Hook):
         if self.reset == 'none' or time == 0:
             return
         # The phase before is asked of the schedule, not remembered: a resumed run resets alike.
-        before = self.schedule.trainable(time - 1, time - 1, self._ruled) | self._free
+        before = self.plan.trainable(time - 1, time - 1)
         parameters = self.freezer.parameters_of(trainable - before)
-        optimizers = [wrapper.optimizer for _, wrapper in preflight.optim_wrappers(runner)]
+        optimizers = [wrapper.optimizer for _, wrapper in optim_wrappers(runner)]
         reset_optimizer_state(optimizers, parameters, self.reset)
 
     def _report(self, runner, status: FreezeStatus) -> None:
@@ -182,7 +176,7 @@ class FreezingSchedulerHook(Hook):
         )
         # A scalar keeps its last value in every later line of the log, so once a phase is enough.
         # Of what the schedule rules over: added blocks train whatever it says.
-        ruled = [s for s in status.stages if s.stage in self._ruled]
+        ruled = [s for s in status.stages if s.stage in self.plan.ruled]
         training = sum(s.trainable_parameters > 0 for s in ruled)
         runner.message_hub.update_scalar('train/freezing/trainable_stages', training)
         runner.message_hub.update_scalar('train/freezing/trainable_ratio', status.ratio)

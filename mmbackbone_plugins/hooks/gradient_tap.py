@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 import torch
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapper
+
+from .runners import optim_wrappers, refuse_sharded
 
 
 class GradientListener:
@@ -128,31 +130,6 @@ def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
     return tap
 
 
-def refuse_sharded(runner, who: str) -> None:
-    """Stops a run in which no process holds whole parameters and gradients.
-
-    Args:
-        runner: The runner, in ``before_train`` or later.
-        who: Name of the hook that asks, for messages.
-
-    Raises:
-        ValueError: If so; the message names the setting.
-    """
-    if hasattr(runner, 'strategy'):
-        # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
-        raise ValueError(
-            f'{who}: {type(runner).__name__} with strategy={type(runner.strategy).__name__} is not '
-            'supported, it shards parameters and gradients; use runner_type="Runner" (one process '
-            'or DistributedDataParallel)'
-        )
-    model = runner.model
-    if any(type(m).__name__.endswith('FullyShardedDataParallel') for m in model.modules()):
-        raise ValueError(
-            f'{who}: model_wrapper_cfg: {type(model).__name__} shards or flattens parameters, so '
-            'that no rank holds whole ones; use MMDistributedDataParallel'
-        )
-
-
 def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
     """The optimizer wrappers of a runner, once it is known that gradients can be read there.
 
@@ -164,20 +141,13 @@ def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
         ValueError: If the runner or a wrapper hides the gradients, or does the step by itself.
     """
     refuse_sharded(runner, who)
-    given = runner.optim_wrapper
-    wrappers = list(given.values()) if isinstance(given, OptimWrapperDict) else [given]
-    for wrapper in wrappers:
+    for _, wrapper in optim_wrappers(runner):
         if not isinstance(wrapper, OptimWrapper):
             raise ValueError(
                 f'{who}: optim_wrapper: {type(wrapper).__name__} is not an OptimWrapper of '
                 'mmengine; its step cannot be watched'
             )
         yield wrapper
-
-
-def parameters_of(wrapper: OptimWrapper) -> set[int]:
-    """Identities of the parameters that a wrapper's optimizer holds."""
-    return {id(p) for group in wrapper.optimizer.param_groups for p in group['params']}
 
 
 def current_scale(wrapper: OptimWrapper) -> Optional[torch.Tensor]:

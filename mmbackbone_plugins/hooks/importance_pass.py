@@ -16,16 +16,16 @@ from ..distortion.importance_file import (
     Fingerprint,
     ImportanceFile,
     fingerprint_data,
-    hash_of,
     path_in,
 )
-from ..freezing.ddp import unwrap
+from ..utils.files import hash_of
 from ..utils.sampling import Pristine
 from ..utils.untouched import (
     seed_everything,
     untouched_attributes,
     untouched_random_numbers,
 )
+from ..utils.wrappers import unwrap
 from .progress import Progress
 
 

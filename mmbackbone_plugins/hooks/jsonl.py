@@ -1,6 +1,7 @@
 """Lines of JSON that a resumed run goes on writing, without gaps or repeats."""
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any, Optional
@@ -8,7 +9,7 @@ from typing import Any, Optional
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from ..utils.files import at_one_go
+from ..utils.files import atomic_write
 
 
 class JsonLines:
@@ -50,7 +51,7 @@ class JsonLines:
                 print_log(
                     f'{name}: {work_dir / known} is not there any more; a new file is begun',
                     logger='current',
-                    level=30,
+                    level=logging.WARNING,
                 )
         hub.update_info(info, os.path.relpath(self.path, work_dir))
 
@@ -80,6 +81,6 @@ def _cut(path: Path, key: str, iteration: int) -> list[dict[str, Any]]:
     if again:
         with path.with_name(f'{path.name}.superseded').open('a', encoding='utf-8') as file:
             file.writelines(json.dumps(line) + '\n' for line in again)
-    with at_one_go(path) as file:
+    with atomic_write(path) as file:
         file.writelines(json.dumps(line) + '\n' for line in keep)
     return again

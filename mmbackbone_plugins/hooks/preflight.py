@@ -7,31 +7,21 @@ them together as one error, or logs them as warnings where the run is right all 
 from collections.abc import Collection, Iterator, Sequence
 
 from mmengine.hooks import SyncBuffersHook
-from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
 from ..freezing.ddp import wrapper_conflict
 from ..freezing.freezer import Freezer
-from ..freezing.phases import Phase
+from ..freezing.phases import Phase, ever_trained
+from ..freezing.plan import FreezePlan
 from ..freezing.schedules import FreezingSchedule
-
-
-def optim_wrappers(runner) -> list[tuple[str, OptimWrapper]]:
-    """The optimizer wrappers of a runner with their names; one without a name is ``''``."""
-    wrapper = runner.optim_wrapper
-    return list(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]
+from .runners import held_by, optim_wrappers, sharding
 
 
 def check_strategy(runner) -> list[str]:
     """Runners and wrappers that cannot follow a changing set of trainable parameters."""
-    if hasattr(runner, 'strategy'):
-        # mmengine's FlexibleRunner: FSDP, DeepSpeed and ColossalAI own the parameters there.
-        return [
-            f'runner: {type(runner).__name__} with strategy={type(runner.strategy).__name__} is '
-            'not supported; use runner_type="Runner" (one process or DistributedDataParallel)'
-        ]
-    conflict = wrapper_conflict(runner.model)
+    conflict = sharding(runner) or wrapper_conflict(runner.model)
     return [conflict] if conflict else []
 
 
@@ -46,10 +36,10 @@ def check_loop(runner, schedule: FreezingSchedule) -> list[str]:
     return []
 
 
-def check_compile(runner, plan: Sequence[Phase]) -> list[str]:
+def check_compile(runner, phases: Sequence[Phase]) -> list[str]:
     """A compiled step whose graph would be stale after a change of phase."""
     compiled = runner.cfg.get('compile', None)
-    if compiled in (None, False) or len(plan) < 2:
+    if compiled in (None, False) or len(phases) < 2:
         return []
     return [
         f'compile={compiled!r}: the compiled step is made for one set of trainable parameters; '
@@ -57,14 +47,12 @@ def check_compile(runner, plan: Sequence[Phase]) -> list[str]:
     ]
 
 
-def check_optimizer(runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]) -> list[str]:
+def check_optimizer(
+    runner, model: nn.Module, freezer: Freezer, phases: Sequence[Phase]
+) -> list[str]:
     """Parameters that will train but that no optimizer holds."""
-    wrappers = optim_wrappers(runner)
-    held = {
-        id(p) for _, w in wrappers for group in w.optimizer.param_groups for p in group['params']
-    }
-    wanted = frozenset().union(*(phase.trainable for phase in plan))
-    ever = {id(p) for p in freezer.parameters_of(wanted)}
+    held = set().union(*(held_by(wrapper) for _, wrapper in optim_wrappers(runner)))
+    ever = {id(p) for p in freezer.parameters_of(ever_trained(phases))}
     missing = [n for n, p in model.named_parameters() if id(p) in ever and id(p) not in held]
     if not missing:
         return []
@@ -76,9 +64,9 @@ def check_optimizer(runner, model: nn.Module, freezer: Freezer, plan: Sequence[P
     ]
 
 
-def check_modes(freezer: Freezer, plan: Sequence[Phase]) -> list[str]:
+def check_modes(freezer: Freezer, phases: Sequence[Phase]) -> list[str]:
     """Targets that return something else when frozen stages are in eval mode."""
-    sets = {phase.trainable for phase in plan}
+    sets = {phase.trainable for phase in phases}
     for trainable in (s for s in sets if not any(other < s for other in sets)):
         conflict = freezer.mode_conflict(trainable)
         if conflict:
@@ -91,13 +79,13 @@ def check_modes(freezer: Freezer, plan: Sequence[Phase]) -> list[str]:
 
 
 def check_something_trains(
-    runner, model: nn.Module, freezer: Freezer, plan: Sequence[Phase]
+    runner, model: nn.Module, freezer: Freezer, phases: Sequence[Phase]
 ) -> list[str]:
     """Phases without any parameter to train, in the model or under one AMP optimizer."""
     ruled = {id(p) for p in freezer.parameters_of(freezer.stage_map.names)}
     rest = {id(p) for p in model.parameters() if p.requires_grad and id(p) not in ruled}
     errors = []
-    for phase in {p.trainable: p for p in reversed(plan)}.values():  # each set once
+    for phase in {p.trainable: p for p in reversed(phases)}.values():  # each set once
         training = rest | {id(p) for p in freezer.parameters_of(phase.trainable)}
         if not training:
             errors.append(
@@ -107,8 +95,7 @@ def check_something_trains(
             break
         for name, wrapper in optim_wrappers(runner):
             # torch's GradScaler.step refuses an optimizer without a single gradient.
-            params = [p for group in wrapper.optimizer.param_groups for p in group['params']]
-            if isinstance(wrapper, AmpOptimWrapper) and not any(id(p) in training for p in params):
+            if isinstance(wrapper, AmpOptimWrapper) and not held_by(wrapper) & training:
                 errors.append(
                     f'optim_wrapper.{name}: none of its parameters trains from {phase.start} to '
                     f'{phase.end - 1}, and a loss scaler cannot step without gradients; use '
@@ -118,34 +105,30 @@ def check_something_trains(
     return errors
 
 
-def check_own_freezing(
-    schedule: FreezingSchedule, freezer: Freezer, ruled: Sequence[str], plan: Sequence[Phase]
-) -> list[str]:
+def check_own_freezing(plan: FreezePlan, freezer: Freezer, phases: Sequence[Phase]) -> list[str]:
     """A target that keeps frozen by itself all that the schedule would train."""
-    wanted = frozenset().union(*(phase.trainable for phase in plan)) & frozenset(ruled)
+    wanted = ever_trained(phases) & frozenset(plan.ruled)
     if not wanted or freezer.parameters_of(wanted):
         return []
     return [
-        f'schedule: {schedule!r} trains nothing in any phase, because the target keeps all of '
+        f'schedule: {plan.schedule!r} trains nothing in any phase, because the target keeps all of '
         'its stages frozen by itself (frozen_stages?), and that holds in every phase; set '
         'frozen_stages=-1 in the config to let the schedule decide, or schedule=dict(type='
         "'FrozenBackbone') if nothing of it shall train"
     ]
 
 
-def unreached(
-    schedule: FreezingSchedule, ruled: Sequence[str], plan: Sequence[Phase]
-) -> Iterator[str]:
+def unreached(plan: FreezePlan, phases: Sequence[Phase]) -> Iterator[str]:
     """What a schedule would train, but not within a run of this length.
 
     Args:
-        schedule: The schedule.
-        ruled: The stages that it rules over, from input to output.
-        plan: The phases of the run.
+        plan: The schedule over its stages.
+        phases: The phases of the run.
     """
-    end = plan[-1].end if plan else 0
+    schedule, ruled = plan.schedule, frozenset(plan.ruled)
+    end = phases[-1].end if phases else 0
     run = f'this run of {end} {schedule.unit}s'
-    training = [phase for phase in plan if phase.trainable & frozenset(ruled)]
+    training = [phase for phase in phases if phase.trainable & ruled]
     past = schedule.milestones_past(end)
     if past:
         then = ''
@@ -154,28 +137,28 @@ def unreached(
         elif training[-1].end < end:
             then = f': after {schedule.unit} {training[-1].end - 1} the target never trains again'
         yield f'schedule: {schedule!r} names {list(past)}, which {run} never reaches{then}'
-    never = [name for name in ruled if not any(name in phase.trainable for phase in plan)]
+    never = [name for name in plan.ruled if not any(name in phase.trainable for phase in phases)]
     if training and never and not schedule.constant:
         yield f'schedule: {schedule!r} does not come to {", ".join(never)} in {run}'
 
 
-def warn_plan(
-    runner, schedule: FreezingSchedule, ruled: Sequence[str], plan: Sequence[Phase]
-) -> Iterator[str]:
+def warn_plan(runner, plan: FreezePlan, phases: Sequence[Phase]) -> Iterator[str]:
     """Settings under which the run is right, but maybe not what was meant."""
-    yield from unreached(schedule, ruled, plan)
+    yield from unreached(plan, phases)
     if any(isinstance(hook, SyncBuffersHook) for hook in runner.hooks):
         yield (
             'custom_hooks: SyncBuffersHook averages all buffers over the ranks, those of a frozen '
             'backbone too, whose last bits may change'
         )
-    yield from _warn_accumulation(runner, schedule, plan)
+    yield from _warn_accumulation(runner, plan.schedule, phases)
 
 
-def _warn_accumulation(runner, schedule, plan: Sequence[Phase]) -> Iterator[str]:
+def _warn_accumulation(
+    runner, schedule: FreezingSchedule, phases: Sequence[Phase]
+) -> Iterator[str]:
     counts = max(getattr(w, '_accumulative_counts', 1) for _, w in optim_wrappers(runner))
     length = len(runner.train_dataloader) if schedule.by_epoch else 1
-    cut = [p.start for p in plan[1:] if p.start * length % counts]
+    cut = [p.start for p in phases[1:] if p.start * length % counts]
     if counts > 1 and cut:
         span = f'the epoch of {length} iterations' if schedule.by_epoch else 'the phases'
         yield (

@@ -1,5 +1,6 @@
 """The hook that measures how hard the loss pulls each part of the backbone."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
@@ -13,12 +14,13 @@ from torch import nn
 
 from ..distortion.rgn import Deferred, check_granularity, measure, read
 from ..distortion.table import RGNTable, frozen_stages, kinds_of
-from ..freezing.ddp import unwrap
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
 from .checks import check_count, check_target
-from .gradient_tap import GradientListener, GradientTap, listen, parameters_of, tapped_wrappers
+from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
 from .jsonl import JsonLines
+from .runners import held_by
 from .scalars import Scalars, name_of_hook
 
 
@@ -91,7 +93,7 @@ class RGNHook(Hook, GradientListener):
         self._broken: tuple[str, ...] = ()
         self._held: dict[int, dict[str, nn.Parameter]] = {}
         for wrapper in wrappers:
-            inside = parameters_of(wrapper)
+            inside = held_by(wrapper)
             held = {n: p for n, p in self._parameters.items() if id(p) in inside}
             # Gradients are equal on all ranks, so one of them looks.
             if held and is_main_process():
@@ -206,7 +208,7 @@ class RGNHook(Hook, GradientListener):
 
     def _warn(self, text: str) -> None:
         if is_main_process():
-            print_log(f'RGNHook: {text}', logger='current', level=30)
+            print_log(f'RGNHook: {text}', logger='current', level=logging.WARNING)
 
 
 def _counts(runner, name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The hook that keeps the bill of a training run."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, Optional
@@ -12,23 +13,21 @@ from mmengine.registry import HOOKS
 from .. import compat
 from ..cost.ledger import FILE_NAME, Ledger, PhaseCost
 from ..cost.memory import PeakMemory
-from ..cost.naming import FULL, first_training, phase_name
+from ..cost.naming import FULL, phase_name
 from ..cost.report import bill
 from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
-from ..freezing.ddp import unwrap
-from ..freezing.phases import phases
 from ..stages import StageMap
 from ..utils.names import arguments_by_name
+from ..utils.wrappers import unwrap
+from .checkpoint_keys import COST_KEY
 from .checks import check_count, check_flag, refuse_second
 from .cost_file import open_ledger, say
-from .freezing_scheduler_hook import FreezingSchedulerHook
 from .full_reference import count_full_step
-from .gradient_tap import refuse_sharded
+from .runners import refuse_sharded
 from .scalars import Scalars
 from .step_watch import StepWatch
-
-KEY = 'mmbackbone_cost'  # of the checkpoint: the ledger as it was then
+from .training_set import what_trains
 
 
 @HOOKS.register_module()
@@ -97,12 +96,12 @@ class TrainingCostHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps the ledger of a checkpoint that the run resumes from."""
         if runner._resume:
-            self._resumed, self._saved = True, checkpoint.get(KEY)
+            self._resumed, self._saved = True, checkpoint.get(COST_KEY)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends the ledger along."""
         if self.ledger is not None:
-            checkpoint[KEY] = self.ledger.to_dict()
+            checkpoint[COST_KEY] = self.ledger.to_dict()
 
     def before_train(self, runner) -> None:
         """Opens the ledger, or goes on in that of the part before."""
@@ -203,7 +202,7 @@ class TrainingCostHook(Hook):
         self._running = False
         self._close_memory()
         self._publish()
-        say(f'{self._path}\n{bill(self.ledger)}', level=20)
+        say(f'{self._path}\n{bill(self.ledger)}', level=logging.INFO)
 
     # -- the ledger ------------------------------------------------------------------------------
 
@@ -246,16 +245,11 @@ class TrainingCostHook(Hook):
 
     def _find_stages(self, runner, model) -> None:
         """The stages that phases are named by, and when the first of them trains."""
-        freezing = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
-        self._begins: Optional[int] = None
-        self._by_epoch = True
-        if freezing:
-            hook = freezing[0]
-            stage_map, schedule = hook.freezer.stage_map, hook.schedule
-            ruled = [s.name for s in stage_map if hook.freeze_blocks or not s.is_block]
-            end = runner.max_epochs if schedule.by_epoch else runner.max_iters
-            self._begins = first_training(phases(schedule, ruled, end), ruled)
-            self._by_epoch = schedule.by_epoch
+        trains = what_trains(runner)
+        self._begins = trains.begins
+        self._by_epoch = trains.plan is None or trains.plan.schedule.by_epoch
+        if trains.plan is not None:
+            stage_map = trains.plan.stage_map
         else:
             stage_map = StageMap.of(model, 'backbone' if hasattr(model, 'backbone') else '')
         self._blocks = {s.name for s in stage_map if s.is_block}

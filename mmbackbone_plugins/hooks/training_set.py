@@ -1,28 +1,53 @@
-"""What trains in a run: now, or at some time of it."""
+"""What trains in a run: the one question that hooks ask each other."""
 
-from torch import nn
+from dataclasses import dataclass
+from typing import Optional
 
+from ..cost.naming import first_training
+from ..freezing.phases import Phase, ever_trained
+from ..freezing.plan import FreezePlan
+from ..utils.wrappers import unwrap
 from .freezing_scheduler_hook import FreezingSchedulerHook
-from .gradient_tap import parameters_of
-from .preflight import optim_wrappers
+from .runners import held_by, optim_wrappers
 
 
-def names_that_ever_train(runner, model: nn.Module) -> frozenset[str]:
-    """Parameters that train at some time of the run.
+@dataclass(frozen=True)
+class TrainingSet:
+    """What trains in a run.
 
-    Those that require a gradient now, and those that a freezing schedule has frozen for the time
-    being. What the model keeps frozen by itself (``frozen_stages``) is not among them, nor what no
-    optimizer holds.
+    Attributes:
+        ever: Names of the parameters that train at some time: that require a gradient now, or that
+            a freezing schedule has frozen for the time being. What the model keeps frozen by itself
+            (``frozen_stages``) is not among them, nor what no optimizer holds.
+        plan: The freezing schedule over its stages; None if the run has none.
+        phases: Its phases.
+    """
+
+    ever: frozenset[str]
+    plan: Optional[FreezePlan] = None
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def begins(self) -> Optional[int]:
+        """When the schedule first trains something, in its unit; None if never."""
+        return first_training(self.phases, self.plan.ruled) if self.plan else None
+
+
+def what_trains(runner) -> TrainingSet:
+    """What trains in a run, now or at some time of it.
 
     Args:
         runner: The runner, after ``before_train`` of :class:`FreezingSchedulerHook`.
-        model: Its model, without a distributed wrapper.
     """
+    model = unwrap(runner.model)
     found = {id(p) for p in model.parameters() if p.requires_grad}
+    plan, phases = None, ()
     for hook in runner.hooks:
         if isinstance(hook, FreezingSchedulerHook) and hook.freezer is not None:
-            ruled = {id(p) for p in hook.freezer.parameters_of(hook.freezer.stage_map.names)}
-            found -= ruled  # a stage that trains now and never again is in the next line
-            found |= {id(p) for p in hook.freezer.parameters_of(hook.ever_trained)}
-    held = set().union(*(parameters_of(wrapper) for _, wrapper in optim_wrappers(runner)))
-    return frozenset(n for n, p in model.named_parameters() if id(p) in found & held)
+            plan, phases = hook.plan, hook.phases
+            # A stage that trains now and never again is in the next line.
+            found -= {id(p) for p in hook.freezer.parameters_of(plan.stage_map.names)}
+            found |= {id(p) for p in hook.freezer.parameters_of(ever_trained(phases))}
+    found &= set().union(*(held_by(wrapper) for _, wrapper in optim_wrappers(runner)))
+    ever = frozenset(n for n, p in model.named_parameters() if id(p) in found)
+    return TrainingSet(ever, plan, phases)

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from mmengine.config import Config
@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
 from ..cost import RunPlan, plan_runs
-from ..freezing import Freezer, FreezingSchedule, build_schedule
+from ..freezing import FreezePlan, Freezer, FreezingSchedule, build_schedule
 from ..hooks.checks import check_count, check_hooks
 from ..stages import StageMap
 from ..utils.names import type_name
@@ -28,9 +28,8 @@ class Outlook:
         cfg: The config.
         model: Its detector, built, without pre-trained weights.
         freezer: Freezer over the target of the config's freezing hook (the backbone by default).
-        schedule: The config's schedule; full training where it has none.
+        freeze_plan: The config's schedule over its stages; full training where it has none.
         has_hook: Whether the config has a freezing hook.
-        freeze_blocks: Whether the schedule rules over added blocks too.
         unit: ``'epoch'`` or ``'iteration'``.
         length: Length of the run in units.
         images: Images in a unit; None where the training set is not here.
@@ -41,9 +40,8 @@ class Outlook:
     cfg: Config
     model: nn.Module
     freezer: Freezer
-    schedule: FreezingSchedule
+    freeze_plan: FreezePlan
     has_hook: bool
-    freeze_blocks: bool
     unit: str
     length: int
     images: Optional[int]
@@ -54,17 +52,17 @@ class Outlook:
         return _hook(self.cfg).get('target', 'backbone')
 
     @property
-    def ruled(self) -> list[str]:
-        """Stages that the schedule rules over, from input to output."""
-        return [s.name for s in self.freezer.stage_map if self.freeze_blocks or not s.is_block]
+    def schedule(self) -> FreezingSchedule:
+        return self.freeze_plan.schedule
 
-    def with_rho(self, rho: Any) -> FreezingSchedule:
-        """A step schedule in the unit of this run."""
-        return build_schedule(dict(type='StepFreezing', rho=rho, by_epoch=self.unit == 'epoch'))
+    def with_rho(self, rho: Any) -> FreezePlan:
+        """The same with a step schedule, in the unit of this run."""
+        schedule = dict(type='StepFreezing', rho=rho, by_epoch=self.unit == 'epoch')
+        return replace(self.freeze_plan, schedule=build_schedule(schedule))
 
     def plan(
         self,
-        schedules: Optional[list[FreezingSchedule]] = None,
+        plans: Optional[list[FreezePlan]] = None,
         batch: int = 1,
         device: str = 'cpu',
         report: Any = None,
@@ -72,7 +70,7 @@ class Outlook:
         """Counts the steps of schedules, by default of the config's own, on a drawn batch.
 
         Args:
-            schedules: The schedules.
+            plans: The schedules over the stages.
             batch: Images in the batch; what is reported is for one.
             device: Where to count.
             report: See :func:`~mmbackbone_plugins.cost.plan_runs`.
@@ -87,15 +85,8 @@ class Outlook:
         self.model.to(device)
         data = inputs.draw_batch(self.cfg, self.model, self.shape, batch)
         try:
-            return plan_runs(
-                self.model,
-                *data,
-                self.freezer,
-                schedules or [self.schedule],
-                self.length,
-                report,
-                self.unit,
-                self.freeze_blocks,
+            found = plan_runs(
+                self.model, data, self.freezer, plans or [self.freeze_plan], self.length, report
             )
         except RuntimeError as error:
             text = str(error).splitlines()[0]
@@ -105,6 +96,8 @@ class Outlook:
             elif 'device cpu' in text:
                 hint = '; give --device cuda on a machine that has a GPU'
             raise ValueError(f'a step on {device} failed: {text}{hint}') from error
+        # A schedule that counts nothing has no unit of its own.
+        return [replace(plan, unit=self.unit) for plan in found]
 
 
 def look_ahead(
@@ -152,10 +145,8 @@ def look_ahead(
     model.train()  # backbones that freeze their own stages in train() do so now
     stage_map = StageMap.of(model, hook.get('target', 'backbone'))
     freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
-    blocks = bool(hook.get('freeze_blocks', False))
-    return Outlook(
-        config, cfg, model, freezer, schedule, bool(hook), blocks, unit, length, images, shape
-    )
+    plan = FreezePlan(schedule, stage_map, bool(hook.get('freeze_blocks', False)))
+    return Outlook(config, cfg, model, freezer, plan, bool(hook), unit, length, images, shape)
 
 
 class Progress:

@@ -21,9 +21,9 @@ from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from ..freezing.ddp import unwrap
 from ..models import StageBlockBackbone
 from ..utils import checkpoints
+from ..utils.wrappers import unwrap
 
 BACKBONE = re.compile(r'((student|teacher|detector)\.)?backbone\.')
 MISMATCH = re.compile(

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.checks import whole_number
+
 GROUPS: dict[str, tuple[str, ...]] = {
     'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise'),
     'blur': ('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
@@ -64,8 +66,7 @@ def check_corruption(corruption: Any, severity: Any, seed: Any) -> None:
         raise ValueError(
             f'severity must be a whole number from 0 (untouched) to 5, got {severity!r}'
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f'seed must be a whole number from 0, got {seed!r}')
+    whole_number('seed', seed, 0, 'a whole number from 0')
 
 
 def image_seed(name: str, corruption: str, severity: int, seed: int = 0) -> int:

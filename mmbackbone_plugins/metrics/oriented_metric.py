@@ -10,8 +10,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from ..cost.report import table
 from ..utils.names import arguments_by_name
+from ..utils.text import table
 from .class_map import common_classes, named_classes, named_map
 from .oriented_ap import BOX_WIDTHS, EVAL_MODES, Detections, OrientedAP, Truth, oriented_ap
 

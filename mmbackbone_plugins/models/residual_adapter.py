@@ -8,8 +8,8 @@ from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils.checks import whole_number
 from ..utils.names import arguments_by_name
-from .checks import positive
 
 
 @MODELS.register_module()
@@ -53,7 +53,7 @@ class ResidualAdapter(BaseModule):
         norm_cfg: Optional[dict[str, Any]] = None,
     ) -> None:
         super().__init__()
-        width = in_channels = positive('in_channels', in_channels)
+        width = in_channels = whole_number('in_channels', in_channels)
         self.norm = self.reduce = None
         if norm_cfg is not None:
             if not isinstance(norm_cfg, Mapping) or 'type' not in norm_cfg:
@@ -64,7 +64,7 @@ class ResidualAdapter(BaseModule):
 
             self.norm = build_norm_layer(norm_cfg, in_channels)[1]
         if hidden_channels is not None:
-            width = positive('hidden_channels', hidden_channels)
+            width = whole_number('hidden_channels', hidden_channels)
             self.reduce = nn.Conv2d(in_channels, width, 1)
         self.conv = nn.Conv2d(width, in_channels, 1)
         self.reset_parameters()

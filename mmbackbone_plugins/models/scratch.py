@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..utils.checks import whole_number
 from ..utils.names import type_name
 
 NORMS = ('auto', 'gn', 'bn')
@@ -34,8 +35,7 @@ def scratch_norm(backbone: Mapping[str, Any], kind: str = 'auto', groups: int = 
     """
     if kind not in NORMS:
         raise ValueError(f'norm must be one of {NORMS}, got {kind!r}')
-    if not isinstance(groups, int) or groups < 1:
-        raise ValueError(f'num_groups must be a positive integer, got {groups!r}')
+    whole_number('num_groups', groups)
     own = dict(backbone.get('norm_cfg') or dict(type='BN', requires_grad=True))
     name = type_name(own)
     batch = 'BN' in name or 'BatchNorm' in name

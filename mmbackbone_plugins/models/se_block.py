@@ -7,8 +7,8 @@ from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils.checks import whole_number
 from ..utils.names import arguments_by_name
-from .checks import positive
 
 
 def _paper(block: 'SEBlock') -> None:
@@ -85,11 +85,17 @@ class SEBlock(BaseModule):
         init: str = 'paper',
     ) -> None:
         super().__init__()
-        in_channels = positive('in_channels', in_channels)
+        in_channels = whole_number('in_channels', in_channels)
         if hidden_channels is None:
-            hidden = in_channels // positive('reduction', reduction, in_channels, ' (in_channels)')
+            hidden = in_channels // whole_number(
+                'reduction',
+                reduction,
+                1,
+                f'a positive integer up to {in_channels} (in_channels)',
+                in_channels,
+            )
         else:
-            hidden = positive('hidden_channels', hidden_channels)
+            hidden = whole_number('hidden_channels', hidden_channels)
         if not isinstance(init, str) or init not in INITS:
             raise ValueError(f'init must be one of {", ".join(map(repr, INITS))}, got {init!r}')
         self.init = init

@@ -8,6 +8,8 @@ from mmdet.models.backbones.resnet import Bottleneck, ResNet
 from mmengine.registry import MODELS
 from torch import nn
 
+from ..utils.checks import whole_number
+
 BlockWidths = Union[int, Sequence[int]]  # one for all inner convolutions of a block, or one each
 
 
@@ -61,8 +63,8 @@ class WidthResNet(ResNet):
         if not isinstance(depth, int) or depth not in self.arch_settings:
             raise ValueError(f'depth must be one of {list(self.arch_settings)}, got {depth!r}')
         block, counts = self.arch_settings[depth]
-        _positive('num_stages', num_stages)
-        _positive('base_channels', base_channels)
+        whole_number('num_stages', num_stages)
+        whole_number('base_channels', base_channels)
         counts = counts[:num_stages]
         planes = [base_channels * 2**i for i in range(len(counts))]
         inner = 2 if block is Bottleneck else 1
@@ -70,7 +72,7 @@ class WidthResNet(ResNet):
         self.stage_widths = _stage_widths(stage_widths, [p * block.expansion for p in planes])
         self.block_widths = _block_widths(block_widths, planes, counts, inner)
         stem = base_channels if stem_channels is None else stem_channels
-        _positive('stem_channels', stem)
+        whole_number('stem_channels', stem)
         _check_groups(self, options.get('norm_cfg'), stem, options.get('deep_stem', False))
         super().__init__(
             depth,
@@ -139,7 +141,7 @@ def _resize(block: Any, channels: Sequence[int], options: dict[str, Any]) -> Non
 def _stage_widths(given: Any, default: list[int]) -> list[int]:
     widths = default if given is None else _listed('stage_widths', given, len(default), 'stage')
     for i, width in enumerate(widths):
-        _positive(f'stage_widths[{i}]', width)
+        whole_number(f'stage_widths[{i}]', width)
     return widths
 
 
@@ -158,7 +160,7 @@ def _block_widths(given: Any, planes: list[int], counts: list[int], inner: int) 
                 else _listed(place, entry, inner, 'inner convolution')
             )
             for width in each:
-                _positive(place, width)
+                whole_number(place, width)
             widths[-1].append(each)
     return widths
 
@@ -171,11 +173,6 @@ def _listed(name: str, value: Any, length: int, what: str) -> list:
     if not isinstance(value, (list, tuple)) or len(value) != length:
         raise ValueError(f'{name} must have {length} entries, one for each {what}, got {value!r}')
     return list(value)
-
-
-def _positive(name: str, width: Any) -> None:
-    if not _number(width) or isinstance(width, bool) or width < 1:
-        raise ValueError(f'{name} must be a positive integer, got {width!r}')
 
 
 def _check_groups(net: WidthResNet, norm_cfg: Any, stem: int, deep_stem: bool) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..distortion.branches import detector_around
+from ..utils.checks import whole_number
 from ..utils.modes import set_mode
 from ..utils.untouched import untouched
 from .layers import channels_first, describe, features_of, names_of_outputs, resolve_layers
@@ -94,8 +95,8 @@ def collect_moments(
     """
     check_region(foreground)
     for name, value in (('stride', stride), ('num_images', num_images), ('groups', groups)):
-        if value is not None and (isinstance(value, bool) or value < 1 or value != int(value)):
-            raise ValueError(f'{name} must be a positive whole number, got {value!r}')
+        if value is not None:
+            whole_number(name, value, allowed='a positive whole number')
     wanted = resolve_layers(model, layers)
     forward = forward or needed_forward(model, wanted)
     found: dict[str, list[SecondMoment]] = {}  # in the order of computation

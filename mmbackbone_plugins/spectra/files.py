@@ -7,7 +7,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from ..utils.files import at_one_go
+from ..utils.files import atomic_write
 from .spectrum import Spectrum, SpectrumSummary
 
 INFO = '__info__'  # the one entry that is no layer
@@ -44,7 +44,7 @@ def save_spectra(path: Union[str, Path], spectra: Spectra) -> None:
     path = Path(path)
     summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
     text = json.dumps(dict(info=spectra.info, summaries=summaries))
-    with at_one_go(path, 'wb') as file:
+    with atomic_write(path, 'wb') as file:
         values = {name: s.eigenvalues for name, s in spectra.layers.items()}
         np.savez_compressed(file, **{INFO: np.array(text)}, **values)
 

@@ -1,11 +1,12 @@
 """Streaming second moments of feature maps."""
 
 from collections.abc import Iterator, Mapping
-from numbers import Integral
 from typing import Optional, Union
 
 import numpy as np
 import torch
+
+from ..utils.checks import whole_number
 
 # Elements that are turned into float64 at once: on a CPU what stays in its cache, on a GPU what
 # fills it. The largest map of a 1024 px image has 16 million.
@@ -62,10 +63,9 @@ class SecondMoment:
     """
 
     def __init__(self, num_channels: int) -> None:
-        whole = isinstance(num_channels, Integral) and not isinstance(num_channels, bool)
-        if not whole or num_channels < 1:
-            raise ValueError(f'num_channels must be a positive whole number, got {num_channels!r}')
-        self.num_channels = int(num_channels)
+        self.num_channels = whole_number(
+            'num_channels', num_channels, allowed='a positive whole number'
+        )
         self.images = 0
         self.samples = 0
         self._second: Optional[torch.Tensor] = None  # its upper triangle counts

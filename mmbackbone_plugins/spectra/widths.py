@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from ..utils.checks import whole_number
 from .spectrum import Values, intrinsic_dimensionality
 
 Widths = dict[str, int]
@@ -182,8 +183,7 @@ def widths_by_threshold(
 
 
 def _check(dimensionalities: Mapping[str, int], baseline: Mapping[str, int], multiple: Any) -> None:
-    if not isinstance(multiple, int) or isinstance(multiple, bool) or multiple < 1:
-        raise ValueError(f'multiple must be a positive integer, got {multiple!r}')
+    whole_number('multiple', multiple)
     differ = sorted(set(dimensionalities) ^ set(baseline))
     if differ or not dimensionalities:
         raise ValueError(

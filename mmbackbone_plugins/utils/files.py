@@ -1,5 +1,7 @@
-"""Files that appear at one go."""
+"""Files that appear at one go, and names for what is in them."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def at_one_go(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
     """Opens a file that takes its name when it is complete.
 
     Whatever interrupts the writing (a kill, a full disk), readers see the old file or none, and
@@ -29,3 +31,9 @@ def at_one_go(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def hash_of(value: Any) -> str:
+    """A hash of a nested structure of plain values, of 16 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

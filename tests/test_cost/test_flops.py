@@ -6,8 +6,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmbackbone_plugins import Freezer, StageMap, StepFreezing, build_schedule
-from mmbackbone_plugins.cost import plan_run, training_flops
+from mmbackbone_plugins import FreezePlan, Freezer, StageMap, StepFreezing, build_schedule
+from mmbackbone_plugins.cost import plan_runs, training_flops
 from mmbackbone_plugins.lab import inputs
 from mmbackbone_plugins.lab.launch import build_model
 
@@ -110,14 +110,19 @@ def test_other_types_and_a_caller_without_gradients(dtype):
     assert (flops.forward, flops.backward) == closed_form(0, 1)
 
 
+def planned(model, batch, freezer, schedule, length, report=None):
+    plan = FreezePlan(schedule, freezer.stage_map)
+    return plan_runs(model, batch, freezer, [plan], length, report)[0]
+
+
 @pytest.mark.newer_torch
 def test_a_plan_adds_up():
     model = Chain()
     freezer = Freezer(model, StageMap.of(model))
     images = torch.rand(2, 3, SIZE, SIZE)
     seen = []
-    plan = plan_run(
-        model, images, [], freezer, StepFreezing(4), 10, lambda *done: seen.append(done)
+    plan = planned(
+        model, (images, []), freezer, StepFreezing(4), 10, lambda *done: seen.append(done)
     )
     full, frozen = sum(closed_form(0, 1)), sum(closed_form(2, 1))
     assert plan.training_flops == 3 * full + 7 * frozen
@@ -132,7 +137,7 @@ def test_a_frozen_schedule_is_compared_with_full_training():
     model = Chain()
     freezer = Freezer(model, StageMap.of(model))
     schedule = build_schedule(dict(type='FrozenBackbone'))
-    plan = plan_run(model, torch.rand(1, 3, SIZE, SIZE), [], freezer, schedule, 5)
+    plan = planned(model, (torch.rand(1, 3, SIZE, SIZE), []), freezer, schedule, 5)
     assert plan.full_training_flops == 5 * sum(closed_form(0, 1))
 
 
@@ -209,7 +214,7 @@ def test_freezing_the_backbone_saves_flops_of_real_detectors(kind):
     freezer = Freezer(model, StageMap.of(model))
     batch = inputs.draw_batch(config, model, (64, 96), images=2)
     assert batch[0].shape == (2, 3, 64, 96)
-    plan = plan_run(model, *batch, freezer, StepFreezing(2), 4)
+    plan = planned(model, batch, freezer, StepFreezing(2), 4)
     full, frozen = plan.flops[plan.full], plan.flops[frozenset()]
     assert full.forward == frozen.forward
     assert frozen.backward < full.backward

@@ -20,7 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS, MODELS
 from rig import CountMetric
 
-from mmbackbone_plugins.freezing.ddp import unwrap
+from mmbackbone_plugins.utils.wrappers import unwrap
 
 WRITTEN: list[str] = []  # every file that this process has opened to write, made or renamed
 

@@ -8,10 +8,8 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
-from mmbackbone_plugins import FreezingSchedulerHook, build_schedule
-from mmbackbone_plugins.freezing import phases
+from mmbackbone_plugins import FreezePlan, FreezingSchedulerHook, Stage, StageMap, build_schedule
 from mmbackbone_plugins.freezing.ddp import wrapper_conflict
-from mmbackbone_plugins.freezing.phases import Phase
 from mmbackbone_plugins.hooks import preflight
 
 
@@ -242,12 +240,10 @@ def test_milestones_past_the_end_are_a_warning(tmp_path):
 @pytest.mark.parametrize('block', [(), ('d',)])
 def test_what_a_run_is_too_short_for(schedule, words, block):
     """Case 20; ``d`` is an added block, which trains whatever the schedule says."""
-    schedule = build_schedule(schedule)
-    plan = [
-        Phase(p.start, p.end, p.trainable | frozenset(block))
-        for p in phases(schedule, ['a', 'b', 'c'], 2)
-    ]
-    found = '\n'.join(preflight.unreached(schedule, ['a', 'b', 'c'], plan))
+    stages = [Stage(name, (name,), ()) for name in ('a', 'b', 'c')]
+    stages += [Stage(name, (name,), (), is_block=True) for name in block]
+    plan = FreezePlan(build_schedule(schedule), StageMap(stages))
+    found = '\n'.join(preflight.unreached(plan, plan.phases(2)))
     assert words in found if words else not found
 
 

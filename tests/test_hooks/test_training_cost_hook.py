@@ -14,8 +14,8 @@ from mmengine.registry import DATASETS, HOOKS, MODELS
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from mmbackbone_plugins import Freezer, StageMap, TrainingCostHook, build_schedule
-from mmbackbone_plugins.cost import plan_run
+from mmbackbone_plugins import FreezePlan, Freezer, StageMap, TrainingCostHook, build_schedule
+from mmbackbone_plugins.cost import plan_runs
 from mmbackbone_plugins.hooks import full_reference
 from mmbackbone_plugins.lab import inputs
 
@@ -52,7 +52,8 @@ def planned(model, schedule, length, batch=2):
     net.train()
     freezer = Freezer(net, StageMap.of(net))
     drawn = inputs.draw_batch(config, net, (SIZE, SIZE), batch)
-    return plan_run(net, *drawn, freezer, build_schedule(schedule), length)
+    plan = FreezePlan(build_schedule(schedule), freezer.stage_map)
+    return plan_runs(net, drawn, freezer, [plan], length)[0]
 
 
 # -- the bill --------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ class ResNetWithBlock(ResNet):
 
     def stage_prefixes(self):
         stages = [(f'stage{i}', [f'layer{i}']) for i in (1, 2, 3, 4)]
-        return [('stem', ['conv1', 'bn1']), *stages, ('stage4.block', ['block'])]
+        return [('stem', ['conv1', 'bn1']), *stages, ('stage4.block', ['block'], True)]
 
 
 @pytest.mark.newer_torch

@@ -80,8 +80,8 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
 
     console.adapt()
     ahead = planning.look_ahead(config, args.cfg_options, args.shape, args.images, args.gpus)
-    schedules = [ahead.with_rho(rho) for rho in args.rho] or None
-    plans = ahead.plan(schedules, args.batch, args.device, planning.Progress(label))
+    plans = [ahead.with_rho(rho) for rho in args.rho] or None
+    plans = ahead.plan(plans, args.batch, args.device, planning.Progress(label))
     found = []
     for number, plan in enumerate(plans):
         images = ahead.images or 1
@@ -117,7 +117,8 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
 
 def text(found: list[dict[str, Any]]) -> str:
     """The bills as tables."""
-    from mmbackbone_plugins.cost import flops_text, operators_text, table
+    from mmbackbone_plugins.cost import flops_text, operators_text
+    from mmbackbone_plugins.utils.text import table
 
     configs = list(dict.fromkeys(one['config'] for one in found))
     lines = []

@@ -6,7 +6,6 @@ One image of the config's input size goes forward and backward once per distinct
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
@@ -132,7 +131,6 @@ def main() -> int:
     args = parse_args()
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.freezing import phases
         from mmbackbone_plugins.hooks.preflight import unreached
         from mmbackbone_plugins.lab import console, planning
 
@@ -147,14 +145,10 @@ def main() -> int:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
     names, schedule = list(ahead.freezer.stage_map.names), ahead.schedule
     print(f'{args.config}\n{schedule!r} on {ahead.target!r}\n')
-    free = frozenset(names) - frozenset(ahead.ruled)
-    spans = [
-        dataclasses.replace(p, trainable=p.trainable | free)
-        for p in phases(schedule, ahead.ruled, ahead.length)
-    ]
+    spans = ahead.freeze_plan.phases(ahead.length)
     print(draw_schedule(ahead.freezer, spans, ahead.length, ahead.unit))
     print()
-    for warning in unreached(schedule, ahead.ruled, spans):
+    for warning in unreached(ahead.freeze_plan, spans):
         print(f'{warning}\n')
     if args.no_flops:
         return 0

@@ -127,7 +127,7 @@ def main(argv=None) -> int:
         from mmbackbone_plugins.lab.sweeps import report
         from mmbackbone_plugins.lab.visualization import plot_robustness
         from mmbackbone_plugins.metrics import GROUPS, corruptions
-        from mmbackbone_plugins.utils.files import at_one_go
+        from mmbackbone_plugins.utils.files import atomic_write
 
         console.adapt()
         args.corruptions = robustness.select_corruptions(args.corruptions or ['benchmark'])[
@@ -170,7 +170,7 @@ def main(argv=None) -> int:
         failed=failed,
         **report.figures(*asked),
     )
-    with at_one_go(folder / 'results.json') as file:
+    with atomic_write(folder / 'results.json') as file:
         file.write(json.dumps(content, indent=1) + '\n')
     print(f'\nwrote {folder / "results.json"}')
     if score in scores.get(report.CLEAN, {}):

@@ -104,7 +104,7 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
 
 def text(scores: dict) -> str:
     """A row a class, the columns of each test set side by side."""
-    from mmbackbone_plugins.cost.report import table
+    from mmbackbone_plugins.utils.text import table
 
     names = list(scores)
     header = [f'{key} {name}' for key in ('boxes', 'AP50', 'mAP') for name in names]
@@ -142,7 +142,7 @@ def main(argv=None) -> int:
         # Imported here, so that --help answers at once.
         from mmbackbone_plugins import metrics as robustness
         from mmbackbone_plugins.lab import console, launch, sweeps
-        from mmbackbone_plugins.utils.files import at_one_go
+        from mmbackbone_plugins.utils.files import atomic_write
 
         console.adapt()
         cfg = launch.load_config(args.config, args.cfg_options)
@@ -172,7 +172,7 @@ def main(argv=None) -> int:
         },
     )
     path = folder / f'results_{args.to}_{args.to_split}.json'
-    with at_one_go(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(content, indent=1) + '\n')
     print(f'\nwrote {path}')
     return 1 if failed else 0

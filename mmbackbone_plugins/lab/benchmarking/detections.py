@@ -12,7 +12,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
-from ...freezing.ddp import unwrap
+from ...utils.wrappers import unwrap
 
 LOWEST = 0.3  # score below which a detection is not kept
 

@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from ...hooks.checks import check_hooks
 from ...utils import checkpoints
-from ...utils.files import at_one_go
+from ...utils.files import atomic_write
 from ...utils.names import type_name
 from .. import launch, weights
 from .plan import Domain, Plan, Run
@@ -118,9 +118,9 @@ class RunFolder:
         if (self.path / SPEC).is_file():
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        with at_one_go(self.path / CONFIG) as file:
+        with atomic_write(self.path / CONFIG) as file:
             file.write(self.config().pretty_text)
-        with at_one_go(self.path / SPEC) as file:
+        with atomic_write(self.path / SPEC) as file:
             json.dump(dict(version=VERSION, command=self.command, run=asdict(self.run)), file)
 
     def config(self) -> Config:

@@ -5,8 +5,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from ...cost import flops_text, table
-from ...cost.report import duration_text
+from ...cost import flops_text
+from ...utils.text import duration_text, table
 from .. import planning
 from .folder import RunFolder
 from .plan import Run

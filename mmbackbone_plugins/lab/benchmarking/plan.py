@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Optional
 
-from ...utils.files import at_one_go
+from ...utils.files import atomic_write
 from ...utils.names import nearest
 
 MEASURES = ('cost', 'rgn', 'drift', 'eigenspectrum')
@@ -98,7 +98,7 @@ class Plan:
     def keep(self) -> None:
         """Puts a copy of the file into the work dir, as ``plan.yml``."""
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        with at_one_go(self.work_dir / 'plan.yml') as file:
+        with atomic_write(self.work_dir / 'plan.yml') as file:
             file.write(self.path.read_text(encoding='utf-8'))
 
     def only(self, patterns: Iterable[str]) -> tuple[Run, ...]:

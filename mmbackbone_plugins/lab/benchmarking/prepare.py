@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Callable
 
-from ...cost.report import duration_text
+from ...utils.text import duration_text
 from .plan import Step
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Optional
 
-from ...cost.report import duration_text
+from ...utils.text import duration_text
 from .folder import LOG, RunFolder
 
 NO_SPACE = 'No space left on device'

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ...utils.files import at_one_go
+from ...utils.files import atomic_write
 
 VERSION = 1
 FILE = 'result.json'
@@ -67,7 +67,7 @@ class Result:
 
     def save(self, folder: Union[str, Path]) -> None:
         """Writes ``result.json`` into a run's folder, whole or not at all."""
-        with at_one_go(Path(folder) / FILE) as file:
+        with atomic_write(Path(folder) / FILE) as file:
             file.write(json.dumps({'version': VERSION, **asdict(self)}, indent=1) + '\n')
 
 

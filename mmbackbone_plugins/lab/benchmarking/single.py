@@ -21,7 +21,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
-from ...utils.files import at_one_go
+from ...utils.files import atomic_write
 from .. import console, failures, launch, resume, weights
 from ..datasets import labels_explained
 from ..visualization.logs import read_run
@@ -49,7 +49,7 @@ class _Progress(Hook):
         done = (runner.iter + 1) / runner.max_iters
         if is_main_process() and (done >= 1 or time.monotonic() - self._last > 2):
             self._last = time.monotonic()
-            with at_one_go(self._path) as file:
+            with atomic_write(self._path) as file:
                 json.dump(dict(done=done), file)
 
 
@@ -107,7 +107,7 @@ def execute(
     )
     if is_main_process():
         classes = list(loop.dataloader.dataset.metainfo.get('classes', ()))
-        with at_one_go(folder.path / 'detections.json') as file:
+        with atomic_write(folder.path / 'detections.json') as file:
             json.dump(dict(classes=classes, images=looks), file)
         result.save(folder.path)
     return result

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ...cost.report import table
+from ...utils.text import table
 from .labels import Flaw
 
 

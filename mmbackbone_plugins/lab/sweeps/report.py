@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ...cost.report import table
 from ...metrics.corruptions import BENCHMARK, GROUPS, SEVERITIES
 from ...metrics.scores import RobustnessScores, robustness_scores
+from ...utils.text import table
 from .evaluate import is_precision, json_number
 
 CLEAN = 'clean'

@@ -22,10 +22,9 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.utils import import_modules_from_strings
 
-from ...cost.report import duration_text
-from ...distortion.importance_file import hash_of
 from ...utils import checkpoints
-from ...utils.files import at_one_go
+from ...utils.files import atomic_write, hash_of
+from ...utils.text import duration_text
 from .. import launch
 from .evaluate import EvaluatorConfig, evaluate, identity
 
@@ -193,7 +192,7 @@ class Sweep:
             made_by=self._made_by(cell),
             scores={k: v if v == v else None for k, v in scores.items()},
         )
-        with at_one_go(self._path(cell)) as file:
+        with atomic_write(self._path(cell)) as file:
             file.write(json.dumps(content, indent=1) + '\n')
 
 

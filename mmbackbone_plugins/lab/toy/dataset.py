@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional, Union
 
 import cv2
 
-from ...utils.files import at_one_go
+from ...utils.files import atomic_write
 from . import dior, dota
 from .classes import select_classes
 from .scenes import draw_scene
@@ -239,5 +239,5 @@ def _run(draw: Callable, tasks: Sequence, workers: int) -> Iterator[Counter]:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a file in one step: readers see all of it or nothing."""
-    with at_one_go(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(content, indent=2) + '\n')

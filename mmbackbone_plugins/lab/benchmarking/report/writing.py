@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ....utils.files import at_one_go
+from ....utils.files import atomic_write
 from ..results import load_results
 from .content import compose
 from .groups import RunKey, Summary
@@ -73,15 +73,15 @@ def write_report(
     book = Sketchbook(work_dir, out, summary, command)
     content = compose(summary, book, title, remarks, _progress(work_dir, summary.missing))
     _remove_old_figures(out, book.files)
-    with at_one_go(out / SUMMARY) as file:
+    with atomic_write(out / SUMMARY) as file:
         everything = dict(title=title, command=command, figures=book.files, **to_dict(summary))
         json.dump(everything, file, indent=1)
-    with at_one_go(out / 'runs.csv') as file:
+    with atomic_write(out / 'runs.csv') as file:
         _write_runs(file, summary)
-    with at_one_go(out / 'report.md') as file:
+    with atomic_write(out / 'report.md') as file:
         file.write(render_markdown(content))
     page = out / 'report.html'
-    with at_one_go(page) as file:
+    with atomic_write(page) as file:
         file.write(render_page(content, out))
     return page
 
