@@ -10,8 +10,9 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 
-from ..distortion.rgn import Deferred, check_granularity, measure, read
+from ..distortion.rgn import GRANULARITIES, Deferred, measure, read
 from ..distortion.table import RGNTable, frozen_stages, kinds_of
+from ..utils.checks import choice
 from ..utils.names import arguments_by_name
 from .checks import check_count
 from .gradient_hook import GradientHook
@@ -65,7 +66,7 @@ class RGNHook(GradientHook):
     ) -> None:
         super().__init__(target)
         self.interval = check_count('interval', interval)
-        self.granularity = check_granularity(granularity)
+        self.granularity = choice('granularity', granularity, GRANULARITIES)
 
     # -- when ------------------------------------------------------------------------------------
 

@@ -18,10 +18,11 @@ from ..cost.report import bill
 from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
 from ..stages import StageMap
+from ..utils.checks import flag
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from .checkpoint_keys import COST_KEY
-from .checks import check_count, check_flag, refuse_second
+from .checks import check_count, refuse_second
 from .cost_file import open_ledger, say
 from .full_reference import count_full_step
 from .runners import refuse_sharded
@@ -77,7 +78,7 @@ class TrainingCostHook(Hook):
     ) -> None:
         self.interval = check_count('interval', interval)
         self.max_shapes = check_count('max_shapes', max_shapes)
-        self.reset_peak_memory = check_flag('reset_peak_memory', reset_peak_memory)
+        self.reset_peak_memory = flag('reset_peak_memory', reset_peak_memory)
         self.ledger: Optional[Ledger] = None
         self.watch: Optional[StepWatch] = None
         self._saved: Any = None
