@@ -162,13 +162,11 @@ def measure_steps(args: argparse.Namespace) -> dict:
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
     """Time of the hook's own work in an unfrozen step, of the step's time."""
-    from mmbackbone_plugins import FreezePlan, FreezingSchedulerHook
+    from mmbackbone_plugins import FreezingSchedulerHook
 
     hook = FreezingSchedulerHook(dict(type='StepFreezing', rho=1))
     steps.prepare('full')
     hook.freezer = steps.freezer
-    hook.plan = FreezePlan(hook.schedule, steps.freezer.stage_map, freeze_blocks=True)
-    hook._time = 0
     runner = SimpleNamespace(epoch=0, iter=0, model=steps.model)
     calls = [timed(lambda: hook.before_train_iter(runner, 0)) for _ in range(2000)]
     return dict(seconds=statistics.median(calls), share=statistics.median(calls) / seconds['full'])

@@ -24,7 +24,6 @@ except ImportError as error:
 moved.install()
 
 # Only now: these import mmengine, and the check above explains what is missing.
-from . import models
 from .cost import training_flops
 from .distortion import (
     add_penalty_gradient,
@@ -60,6 +59,7 @@ from .models import (
     StageOutput,
     stage_output_rule,
 )
+from .models import __getattr__ as __getattr__  # for WidthResNet, which imports mmdet
 from .registry import FREEZING_SCHEDULES
 from .spectra import (
     SecondMoment,
@@ -111,10 +111,3 @@ __all__ = [
     'stage_rule',
     'training_flops',
 ]
-
-
-def __getattr__(name: str):
-    # Derived from a class of mmdet's, which importing this package neither needs nor imports.
-    if name == 'WidthResNet':
-        return models.WidthResNet
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Optional
 
 from ..freezing.phases import Phase
+from ..stages import StageMap
 
 FULL, FROZEN, PROBING, BLOCKS = 'full', 'frozen', 'probing', 'blocks'
 
@@ -48,3 +49,42 @@ def first_training(plan: Iterable[Phase], ruled: Collection[str]) -> Optional[in
     """The first epoch (or iteration) in which a ruled stage trains; None if none ever does."""
     starts = [phase.start for phase in plan if phase.trainable & frozenset(ruled)]
     return min(starts, default=None)
+
+
+class PhaseNames:
+    """Names the phases of a run by the parameters that train in them.
+
+    Args:
+        stage_map: The stages that phases are named by.
+        allowed: Names of the parameters that may train, in or outside the stages.
+        begins: When a schedule first trains something of the stages; None if it never does.
+    """
+
+    def __init__(
+        self, stage_map: StageMap, allowed: frozenset[str], begins: Optional[int] = None
+    ) -> None:
+        self._allowed, self._begins = allowed, begins
+        self._blocks = {s.name for s in stage_map if s.is_block}
+        self._members = {
+            s.name: held for s in stage_map if (held := allowed.intersection(s.parameters))
+        }
+        self._rest = allowed - frozenset().union(*self._members.values())
+
+    def stages(self, training: frozenset[str]) -> list[str]:
+        """The stages of which something trains."""
+        return [name for name, held in self._members.items() if held & training]
+
+    def name(self, training: frozenset[str], now: int) -> str:
+        """The name of a phase, see :func:`phase_name`.
+
+        Args:
+            training: Names of the parameters that train in it.
+            now: The time, in the unit of ``begins``.
+        """
+        if training >= self._allowed:
+            return FULL
+        probing = self._begins is not None and now < self._begins
+        rest, stages = self._rest <= training, self.stages(training)
+        name = phase_name(stages, list(self._members), rest, probing, self._blocks)
+        # A part of a stage may be frozen by somebody else.
+        return f'{name}, in part' if name == FULL else name

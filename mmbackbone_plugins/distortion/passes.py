@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..stages import StageMap
+from ..utils.checks import choice
 from ..utils.untouched import modules_of, untouched
 from .branches import losses_of
-from .rgn import Deferred, average, check_granularity, measure
+from .rgn import GRANULARITIES, Deferred, average, measure
 from .table import RGNTable, frozen_stages, kinds_of
 
 
@@ -126,7 +127,7 @@ def average_rgn(
         ValueError: If an argument is not one of the above, there is no batch, or everything is
             frozen.
     """
-    check_granularity(granularity)
+    choice('granularity', granularity, GRANULARITIES)
     stage_map = StageMap.of(model, target)
     named = dict(model.named_parameters())
     parameters = {name: named[name] for name in stage_map.parameters}

@@ -15,6 +15,7 @@ from typing import Optional, Union
 import torch
 from torch import nn
 
+from ..utils.checks import choice
 from .norms import l2_norms, wide
 
 GRANULARITIES = ('tensor', 'kernel')
@@ -54,18 +55,6 @@ def relative_gradient_norm(
         denominator of ``'tensor'`` has the same eps is our reading.
     """
     return measure(named_parameters, granularity, eps).read().values
-
-
-def check_granularity(granularity: str) -> str:
-    """Returns a granularity, or raises.
-
-    Raises:
-        ValueError: If it is none of ``GRANULARITIES``.
-    """
-    if granularity not in GRANULARITIES:
-        allowed = ', '.join(map(repr, GRANULARITIES))
-        raise ValueError(f'granularity must be one of {allowed}, got {granularity!r}')
-    return granularity
 
 
 @dataclass(frozen=True)
@@ -149,7 +138,7 @@ def measure(
     Raises:
         ValueError: See :func:`relative_gradient_norm`.
     """
-    check_granularity(granularity)
+    choice('granularity', granularity, GRANULARITIES)
     if not isinstance(eps, Real) or not 0 <= eps < math.inf:
         raise ValueError(f'eps must be a finite number of at least 0, got {eps!r}')
     pairs = named_parameters.items() if isinstance(named_parameters, Mapping) else named_parameters

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ..stages import StageMap, find_module
 from ..stages.trace import compare_modes
+from ..utils.checks import choice
 from ..utils.modes import set_modes
 from ..utils.text import table
 
@@ -88,13 +89,8 @@ class Freezer:
     """
 
     def __init__(self, model: nn.Module, stage_map: StageMap, frozen_mode: str = 'eval') -> None:
-        if frozen_mode not in FROZEN_MODES:
-            raise ValueError(
-                f'frozen_mode must be one of {", ".join(map(repr, FROZEN_MODES))}, '
-                f'got {frozen_mode!r}'
-            )
         self.stage_map = stage_map
-        self.frozen_mode = frozen_mode
+        self.frozen_mode = choice('frozen_mode', frozen_mode, FROZEN_MODES)
         self._model = model
         parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
         self._parameters: dict[str, list[nn.Parameter]] = {

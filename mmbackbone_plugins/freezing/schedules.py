@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 from ..registry import FREEZING_SCHEDULES
-from ..utils.checks import whole_number
+from ..utils.checks import flag, whole_number
 from ..utils.names import check_arguments, nearest
 
 Stages = Sequence[str]
@@ -33,9 +33,7 @@ class FreezingSchedule:
     constant = False
 
     def __init__(self, by_epoch: bool = True) -> None:
-        if not isinstance(by_epoch, bool):
-            raise ValueError(f'by_epoch must be True or False, got {by_epoch!r}')
-        self.by_epoch = by_epoch
+        self.by_epoch = flag('by_epoch', by_epoch)
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
         """The stages that train at a time, an epoch or an iteration from 0."""

@@ -92,17 +92,6 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return whole_number(name, value, least, f'a whole number of at least {least}')
 
 
-def check_flag(name: str, value: Any) -> bool:
-    """Returns a truth value.
-
-    Raises:
-        ValueError: If it is anything else, such as a text, which would count as true.
-    """
-    if not isinstance(value, bool):
-        raise ValueError(f'{name} must be True or False, got {value!r}')
-    return value
-
-
 def check_names(name: str, value: Any) -> list[str]:
     """Returns a name or a list of names as a list.
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
@@ -16,22 +15,19 @@ from ..distortion.coverage import Coverage
 from ..distortion.importance import find_kind
 from ..distortion.importance_file import ImportanceFile
 from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
-from ..stages import StageMap
 from ..utils import checkpoints
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from .checkpoint_keys import ANCHOR_KEY, IMPORTANCE_KEY, REFERENCE_KEY
-from .checks import check_count, check_names, check_path, check_target
-from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
+from .checks import check_count, check_names, check_path
+from .gradient_hook import GradientHook
 from .importance_pass import ImportancePass
-from .runners import held_by
-from .scalars import Scalars, name_of_hook
 from .training_set import what_trains
 
 
 @HOOKS.register_module()
 @arguments_by_name()
-class DistortionRegularizerHook(Hook, GradientListener):
+class DistortionRegularizerHook(GradientHook):
     """Pulls the weights of the target back to theta0, where they matter most.
 
     Right before every optimizer step, after unscaling and clipping: ``p.grad += s * (p - theta0)``
@@ -87,11 +83,11 @@ class DistortionRegularizerHook(Hook, GradientListener):
         interval: int = 50,
         seed: int = 0,
     ) -> None:
+        super().__init__(target)
         self.kind = find_kind(importance)
         self.importance = importance
         self.coeff = check_coeff(coeff)
         self.num_batches = check_count('num_batches', num_batches)
-        self.target = check_target(target)
         self.exclude = check_names('exclude', exclude)
         self.anchor_file = check_path('anchor', anchor)
         self.importance_file = check_path('importance_file', importance_file)
@@ -104,7 +100,6 @@ class DistortionRegularizerHook(Hook, GradientListener):
         self._checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
         self._estimated: Optional[ImportanceFile] = None
         self._penalties: dict[int, Penalty] = {}
-        self._taps: list[GradientTap] = []
 
     # -- when ------------------------------------------------------------------------------------
 
@@ -127,11 +122,8 @@ class DistortionRegularizerHook(Hook, GradientListener):
 
     def before_train(self, runner) -> None:
         """Takes theta0, estimates the importance if the target trains, listens to the steps."""
-        wrappers = list(tapped_wrappers(runner, 'DistortionRegularizerHook'))
-        model = unwrap(runner.model)
-        model.train()  # some backbones (Swin) freeze their own stages only here
-        self._runner, self._name = runner, name_of_hook(runner, self, 'distortion')
-        self.stage_map = StageMap.of(model, self.target)
+        unwrap(runner.model).train()  # some backbones (Swin) freeze their own stages only here
+        model = self._find_target(runner, 'distortion')
         trains = what_trains(runner).ever
         self.coverage = Coverage.of(model, self.stage_map, self.exclude, trains)
         self._refuse_overlap(runner)
@@ -146,13 +138,15 @@ class DistortionRegularizerHook(Hook, GradientListener):
         saved = (self._checkpoint or {}).get(IMPORTANCE_KEY, {}).get(self._name)
         if saved is not None:
             self._take_up(ImportanceFile.from_dict(saved))
-        self._scalars = Scalars(runner, self._name)
         self._pending: dict[int, Pull] = {}
         self._steps: dict[int, int] = {}
         self._rates: dict[int, list[tuple[str, dict]]] = {}
-        self._held: dict[int, dict[str, torch.nn.Parameter]] = {}
-        for wrapper in wrappers:
-            self._listen_to(wrapper)
+        for wrapper in self._listen():
+            group_of = {id(p): g for g in wrapper.optimizer.param_groups for p in g['params']}
+            held = self._held[id(wrapper)]
+            # The groups themselves: schedulers change their rates in place.
+            self._rates[id(wrapper)] = [(n, group_of[id(p)]) for n, p in held.items()]
+            self._steps[id(wrapper)] = 0
         print_log(
             f'DistortionRegularizerHook: importance={self.importance!r}, coeff={self.coeff:g}, '
             f'theta0 {self.anchor.fingerprint()}\n{self.coverage.table(self.stage_map, model)}',
@@ -186,13 +180,12 @@ class DistortionRegularizerHook(Hook, GradientListener):
         if self._pending:
             pending, self._pending = list(self._pending.values()), {}
             self._report(pending)
-        self._scalars.remove(self._frozen_among(self._scalars.names))
+        self._remove_frozen('ratio/', ['penalty', 'ratio'])
 
     def after_train(self, runner) -> None:
         """Leaves the optimizer wrappers as they were found."""
-        for tap in self._taps:
-            tap.remove(self)
-        self._taps, self._penalties = [], {}
+        super().after_train(runner)
+        self._penalties = {}
 
     # -- what ------------------------------------------------------------------------------------
 
@@ -224,17 +217,6 @@ class DistortionRegularizerHook(Hook, GradientListener):
                 'start, or start afresh with load_from'
             )
         self._estimated = saved
-
-    def _listen_to(self, wrapper: OptimWrapper) -> None:
-        inside = held_by(wrapper)
-        held = {n: p for n, p in self._parameters.items() if id(p) in inside}
-        if not held:
-            return
-        group_of = {id(p): g for g in wrapper.optimizer.param_groups for p in g['params']}
-        self._held[id(wrapper)], self._steps[id(wrapper)] = held, 0
-        # The groups themselves: schedulers change their rates in place.
-        self._rates[id(wrapper)] = [(n, group_of[id(p)]) for n, p in held.items()]
-        self._taps.append(listen(wrapper, self))
 
     def _find_anchor(self, model) -> Anchor:
         names = self.coverage.covered
@@ -283,16 +265,6 @@ class DistortionRegularizerHook(Hook, GradientListener):
             found.update(penalty=penalty, ratio=total)
         self._scalars.remove([n for n in self._scalars.names if n not in found])
         self._scalars.update(found)
-
-    def _frozen_among(self, names: Sequence[str]) -> list[str]:
-        """Which of the scalars now shown are of frozen stages: nobody measures them any more."""
-        shown = [n.partition('/')[2] for n in names if '/' in n]
-        frozen = [n for n in shown if not self._trains(n)]
-        return list(names) if frozen and frozen == shown else [f'ratio/{n}' for n in frozen]
-
-    def _trains(self, stage: str) -> bool:
-        inside = (self._parameters.get(n) for n in self.stage_map[stage].parameters)
-        return any(p is not None and p.requires_grad for p in inside)
 
     def _refuse_overlap(self, runner) -> None:
         for hook in runner.hooks:

@@ -14,12 +14,13 @@ from ..distortion.anchor import Anchor, named_tensors
 from ..distortion.drift import norm_buffers, statistics_drift, weight_drift
 from ..distortion.features import feature_similarity, output_names
 from ..stages import StageMap, find_module
+from ..utils.checks import flag
 from ..utils.names import arguments_by_name
 from ..utils.sampling import SeededBatches, inputs_of
 from ..utils.untouched import untouched_attributes
 from ..utils.wrappers import unwrap
 from .checkpoint_keys import ANCHOR_KEY
-from .checks import check_count, check_flag, check_target, refuse_second
+from .checks import check_count, check_target, refuse_second
 from .epochs import EpochEnds
 from .jsonl import JsonLines
 from .runners import refuse_sharded
@@ -78,7 +79,7 @@ class DriftHook(Hook):
         self.interval = check_count('interval', interval)
         self.num_images = check_count('num_images', num_images, least=0)
         self.seed = check_count('seed', seed, least=0)
-        self.offload = check_flag('offload', offload)
+        self.offload = flag('offload', offload)
         self.anchor: Optional[Anchor] = None
         self._saved: Optional[dict[str, torch.Tensor]] = None
         self._resumed = False

@@ -17,11 +17,12 @@ from ..spectra.layers import convolution_layers, default_layers, resolve_layers
 from ..spectra.masks import check_region
 from ..spectra.moments import SecondMoment
 from ..spectra.spectrum import check_threshold, summarize
+from ..utils.checks import flag
 from ..utils.names import arguments_by_name
 from ..utils.sampling import SeededBatches
 from ..utils.untouched import untouched_attributes
 from ..utils.wrappers import unwrap
-from .checks import check_count, check_flag, check_names, refuse_second
+from .checks import check_count, check_names, refuse_second
 from .epochs import EpochEnds
 from .jsonl import JsonLines
 from .runners import refuse_sharded
@@ -93,7 +94,7 @@ class EigenspectrumHook(Hook):
         split: str = 'val',
         seed: int = 0,
     ) -> None:
-        self.relative = check_flag('relative', relative)
+        self.relative = flag('relative', relative)
         check_threshold(threshold, relative)
         check_region(foreground)
         if split not in ('val', 'train'):
@@ -102,8 +103,8 @@ class EigenspectrumHook(Hook):
         self.interval = check_count('interval', interval)
         self.num_batches = check_count('num_batches', num_batches)
         self.threshold, self.foreground = threshold, foreground
-        self.center = check_flag('center', center)
-        self.convolutions = check_flag('convolutions', convolutions)
+        self.center = flag('center', center)
+        self.convolutions = flag('convolutions', convolutions)
         self.stride = check_count('stride', stride)
         self.split = split
         self.seed = check_count('seed', seed, least=0)

@@ -15,6 +15,7 @@ from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
 from ..freezing.schedules import build_schedule, misplaced
 from ..stages import StageMap
+from ..utils.checks import choice
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
@@ -80,9 +81,9 @@ class FreezingSchedulerHook(Hook):
     ) -> None:
         self.schedule = build_schedule(schedule)
         self.target = check_target(target)
-        self.frozen_mode = _check_choice('frozen_mode', frozen_mode, FROZEN_MODES)
-        self.reset = _check_choice('reset_optimizer_state', reset_optimizer_state, RESETS)
-        self.freeze_blocks = _check_choice('freeze_blocks', freeze_blocks, (False, True))
+        self.frozen_mode = choice('frozen_mode', frozen_mode, FROZEN_MODES)
+        self.reset = choice('reset_optimizer_state', reset_optimizer_state, RESETS)
+        self.freeze_blocks = choice('freeze_blocks', freeze_blocks, (False, True))
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
@@ -188,12 +189,6 @@ class FreezingSchedulerHook(Hook):
                     f'custom_hooks: there are two FreezingSchedulerHooks, with targets '
                     f'{self.target!r} and {hook.target!r}; use one hook with a list of targets'
                 )
-
-
-def _check_choice(name: str, value, allowed: Sequence):
-    if not any(value is a or (isinstance(value, str) and value == a) for a in allowed):
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r}')
-    return value
 
 
 def _raise_if(errors: list[str]) -> None:

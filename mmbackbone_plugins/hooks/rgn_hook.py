@@ -6,27 +6,22 @@ from typing import Any, Optional, Union
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
-from torch import nn
 
-from ..distortion.rgn import Deferred, check_granularity, measure, read
+from ..distortion.rgn import GRANULARITIES, Deferred, measure, read
 from ..distortion.table import RGNTable, frozen_stages, kinds_of
-from ..stages import StageMap
+from ..utils.checks import choice
 from ..utils.names import arguments_by_name
-from ..utils.wrappers import unwrap
-from .checks import check_count, check_target
-from .gradient_tap import GradientListener, GradientTap, listen, tapped_wrappers
+from .checks import check_count
+from .gradient_hook import GradientHook
 from .jsonl import JsonLines
-from .runners import held_by
-from .scalars import Scalars, name_of_hook
 
 
 @HOOKS.register_module()
 @arguments_by_name()
-class RGNHook(Hook, GradientListener):
+class RGNHook(GradientHook):
     """Measures the relative gradient norm (RGN) of the target, stage by stage, while it trains.
 
     Gradients are those that the step is made of: accumulated, averaged over ranks, unscaled, and
@@ -69,37 +64,24 @@ class RGNHook(Hook, GradientListener):
         interval: int = 50,
         granularity: str = 'tensor',
     ) -> None:
-        self.target = check_target(target)
+        super().__init__(target)
         self.interval = check_count('interval', interval)
-        self.granularity = check_granularity(granularity)
-        self._taps: list[GradientTap] = []
+        self.granularity = choice('granularity', granularity, GRANULARITIES)
 
     # -- when ------------------------------------------------------------------------------------
 
     def before_train(self, runner) -> None:
         """Finds the target's parameters and starts to listen to their optimizers."""
-        wrappers = list(tapped_wrappers(runner, 'RGNHook'))
-        model = unwrap(runner.model)
-        self.stage_map = StageMap.of(model, self.target)
-        named = dict(model.named_parameters())
+        named = dict(self._find_target(runner, 'rgn').named_parameters())
         self._parameters = {name: named[name] for name in self.stage_map.parameters}
-        self._runner, self._name = runner, name_of_hook(runner, self, 'rgn')
         self._file = JsonLines(runner, f'{self._name}.jsonl')
-        self._scalars = Scalars(runner, self._name)
         self._counts = _counts(runner, self._name)
         self._pending: dict[int, Deferred] = {}
         self._skipped: dict[int, Any] = {}  # by wrapper that has stepped in this iteration
         self._skipped_before: list[torch.Tensor] = []  # fused optimizers' since the last transfer
         self._broken: tuple[str, ...] = ()
-        self._held: dict[int, dict[str, nn.Parameter]] = {}
-        for wrapper in wrappers:
-            inside = held_by(wrapper)
-            held = {n: p for n, p in self._parameters.items() if id(p) in inside}
-            # Gradients are equal on all ranks, so one of them looks.
-            if held and is_main_process():
-                self._held[id(wrapper)] = held
-                self._taps.append(listen(wrapper, self))
-        if not self._held:
+        # Gradients are equal on all ranks, so one of them looks.
+        if is_main_process() and not self._listen():
             self._warn(
                 f'no optimizer holds a parameter of target={self.target!r}, so none of its '
                 'gradients makes a step: there will be no RGN'
@@ -120,14 +102,12 @@ class RGNHook(Hook, GradientListener):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Reads what was measured, once all optimizers have stepped."""
         self._finish()
-        self._scalars.remove(self._frozen_among(self._scalars.names))
+        self._remove_frozen('', ['mean'])
 
     def after_train(self, runner) -> None:
         """Leaves the optimizer wrappers as they were found."""
         self._finish()
-        for tap in self._taps:
-            tap.remove(self)
-        self._taps = []
+        super().after_train(runner)
         if self._counts['steps'] and not self._counts['with_gradient']:
             self._warn(
                 f'target={self.target!r} had no gradient at any measurement of the whole run: it '
@@ -156,7 +136,8 @@ class RGNHook(Hook, GradientListener):
             counts['skipped'] += int(sum(rest[len(on_device) :]))
             if not here:
                 kinds = kinds_of(self._parameters)
-                self._record(RGNTable.of(found, self.stage_map, self._frozen(), kinds))
+                frozen = frozen_stages(self.stage_map, self._parameters)
+                self._record(RGNTable.of(found, self.stage_map, frozen, kinds))
                 counts['measured_at'] = counts['steps']
         else:
             self._skipped_before += on_device
@@ -193,18 +174,6 @@ class RGNHook(Hook, GradientListener):
                 f'{table.nonfinite[0]}); the step was taken with them'
             )
         self._broken = broken
-
-    def _frozen(self) -> tuple[str, ...]:
-        return frozen_stages(self.stage_map, self._parameters)
-
-    def _frozen_among(self, names: Sequence[str]) -> list[str]:
-        """Which of the scalars now shown are of frozen stages; a few attribute reads a step."""
-        stages = [name for name in names if name in self.stage_map.names]
-        frozen = [n for n in stages if not self._trains(n)]
-        return [*frozen, 'mean'] if frozen and len(frozen) == len(stages) else frozen
-
-    def _trains(self, stage: str) -> bool:
-        return any(self._parameters[n].requires_grad for n in self.stage_map[stage].parameters)
 
     def _warn(self, text: str) -> None:
         if is_main_process():

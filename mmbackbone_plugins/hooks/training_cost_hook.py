@@ -13,15 +13,16 @@ from mmengine.registry import HOOKS
 from .. import compat
 from ..cost.ledger import FILE_NAME, Ledger, PhaseCost
 from ..cost.memory import PeakMemory
-from ..cost.naming import FULL, phase_name
+from ..cost.naming import FULL, PhaseNames
 from ..cost.report import bill
 from ..cost.traffic import GradientTraffic
 from ..cost.weighing import Counted
 from ..stages import StageMap
+from ..utils.checks import flag
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from .checkpoint_keys import COST_KEY
-from .checks import check_count, check_flag, refuse_second
+from .checks import check_count, refuse_second
 from .cost_file import open_ledger, say
 from .full_reference import count_full_step
 from .runners import refuse_sharded
@@ -77,7 +78,7 @@ class TrainingCostHook(Hook):
     ) -> None:
         self.interval = check_count('interval', interval)
         self.max_shapes = check_count('max_shapes', max_shapes)
-        self.reset_peak_memory = check_flag('reset_peak_memory', reset_peak_memory)
+        self.reset_peak_memory = flag('reset_peak_memory', reset_peak_memory)
         self.ledger: Optional[Ledger] = None
         self.watch: Optional[StepWatch] = None
         self._saved: Any = None
@@ -116,7 +117,11 @@ class TrainingCostHook(Hook):
         self._scalars = Scalars(runner, 'cost')
         device = self._named[0][1].device
         self._memory = PeakMemory(device, self.reset_peak_memory)
-        self._find_stages(runner, model)
+        trains = what_trains(runner)
+        self._by_epoch = trains.plan is None or trains.plan.schedule.by_epoch
+        target = 'backbone' if hasattr(model, 'backbone') else ''
+        stage_map = trains.plan.stage_map if trains.plan else StageMap.of(model, target)
+        self._names = PhaseNames(stage_map, self._allowed, trains.begins)
         self._open(runner, device)
         self._signature: Optional[tuple] = None
         self._phase: Optional[PhaseCost] = None  # for good, if a finished run is resumed
@@ -243,39 +248,14 @@ class TrainingCostHook(Hook):
 
     # -- phases ----------------------------------------------------------------------------------
 
-    def _find_stages(self, runner, model) -> None:
-        """The stages that phases are named by, and when the first of them trains."""
-        trains = what_trains(runner)
-        self._begins = trains.begins
-        self._by_epoch = trains.plan is None or trains.plan.schedule.by_epoch
-        if trains.plan is not None:
-            stage_map = trains.plan.stage_map
-        else:
-            stage_map = StageMap.of(model, 'backbone' if hasattr(model, 'backbone') else '')
-        self._blocks = {s.name for s in stage_map if s.is_block}
-        self._members = {
-            s.name: held for s in stage_map if (held := self._allowed.intersection(s.parameters))
-        }
-        inside = frozenset().union(*self._members.values())
-        self._rest = self._allowed - inside
-
     def _enter(self, runner, signature: tuple) -> None:
         if self._signature is not None and self._main:
             self._close_memory()
         self._signature = signature
         training = frozenset(n for (n, p) in self._named if p.requires_grad)
-        stages = [name for name, held in self._members.items() if held & training]
-        now = runner.epoch if self._by_epoch else runner.iter
-        probing = self._begins is not None and now < self._begins
-        if training >= self._allowed:
-            name = FULL
-        else:
-            rest = self._rest <= training
-            name = phase_name(stages, list(self._members), rest, probing, self._blocks)
-            # A part of a stage may be frozen by somebody else.
-            name = f'{name}, in part' if name == FULL else name
+        name = self._names.name(training, runner.epoch if self._by_epoch else runner.iter)
         parameters = sum(p.numel() for n, p in self._named if n in training)
-        self._phase = self.ledger.phase(name, stages, parameters)
+        self._phase = self.ledger.phase(name, self._names.stages(training), parameters)
         self._fresh_memory = True
 
     # -- counting --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from ..utils.checks import flag
 from ..utils.names import arguments_by_name
 from ..utils.text import table
 from .class_map import common_classes, named_classes, named_map
@@ -84,9 +85,7 @@ class OrientedMetric(BaseMetric):
                 f'predict_box_type must be one of {tuple(BOX_WIDTHS)}, got {predict_box_type!r}'
             )
         self.eval_mode, self.predict_box_type = eval_mode, predict_box_type
-        if not isinstance(classwise, bool):
-            raise ValueError(f'classwise must be True or False, got {classwise!r}')
-        self.classwise = classwise
+        self.classwise = flag('classwise', classwise)
         if predicted_classes is not None and class_map is None:
             raise ValueError(f'predicted_classes={predicted_classes!r} needs a class_map')
         self.class_map = None if class_map is None else named_map(class_map)

@@ -34,8 +34,9 @@ def _width_resnet(*args: Any, **options: Any) -> Any:
 
 
 def __getattr__(name: str) -> Any:
+    """Imports on first use what derives from a class of mmdet's; the package above uses it too."""
     if name == 'WidthResNet':
         from .width_resnet import WidthResNet
 
         return WidthResNet
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    raise AttributeError(f'the package has no attribute {name!r}')

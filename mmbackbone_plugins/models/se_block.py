@@ -7,7 +7,7 @@ from mmengine.model import BaseModule, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..utils.checks import whole_number
+from ..utils.checks import choice, whole_number
 from ..utils.names import arguments_by_name
 
 
@@ -96,9 +96,7 @@ class SEBlock(BaseModule):
             )
         else:
             hidden = whole_number('hidden_channels', hidden_channels)
-        if not isinstance(init, str) or init not in INITS:
-            raise ValueError(f'init must be one of {", ".join(map(repr, INITS))}, got {init!r}')
-        self.init = init
+        self.init = choice('init', init, INITS)
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)
         self.fc2 = nn.Conv2d(hidden, in_channels, 1)
         self.reset_parameters()

@@ -1,6 +1,7 @@
 """Checks of arguments."""
 
 import math
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
@@ -28,3 +29,26 @@ def whole_number(
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
         raise ValueError(f'{name} must be {allowed}, got {value!r}')
     return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Returns a truth value.
+
+    Raises:
+        ValueError: If it is anything else, such as a text, which would count as true.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f'{name} must be True or False, got {value!r}')
+    return value
+
+
+def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """Returns one of some texts or constants.
+
+    Raises:
+        ValueError: If it is anything else, such as 0 for False; the message lists all.
+    """
+    allowed = list(allowed)
+    if not any(value is a or (isinstance(value, str) and value == a) for a in allowed):
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r}')
+    return value

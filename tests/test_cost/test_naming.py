@@ -2,8 +2,9 @@
 
 import pytest
 
-from mmbackbone_plugins import build_schedule
+from mmbackbone_plugins import Stage, StageMap, build_schedule
 from mmbackbone_plugins.cost import first_training, phase_name
+from mmbackbone_plugins.cost.naming import PhaseNames
 from mmbackbone_plugins.freezing import phases
 
 STAGES = ['stem', 'stage1', 'stage2']
@@ -45,3 +46,20 @@ def test_names(training, trainable, options, expected):
 )
 def test_when_the_target_begins_to_train(schedule, expected):
     assert first_training(phases(build_schedule(schedule), STAGES, 8), STAGES) == expected
+
+
+def test_names_by_the_parameters_that_train():
+    stages = [Stage('stage1', ('a', 'b'), ()), Stage('stage1.block', ('c',), (), is_block=True)]
+    names = PhaseNames(StageMap(stages), frozenset('abch'), begins=2)
+    found = {t: names.name(frozenset(t), 2) for t in ('abch', 'ach', 'ah', 'ch', 'h', 'ab', '')}
+    assert found == {
+        'abch': 'full',
+        'ach': 'full, in part',
+        'ah': 'stage1',
+        'ch': 'blocks',
+        'h': 'frozen',
+        'ab': 'stage1, part of the rest',
+        '': 'frozen, part of the rest',
+    }
+    assert names.name(frozenset('h'), 1) == 'probing'
+    assert names.stages(frozenset('ach')) == ['stage1', 'stage1.block']

@@ -80,8 +80,8 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
 
     console.adapt()
     ahead = planning.look_ahead(config, args.cfg_options, args.shape, args.images, args.gpus)
-    plans = [ahead.with_rho(rho) for rho in args.rho] or None
-    plans = ahead.plan(plans, args.batch, args.device, planning.Progress(label))
+    wanted = [ahead.with_rho(rho) for rho in args.rho] or None
+    plans = ahead.plan(wanted, args.batch, args.device, planning.Progress(label))
     found = []
     for number, plan in enumerate(plans):
         images = ahead.images or 1
