@@ -1,7 +1,7 @@
 """What a report knows of a benchmark: runs, by method, by data set and detector, all of them."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from ..results import Result
 from .statistics import Correlation, Estimate
@@ -21,10 +21,10 @@ class RunKey(NamedTuple):
     def __str__(self) -> str:
         return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
 
-
-def run_of(result: Result) -> RunKey:
-    """Which run a result is of."""
-    return RunKey(result.dataset, result.detector, result.method, result.seed)
+    @classmethod
+    def of(cls, run: Any) -> 'RunKey':
+        """The key of a result, or of a run of a plan."""
+        return cls(run.dataset, run.detector, run.method, run.seed)
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Method:
 
     def mean(self, quantity: str) -> Optional[float]:
         """Mean of a quantity over seeds, or None."""
-        return self.estimates[quantity].mean if quantity in self.estimates else None
+        return self.estimates[quantity].mean
 
 
 @dataclass
@@ -85,6 +85,15 @@ class Group:
         return f'{self.dataset}/{self.detector}'
 
     @property
+    def domains(self) -> list[str]:
+        """All test sets, in domain first."""
+        return self.in_domain + self.out_of_domain
+
+    def means(self, quantity: str) -> dict[str, Optional[float]]:
+        """Mean of a quantity over seeds by method."""
+        return {name: method.mean(quantity) for name, method in self.methods.items()}
+
+    @property
     def rgn(self) -> str:
         """Which RGN all results have: the ``'median'``, or of older ones only the ``'mean'``."""
         found = [result.rgn for result in self.results if result.rgn]
@@ -103,21 +112,27 @@ class Summary:
     Attributes:
         groups: One per data set and detector.
         planned: All runs that there should be.
-        finished: Results of finished runs.
-        failed: Results of failed runs.
-        missing: Planned runs without a result.
+        results: Of runs that have ended, in that order.
     """
 
     groups: list[Group]
     planned: list[RunKey]
-    finished: list[Result]
-    failed: list[Result]
-    missing: list[RunKey]
+    results: dict[RunKey, Result]
 
     @property
-    def seeds(self) -> list[int]:
-        """All seeds."""
-        return sorted({run.seed for run in self.planned})
+    def finished(self) -> list[Result]:
+        """Results of finished runs."""
+        return [r for r in self.results.values() if r.state == 'finished']
+
+    @property
+    def failed(self) -> list[Result]:
+        """Results of failed runs."""
+        return [r for r in self.results.values() if r.state != 'finished']
+
+    @property
+    def missing(self) -> list[RunKey]:
+        """Planned runs without a result."""
+        return [run for run in self.planned if run not in self.results]
 
     @property
     def methods(self) -> list[str]:
