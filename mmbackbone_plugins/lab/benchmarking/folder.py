@@ -78,10 +78,7 @@ class RunFolder:
     @property
     def progress(self) -> float:
         """Share of the training that is done, from 0 to 1."""
-        try:
-            return float(json.loads((self.path / PROGRESS).read_text())['done'])
-        except (OSError, ValueError, KeyError):
-            return 0.0
+        return read_progress(self.path)
 
     def result(self) -> Result:
         """What the run came to.
@@ -224,6 +221,14 @@ class RunFolder:
         path = self.path / RESULT
         if path.is_file():
             path.replace(path.with_name(f'{path.stem}.failed.json'))
+
+
+def read_progress(folder: Path) -> float:
+    """Share of a run's training that is done, from 0 to 1."""
+    try:
+        return float(json.loads((folder / PROGRESS).read_text(encoding='utf-8'))['done'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _lock(folder: Path) -> BaseFileLock:

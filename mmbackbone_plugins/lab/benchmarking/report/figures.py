@@ -10,7 +10,7 @@ from .blocks import Figure
 from .figure_writer import FigureWriter
 from .groups import RGN, Group
 from .statistics import Correlation, difference
-from .tables import range_text, signed, unit_for
+from .tables import signed, unit_for
 
 
 def pareto(writer: FigureWriter, group: Group) -> Figure:
@@ -122,6 +122,6 @@ def _correlation_text(found: Correlation) -> str:
         ("Pearson's r", found.pearson, found.pearson_range),
         ("Spearman's rho", found.spearman, found.spearman_range),
     ):
-        leaving = f' (leaving one method out: {range_text(span)})' if span else ''
+        leaving = f' (leaving one method out: {signed(*span)})' if span else ''
         lines.append(f'{label} {signed(value)}{leaving}')
     return '\n'.join(lines)

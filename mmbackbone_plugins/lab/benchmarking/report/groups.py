@@ -1,5 +1,6 @@
 """What a report knows of a benchmark: runs, by method, by data set and detector, all of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
@@ -34,7 +35,7 @@ class Method:
     Attributes:
         name: Its name in the plan.
         finished: Results by seed.
-        failed: Results of failed runs by seed.
+        failed: Seeds whose run failed.
         missing: Seeds that were planned and have no result.
         estimates: By quantity, see ``QUANTITIES`` in summary.py; ``mAP_gain`` and ``ood_mAP_gain``
             are the differences to the baseline, paired by seed.
@@ -43,7 +44,7 @@ class Method:
 
     name: str
     finished: dict[int, Result] = field(default_factory=dict)
-    failed: dict[int, Result] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     estimates: dict[str, Estimate] = field(default_factory=dict)
     domains: dict[str, Estimate] = field(default_factory=dict)
@@ -118,6 +119,12 @@ class Summary:
     groups: list[Group]
     planned: list[RunKey]
     results: dict[RunKey, Result]
+
+    def values(self, run: RunKey, quantities: Iterable[str]) -> list[Optional[float]]:
+        """Quantities of one run, as they are averaged; None where there is none."""
+        group = next(g for g in self.groups if (g.dataset, g.detector) == run[:2])
+        estimates = group.methods[run.method].estimates
+        return [estimates[name].values.get(run.seed) for name in quantities]
 
     @property
     def finished(self) -> list[Result]:

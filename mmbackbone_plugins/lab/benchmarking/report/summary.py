@@ -10,8 +10,6 @@ from .statistics import FEWEST_SEEDS, correlate, difference, estimate, mean_of, 
 
 BASELINE = 'full'
 _PLAIN = ('dataset', 'detector', 'baseline', 'in_domain', 'out_of_domain', 'fronts')
-
-
 _Reader = Callable[[Result, Group], Optional[float]]
 
 
@@ -83,7 +81,7 @@ def summarize(
         elif result.state == 'finished':
             method.finished[run.seed] = result
         else:
-            method.failed[run.seed] = result
+            method.failed.append(run.seed)
     for group in groups.values():
         _fill(group, baseline)
     return Summary(list(groups.values()), runs, {run: by_run[run] for run in runs if run in by_run})
@@ -118,14 +116,12 @@ def _fill(group: Group, baseline: str) -> None:
             method.domains[domain] = estimate(
                 {s: r.scores.get(domain, {}).get('mAP') for s, r in method.finished.items()}
             )
-    reference = group.methods.get(baseline)
-    if reference is not None and reference.finished:
-        group.baseline = baseline
-    for method in group.methods.values():
-        for name in ('mAP', 'ood_mAP'):
-            base = reference.estimates[name].values if group.baseline else {}
-            method.estimates[f'{name}_gain'] = difference(method.estimates[name].values, base)
+    reference = group.methods.get(baseline, Method(baseline))
+    group.baseline = baseline if reference.finished else None
     for name in ('mAP', 'ood_mAP'):
+        base = reference.estimates[name].values if group.baseline else {}
+        for method in group.methods.values():
+            method.estimates[f'{name}_gain'] = difference(method.estimates[name].values, base)
         group.fronts[name] = pareto_set(group.means('flops'), group.means(name))
     for name in ('rgn', 'rgn_first'):
         group.correlations[name] = correlate(group.means(name), group.means('ood_mAP_gain'))
@@ -141,10 +137,10 @@ def _notes(group: Group, baseline: str) -> list[str]:
     ]
     notes = [f'No result yet: {", ".join(lacking)}.'] if lacking else []
     for method in group.methods.values():
-        for seed in method.failed:
-            notes.append(f'{method.name}, seed {seed}: the run failed and is in no number.')
+        problems = [(seed, 'the run failed and is in no number.') for seed in method.failed]
         for seed, result in method.finished.items():
-            notes += [f'{method.name}, seed {seed}: {problem}' for problem in _holes(result, group)]
+            problems += [(seed, hole) for hole in _holes(result, group)]
+        notes += [f'{method.name}, seed {seed}: {problem}' for seed, problem in problems]
     if group.baseline is None:
         notes.append(f'The baseline {baseline!r} has no finished run: there are no differences.')
     else:
@@ -201,7 +197,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
                     name: dict(
                         estimates={k: e.to_dict() for k, e in method.estimates.items()},
                         domains={k: e.to_dict() for k, e in method.domains.items()},
-                        failed=list(method.failed),
+                        failed=method.failed,
                         missing=method.missing,
                     )
                     for name, method in group.methods.items()

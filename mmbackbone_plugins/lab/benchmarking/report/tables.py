@@ -1,7 +1,7 @@
 """Numbers as text: the tables of the report."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
 from .blocks import Entry, Table
@@ -172,28 +172,21 @@ def correlation_table(group: Group) -> Table:
 def _correlation(value: Optional[float], span: Optional[tuple]) -> Entry:
     if value is None:
         return Entry(NONE, 'not defined')
-    below = 'range not defined' if span is None else f'leaving one out: {range_text(span)}'
+    below = 'range not defined' if span is None else f'leaving one out: {signed(*span)}'
     return Entry(signed(value), below)
 
 
-def signed(value: float) -> str:
-    """A correlation with two decimals."""
-    return f'{value:+.2f}'.replace('-', MINUS)
-
-
-def range_text(span: Sequence[float]) -> str:
-    """A range of correlations."""
-    return f'{signed(span[0])} to {signed(span[1])}'
+def signed(*values: float) -> str:
+    """A correlation, or a range of them, with two decimals."""
+    return ' to '.join(f'{value:+.2f}' for value in values).replace('-', MINUS)
 
 
 def run_table(summary: Summary) -> Table:
     """Every planned run: how it ended, its own numbers, and the command that makes it again."""
-    groups = {(group.dataset, group.detector): group for group in summary.groups}
     rows = []
     for run in summary.planned:
         result = summary.results.get(run)
-        estimates = groups[run[:2]].methods[run.method].estimates
-        scores = [estimates[name].values.get(run.seed) for name in ('mAP', 'ood_mAP')]
+        scores = summary.values(run, ('mAP', 'ood_mAP'))
         texts = [
             str(run),
             result.state if result else 'missing',

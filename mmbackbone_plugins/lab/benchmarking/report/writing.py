@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from ....utils.files import at_one_go
+from ..folder import TRAIN, read_progress
 from ..results import load_results
 from .content import compose
 from .figure_writer import FOLDER, FigureWriter
@@ -17,7 +18,6 @@ from .summary import BASELINE, METRICS, QUANTITIES, summarize, to_dict
 
 PLAN = 'plan.yml'
 SUMMARY = 'summary.json'
-PROGRESS = 'progress.json'
 
 
 def write_report(
@@ -129,19 +129,16 @@ def _progress(work_dir: Path, missing: Iterable[RunKey]) -> dict[str, str]:
     found = {}
     for run in missing:
         folder = work_dir / 'runs' / str(run)
-        try:
-            done = float(json.loads((folder / PROGRESS).read_text(encoding='utf-8'))['done'])
-        except (OSError, ValueError, KeyError, TypeError):
-            if (folder / 'train').is_dir():
-                found[str(run)] = 'begun'
-        else:
+        done = read_progress(folder)
+        if done:
             found[str(run)] = f'{done:.0%} trained'
+        elif (folder / TRAIN).is_dir():
+            found[str(run)] = 'begun'
     return found
 
 
 def _write_runs(file: Any, summary: Summary) -> None:
     """A row a run: every quantity and every score, unrounded; empty where there is none."""
-    groups = {(group.dataset, group.detector): group for group in summary.groups}
     domains = list(dict.fromkeys(d for group in summary.groups for d in group.domains))
     rows = csv.writer(file, lineterminator='\n')
     scores = [(domain, metric) for domain in domains for metric in METRICS]
@@ -151,6 +148,6 @@ def _write_runs(file: Any, summary: Summary) -> None:
         result = summary.results.get(run)
         row = [*run, result.state if result else 'missing', result and result.finished]
         if result and result.state == 'finished':
-            row += [read(result, groups[run[:2]]) for read in QUANTITIES.values()]
+            row += summary.values(run, QUANTITIES)
             row += [result.scores.get(domain, {}).get(metric) for domain, metric in scores]
         rows.writerow(row + [''] * (len(header) - len(row)))
