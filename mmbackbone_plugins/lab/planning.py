@@ -20,7 +20,7 @@ from . import inputs, launch
 
 
 @dataclass
-class Outlook:
+class RunPreview:
     """A config's run, as it would be.
 
     Attributes:
@@ -62,7 +62,7 @@ class Outlook:
         """A step schedule in the unit of this run."""
         return build_schedule(dict(type='StepFreezing', rho=rho, by_epoch=self.unit == 'epoch'))
 
-    def plan(
+    def plan_costs(
         self,
         schedules: Optional[list[FreezingSchedule]] = None,
         batch: int = 1,
@@ -107,14 +107,14 @@ class Outlook:
             raise ValueError(f'a step on {device} failed: {text}{hint}') from error
 
 
-def look_ahead(
+def preview_run(
     config: str,
     cfg_options: Optional[dict[str, Any]] = None,
     shape: Optional[tuple[int, int]] = None,
     images: Optional[int] = None,
     ranks: int = 1,
     need_shape: bool = True,
-) -> Outlook:
+) -> RunPreview:
     """Reads off a config what its run will train.
 
     Args:
@@ -153,12 +153,12 @@ def look_ahead(
     stage_map = StageMap.of(model, hook.get('target', 'backbone'))
     freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
     blocks = bool(hook.get('freeze_blocks', False))
-    return Outlook(
+    return RunPreview(
         config, cfg, model, freezer, schedule, bool(hook), blocks, unit, length, images, shape
     )
 
 
-class Progress:
+class CountProgress:
     """Says on stderr how many steps are counted and how long the rest may take.
 
     Args:

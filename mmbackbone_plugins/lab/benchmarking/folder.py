@@ -239,7 +239,7 @@ def _lock(folder: Path) -> BaseFileLock:
     for somebody else's lock.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as alone, FileLock(f'{alone}/lock', timeout=0):
+        with tempfile.TemporaryDirectory(dir=folder) as own, FileLock(f'{own}/lock', timeout=0):
             pass
     except (OSError, NotImplementedError):
         return SoftFileLock(folder / 'lock.soft')
