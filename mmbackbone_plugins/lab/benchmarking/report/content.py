@@ -61,9 +61,9 @@ def compose(
         progress: How far missing runs are, by name.
     """
     done, planned = len(summary.finished), len(summary.planned)
+    rest = dict(failed=summary.failed, missing=summary.missing)
     status = f'{done} of {planned} runs finished'
-    status += f', {len(summary.failed)} failed' if summary.failed else ''
-    status += f', {len(summary.missing)} missing' if summary.missing else ''
+    status += ''.join(f', {len(runs)} {name}' for name, runs in rest.items() if runs)
     sections = [
         *([Section('Please note', [Bullets(list(remarks))])] if remarks else []),
         *(_group(group, writer) for group in summary.groups),

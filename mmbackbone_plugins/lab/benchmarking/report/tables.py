@@ -82,29 +82,22 @@ def gain_entry(found: Estimate) -> Entry:
     return Entry(mean, f'[{", ".join(ends)}]' if ends else 'no interval')
 
 
-class Column(NamedTuple):
-    """A column of the main table: the quantity, its heading and kind."""
-
-    key: str
-    heading: str
-    kind: str
-
-
-# What the main table shows, in this order. Quantities are those of summary.QUANTITIES.
+# What the main table shows, in this order: the quantity (of summary.QUANTITIES, or the gain of one
+# over the baseline), its heading and kind.
 COLUMNS = (
-    Column('mAP', 'mAP', 'percent'),
-    Column('AP50', 'AP50', 'percent'),
-    Column('AP75', 'AP75', 'percent'),
-    Column('mAP_gain', 'mAP, difference to {baseline}', 'gain'),
-    Column('ood_mAP', 'OOD mAP', 'percent'),
-    Column('ood_mAP_gain', 'OOD mAP, difference to {baseline}', 'gain'),
-    Column('flops', 'training', 'flops'),
-    Column('share_of_full', 'of full', 'percent'),
-    Column('seconds', 'time', 'seconds'),
-    Column('peak_memory', 'peak memory', 'bytes'),
-    Column('trainable_share', 'trainable', 'percent'),
-    Column('rgn', 'RGN', 'plain'),
-    Column('drift', 'drift', 'plain'),
+    ('mAP', 'mAP', 'percent'),
+    ('AP50', 'AP50', 'percent'),
+    ('AP75', 'AP75', 'percent'),
+    ('mAP_gain', 'mAP, difference to {baseline}', 'gain'),
+    ('ood_mAP', 'OOD mAP', 'percent'),
+    ('ood_mAP_gain', 'OOD mAP, difference to {baseline}', 'gain'),
+    ('flops', 'training', 'flops'),
+    ('share_of_full', 'of full', 'percent'),
+    ('seconds', 'time', 'seconds'),
+    ('peak_memory', 'peak memory', 'bytes'),
+    ('trainable_share', 'trainable', 'percent'),
+    ('rgn', 'RGN', 'plain'),
+    ('drift', 'drift', 'plain'),
 )
 
 
@@ -112,15 +105,15 @@ def main_table(group: Group) -> Table:
     """The table of a data set and a detector: a row a method."""
     header, columns = ['method', 'n'], []
     methods = group.methods.values()
-    for column in COLUMNS:
-        heading = column.heading.format(baseline=group.baseline or 'the baseline')
-        if column.kind == 'gain':
-            columns.append([_gain(method, column.key, group) for method in methods])
+    for key, heading, kind in COLUMNS:
+        heading = heading.format(baseline=group.baseline or 'the baseline')
+        if kind == 'gain':
+            columns.append([_gain(method, key, group) for method in methods])
         else:
-            unit = unit_for(column.kind, group.means(column.key).values())
+            unit = unit_for(kind, group.means(key).values())
             heading = f'{heading} {unit.name}'.strip()
             columns.append(
-                [estimate_entry(m.estimates[column.key], unit, len(m.finished)) for m in methods]
+                [estimate_entry(m.estimates[key], unit, len(m.finished)) for m in methods]
             )
         header.append(heading)
     names = [Entry(method.name, _state(method)) for method in methods]
@@ -136,9 +129,8 @@ def _gain(method: Method, key: str, group: Group) -> Entry:
 
 
 def _state(method: Method) -> str:
-    parts = [f'{len(method.failed)} failed'] if method.failed else []
-    parts += [f'{len(method.missing)} missing'] if method.missing else []
-    return ', '.join(parts)
+    parts = dict(failed=method.failed, missing=method.missing)
+    return ', '.join(f'{len(seeds)} {name}' for name, seeds in parts.items() if seeds)
 
 
 def domain_table(group: Group) -> Table:
@@ -157,14 +149,9 @@ def correlation_table(group: Group) -> Table:
     rows = []
     for key, label in (('rgn', 'mean over training'), ('rgn_first', 'first measurement')):
         found = group.correlations[key]
-        rows.append(
-            [
-                Entry(f'RGN, {label}'),
-                Entry(str(len(found.names))),
-                _correlation(found.pearson, found.pearson_range),
-                _correlation(found.spearman, found.spearman_range),
-            ]
-        )
+        pearson = _correlation(found.pearson, found.pearson_range)
+        spearman = _correlation(found.spearman, found.spearman_range)
+        rows.append([Entry(f'RGN, {label}'), Entry(str(len(found.names))), pearson, spearman])
     header = ['quantity', 'methods', "Pearson's r", "Spearman's rho"]
     return Table(f'RGN and OOD gain over methods: {group.name}', header, rows)
 
