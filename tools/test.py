@@ -55,10 +55,10 @@ def use_tta(cfg) -> None:
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         raise ValueError('--tta needs tta_model and tta_pipeline in the config')
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
+    from mmbackbone_plugins.utils.datasets import innermost_datasets
+
+    for _, dataset in innermost_datasets(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.tta_pipeline
 
 
 def main() -> int:

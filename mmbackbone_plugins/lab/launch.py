@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from ..compat import check_operators
 from ..distortion import seed_everything
 from ..hooks.checks import check_hooks
+from ..utils.datasets import innermost_datasets
 from .failures import reason
 from .weights import check_init_cfg, load_weights
 from .zoo import find_config
@@ -240,7 +241,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
     """
     missing: list[str] = []
     for loader in loaders:
-        for where, dataset in _datasets(cfg.get(loader), loader):
+        for where, dataset in innermost_datasets(cfg.get(loader), loader):
             missing += [f'  {where}.{key}: {p}' for key, p in _paths(dataset) if not p.exists()]
     if missing:
         raise FileNotFoundError(
@@ -251,20 +252,6 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
             '  python tools/make_toy_data.py --help\n'
             'and point data_root of the datasets there with --cfg-options.'
         )
-
-
-def _datasets(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not isinstance(node, dict):
-        return
-    for key in ('dataset', 'datasets'):
-        inner = node.get(key)
-        for i, item in enumerate(inner if isinstance(inner, (list, tuple)) else [inner]):
-            if isinstance(item, dict):
-                name = f'{where}.{key}' + (f'.{i}' if isinstance(inner, (list, tuple)) else '')
-                if 'dataset' in item or 'datasets' in item:
-                    yield from _datasets(item, name)
-                else:
-                    yield name, item
 
 
 def _paths(dataset: dict[str, Any]) -> Iterator[tuple[str, Path]]:

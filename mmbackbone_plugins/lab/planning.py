@@ -20,7 +20,7 @@ from . import inputs, launch
 
 
 @dataclass
-class Outlook:
+class RunPreview:
     """A config's run, as it would be.
 
     Attributes:
@@ -60,7 +60,7 @@ class Outlook:
         schedule = dict(type='StepFreezing', rho=rho, by_epoch=self.unit == 'epoch')
         return replace(self.freeze_plan, schedule=build_schedule(schedule))
 
-    def plan(
+    def plan_costs(
         self,
         plans: Optional[list[FreezePlan]] = None,
         batch: int = 1,
@@ -100,14 +100,14 @@ class Outlook:
         return [replace(plan, unit=self.unit) for plan in found]
 
 
-def look_ahead(
+def preview_run(
     config: str,
     cfg_options: Optional[dict[str, Any]] = None,
     shape: Optional[tuple[int, int]] = None,
     images: Optional[int] = None,
     ranks: int = 1,
     need_shape: bool = True,
-) -> Outlook:
+) -> RunPreview:
     """Reads off a config what its run will train.
 
     Args:
@@ -146,10 +146,10 @@ def look_ahead(
     stage_map = StageMap.of(model, hook.get('target', 'backbone'))
     freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
     plan = FreezePlan(schedule, stage_map, bool(hook.get('freeze_blocks', False)))
-    return Outlook(config, cfg, model, freezer, plan, bool(hook), unit, length, images, shape)
+    return RunPreview(config, cfg, model, freezer, plan, bool(hook), unit, length, images, shape)
 
 
-class Progress:
+class CountProgress:
     """Says on stderr how many steps are counted and how long the rest may take.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 from mmengine.registry import TRANSFORMS
 
+from ..utils.datasets import every_dataset
 from ..utils.names import arguments_by_name, type_name
 from .corruptions import check_corruption, corrupt, image_seed
 
@@ -82,27 +83,19 @@ def insert_corruption(
     """
     check_corruption(corruption, severity, seed)
     new = dict(type='Corruption', corruption=corruption, severity=severity, seed=seed)
-    found = _insert(dataset, new)
+    found = False
+    for _, one in every_dataset(dataset):
+        pipeline = one.get('pipeline') or []
+        kinds = [type_name(step) for step in pipeline]
+        if 'Corruption' in kinds:
+            raise ValueError('the test pipeline has a Corruption already')
+        if 'LoadImageFromFile' in kinds:
+            place = kinds.index('LoadImageFromFile') + 1
+            one['pipeline'] = [*pipeline[:place], dict(new), *pipeline[place:]]
+            found = True
     if not found:
         raise ValueError(
             f'no pipeline of the dataset {type_name(dataset)!r} has a LoadImageFromFile, behind '
             'which a corruption could be put'
         )
     return dataset
-
-
-def _insert(dataset: dict[str, Any], new: dict[str, Any]) -> int:
-    found = 0
-    pipeline = dataset.get('pipeline')
-    if pipeline:
-        kinds = [type_name(step) for step in pipeline]
-        if 'Corruption' in kinds:
-            raise ValueError('the test pipeline has a Corruption already')
-        if 'LoadImageFromFile' in kinds:
-            place = kinds.index('LoadImageFromFile') + 1
-            dataset['pipeline'] = [*pipeline[:place], dict(new), *pipeline[place:]]
-            found += 1
-    for inner in [dataset.get('dataset'), *(dataset.get('datasets') or [])]:
-        if inner:
-            found += _insert(inner, new)
-    return found

@@ -58,9 +58,9 @@ def test_a_config_in_pure_python_is_read_like_one_with_names(tmp_path):
     """Case 15: its types are classes."""
     path = tmp_path / 'lazy.py'
     path.write_text(LAZY)
-    outlook = planning.look_ahead(str(path))
-    assert outlook.has_hook and repr(outlook.schedule) == 'StepFreezing(rho=2, by_epoch=True)'
-    assert outlook.shape == (64, 96)
+    preview = planning.preview_run(str(path))
+    assert preview.has_hook and repr(preview.schedule) == 'StepFreezing(rho=2, by_epoch=True)'
+    assert preview.shape == (64, 96)
     cfg = load_config(str(path))
     assert [split.fmt for split in layouts.splits_of_config(cfg)] == ['dota']
     steps = insert_corruption(cfg.train_dataloader.dataset, 'fog', 1)['pipeline']

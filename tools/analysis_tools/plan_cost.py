@@ -79,21 +79,21 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
     from mmbackbone_plugins.lab import console, planning
 
     console.adapt()
-    ahead = planning.look_ahead(config, args.cfg_options, args.shape, args.images, args.gpus)
-    wanted = [ahead.with_rho(rho) for rho in args.rho] or None
-    plans = ahead.plan(wanted, args.batch, args.device, planning.Progress(label))
+    preview = planning.preview_run(config, args.cfg_options, args.shape, args.images, args.gpus)
+    wanted = [preview.with_rho(rho) for rho in args.rho] or None
+    plans = preview.plan_costs(wanted, args.batch, args.device, planning.CountProgress(label))
     found = []
     for number, plan in enumerate(plans):
-        images = ahead.images or 1
+        images = preview.images or 1
         found.append(
             dict(
                 config=config,
                 schedule=plan.schedule,
                 rho=args.rho[number] if args.rho else None,
-                shape=list(ahead.shape),
+                shape=list(preview.shape),
                 unit=plan.unit,
                 length=plan.length,
-                images=ahead.images,
+                images=preview.images,
                 training_flops=plan.training_flops * images,
                 full_training_flops=plan.full_training_flops * images,
                 saving=plan.saving,

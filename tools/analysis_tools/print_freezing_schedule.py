@@ -135,37 +135,38 @@ def main() -> int:
         from mmbackbone_plugins.lab import console, planning
 
         console.adapt()
-        ahead = planning.look_ahead(
+        preview = planning.preview_run(
             args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
         )
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    if not ahead.has_hook:
+    if not preview.has_hook:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
-    names, schedule = list(ahead.freezer.stage_map.names), ahead.schedule
-    print(f'{args.config}\n{schedule!r} on {ahead.target!r}\n')
-    spans = ahead.freeze_plan.phases(ahead.length)
-    print(draw_schedule(ahead.freezer, spans, ahead.length, ahead.unit))
+    names, schedule = list(preview.freezer.stage_map.names), preview.schedule
+    print(f'{args.config}\n{schedule!r} on {preview.target!r}\n')
+    spans = preview.freeze_plan.phases(preview.length)
+    print(draw_schedule(preview.freezer, spans, preview.length, preview.unit))
     print()
-    for warning in unreached(ahead.freeze_plan, spans):
+    for warning in unreached(preview.freeze_plan, spans):
         print(f'{warning}\n')
     if args.no_flops:
         return 0
     try:
-        (plan,) = ahead.plan(report=planning.Progress())
+        (plan,) = preview.plan_costs(report=planning.CountProgress())
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    images = ahead.images
-    print(f'One image of {ahead.shape[0]} x {ahead.shape[1]} px, forward and backward, counted by')
+    images = preview.images
+    size = ' x '.join(map(str, preview.shape))
+    print(f'One image of {size} px, forward and backward, counted by')
     print('torch.utils.flop_counter (convolutions and matrix products).\n')
     print_costs(plan, images, names)
     if args.out:
         figures = dict(
             config=os.fspath(args.config),
             schedule=plan.schedule,
-            shape=ahead.shape,
+            shape=preview.shape,
             images=images,
             parameters=plan.parameters,
             phases=rows(plan, images),

@@ -99,6 +99,7 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     from mmbackbone_plugins import metrics as robustness
     from mmbackbone_plugins.lab import sweeps
     from mmbackbone_plugins.lab.sweeps import report
+    from mmbackbone_plugins.utils.datasets import innermost_datasets
 
     loader, evaluator = sweeps.labelled_split(cfg, args.split)
     if args.num_workers is not None:
@@ -107,7 +108,8 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     cells = [sweeps.Cell(report.CLEAN, loader, evaluator)]
     for name, root in args.test_sets.items():
         moved = copy.deepcopy(loader)
-        sweeps.move_data(moved['dataset'], root)
+        for _, dataset in innermost_datasets(moved['dataset']):
+            dataset['data_root'] = root
         cells.append(sweeps.Cell(f'set_{name}', moved, evaluator))
     for corruption in args.corruptions:
         for severity in args.severities:

@@ -79,6 +79,7 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     from mmbackbone_plugins import metrics as robustness
     from mmbackbone_plugins.lab import launch, sweeps
     from mmbackbone_plugins.lab.datasets import classes_of
+    from mmbackbone_plugins.utils.datasets import innermost_datasets
     from mmbackbone_plugins.utils.names import type_name
 
     split, loader, evaluator = own_split(cfg, args.split)
@@ -86,7 +87,7 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
         launch.check_data(cfg, (f'{split}_dataloader',))
     if args.num_workers is not None:
         loader['num_workers'] = args.num_workers
-    classes = classes_of(sweeps.innermost(loader['dataset']))
+    classes = classes_of(innermost_datasets(loader['dataset'])[0][1])
     moved = sweeps.other_data(loader, args.to, args.data_root, args.to_split, args.scale)
     launch.check_data(dict(to=moved), ('to',))
     robustness.common_classes('dota-dior', classes, robustness.DATASET_CLASSES[args.to])

@@ -66,15 +66,15 @@ def innermost(dataset: dict) -> dict:
     Raises:
         ValueError: If several data sets are joined.
     """
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    if 'datasets' in dataset:
-        from mmbackbone_plugins.utils.names import type_name
+    from mmbackbone_plugins.utils.datasets import every_dataset
+    from mmbackbone_plugins.utils.names import type_name
 
-        raise ValueError(
-            f'train_dataloader.dataset: {type_name(dataset)} joins several; not supported'
-        )
-    return dataset
+    for _, one in every_dataset(dataset):
+        if 'datasets' in one:
+            raise ValueError(
+                f'train_dataloader.dataset: {type_name(one)} joins several; not supported'
+            )
+    return one
 
 
 def balance(cfg, beta: float) -> list[int]:

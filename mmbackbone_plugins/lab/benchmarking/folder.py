@@ -78,10 +78,7 @@ class RunFolder:
     @property
     def progress(self) -> float:
         """Share of the training that is done, from 0 to 1."""
-        try:
-            return float(json.loads((self.path / PROGRESS).read_text())['done'])
-        except (OSError, ValueError, KeyError):
-            return 0.0
+        return read_progress(self.path)
 
     def result(self) -> Result:
         """What the run came to.
@@ -226,6 +223,14 @@ class RunFolder:
             path.replace(path.with_name(f'{path.stem}.failed.json'))
 
 
+def read_progress(folder: Path) -> float:
+    """Share of a run's training that is done, from 0 to 1."""
+    try:
+        return float(json.loads((folder / PROGRESS).read_text(encoding='utf-8'))['done'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
 def _lock(folder: Path) -> BaseFileLock:
     """The kind of lock that a folder's file system has: the system's, which ends with its process.
 
@@ -234,7 +239,7 @@ def _lock(folder: Path) -> BaseFileLock:
     for somebody else's lock.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as alone, FileLock(f'{alone}/lock', timeout=0):
+        with tempfile.TemporaryDirectory(dir=folder) as own, FileLock(f'{own}/lock', timeout=0):
             pass
     except (OSError, NotImplementedError):
         return SoftFileLock(folder / 'lock.soft')

@@ -48,10 +48,10 @@ def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Fore
 
 def _count(run: Run) -> tuple[Optional[float], Optional[str]]:
     try:
-        ahead = planning.look_ahead(run.config, deepcopy(dict(run.options)))
-        if ahead.images is None:
+        preview = planning.preview_run(run.config, deepcopy(dict(run.options)))
+        if preview.images is None:
             return None, 'its training set is not here'
-        return ahead.plan()[0].training_flops * ahead.images, None
+        return preview.plan_costs()[0].training_flops * preview.images, None
     except Exception as error:  # a forecast must not stop a plan that may well run
         return None, f'{type(error).__name__}: {str(error).splitlines()[0]}'
 

@@ -35,7 +35,7 @@ METRIC = dict(type='OrientedMetric')
 LOOKS = 3  # images per test set whose detections are kept for the report
 
 
-class _Progress(Hook):
+class _ProgressFile(Hook):
     """Tells the process that started this one how far the training is, and ends with it."""
 
     priority = 'VERY_LOW'
@@ -74,7 +74,7 @@ def execute(
     resume.choose_checkpoint(cfg, 'auto')
     runner = told(launch.build_runner(cfg))
     weights.check_start(runner.model, cfg)
-    runner.register_hook(_Progress(folder.path / PROGRESS))
+    runner.register_hook(_ProgressFile(folder.path / PROGRESS))
     runner.train()
     found: dict[str, dict[str, Any]] = {}
     looks: list[dict[str, Any]] = []

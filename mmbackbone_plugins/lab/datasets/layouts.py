@@ -1,13 +1,14 @@
 """Where the splits of DOTA and DIOR-R lie, under a folder or as a config says."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 from mmengine.fileio import list_from_file
 
 from ...metrics.classes import CLASSES
+from ...utils.datasets import innermost_datasets
 from ...utils.names import type_name
 
 # Where a split of a data set lies under its root, as in configs/_base_/datasets/.
@@ -131,8 +132,8 @@ def splits_of_config(cfg: Any) -> list[Split]:
     found: list[Split] = []
     for name in ('train', 'val', 'test'):
         loader = cfg.get(f'{name}_dataloader')
-        inner = list(_innermost(loader['dataset'])) if loader else []
-        for i, dataset in enumerate(inner):
+        inner = innermost_datasets(loader['dataset']) if loader else []
+        for i, (_, dataset) in enumerate(inner):
             kind = type_name(dataset)
             if kind not in _FORMATS:
                 raise ValueError(
@@ -163,14 +164,6 @@ def split_of_dataset(dataset: Any) -> Optional[Split]:
         given['ann_subdir'] = os.path.join(dataset.data_root, dataset.ann_subdir)
     given.update(type=type(dataset), metainfo=dataset.metainfo)
     return _split('', given, classes_of(given))
-
-
-def _innermost(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    inner = [one for one in (dataset.get('dataset'), *(dataset.get('datasets') or [])) if one]
-    if not inner:
-        yield dataset
-    for one in inner:
-        yield from _innermost(one)
 
 
 def classes_of(dataset: dict[str, Any]) -> tuple[str, ...]:

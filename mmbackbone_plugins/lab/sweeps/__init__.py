@@ -3,7 +3,7 @@
 from . import report
 from .evaluate import default_score, evaluate, is_precision, labelled_split, oriented_evaluator
 from .sweep import Cell, Sweep
-from .transfer import LAYOUTS, innermost, move_data, other_data
+from .transfer import LAYOUTS, other_data
 
 __all__ = [
     'Cell',
@@ -11,10 +11,8 @@ __all__ = [
     'Sweep',
     'default_score',
     'evaluate',
-    'innermost',
     'is_precision',
     'labelled_split',
-    'move_data',
     'oriented_evaluator',
     'other_data',
     'report',

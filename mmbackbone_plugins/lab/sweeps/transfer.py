@@ -4,28 +4,9 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ...utils.datasets import innermost_datasets
 from ...utils.names import type_name
 from ..datasets.layouts import LAYOUTS
-
-
-def move_data(dataset: dict[str, Any], root: str) -> None:
-    """Sets the folder of a dataset and of those that it wraps, in place.
-
-    Args:
-        dataset: Config of a dataset.
-        root: Its new ``data_root``.
-    """
-    inner = [one for one in (dataset.get('dataset'), *(dataset.get('datasets') or [])) if one]
-    for one in inner:
-        move_data(one, root)
-    if not inner:
-        dataset['data_root'] = root
-
-
-def innermost(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The dataset that a config of a dataset wraps, the first of several."""
-    inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or []), None)
-    return innermost(inner) if inner else dataset
 
 
 def other_data(
@@ -52,7 +33,7 @@ def other_data(
             f'to must be one of {list(LAYOUTS)} and split one of {list(LAYOUTS["dota"])}, '
             f'got {to!r} and {split!r}'
         )
-    pipeline = copy.deepcopy(innermost(loader['dataset'])['pipeline'])
+    pipeline = copy.deepcopy(innermost_datasets(loader['dataset'])[0][1]['pipeline'])
     if scale is not None:
         resizes = [step for step in pipeline if type_name(step) == 'Resize']
         if not resizes:

@@ -36,12 +36,12 @@ def polygon_mask(size: int, polygons: Sequence[np.ndarray], blur: float = 0.0) -
     """Returns a large mask (float32, 0 to 1) of several polygons.
 
     Args:
-        size (int): Size of the final picture in pixels.
-        polygons (Sequence[np.ndarray]): Image coordinates, each of shape (N, 2).
-        blur (float): Softness of the border in pixels of the final picture. Defaults to 0.
+        size: Size of the final picture in pixels.
+        polygons: Image coordinates, each of shape (N, 2).
+        blur: Softness of the border in pixels of the final picture.
 
     Returns:
-        np.ndarray: float32 of the large canvas' shape.
+        Float32 of the large canvas' shape.
     """
     mask = blank(size)
     for points in polygons:
@@ -64,12 +64,12 @@ def lay(
     Only the region around the polygons is touched: most things are small.
 
     Args:
-        canvas (np.ndarray): Large float32 RGB canvas.
-        polygons (Sequence[np.ndarray]): Image coordinates, each of shape (N, 2).
-        paint (Sequence[float] | Callable): RGB colour, or a function that gets the region (two
-            slices of the large canvas) and returns its paint of shape (h, w, 3).
-        blur (float): Softness of the border in pixels of the final picture. Defaults to 0.
-        strength (float): 1 covers what lies below. Defaults to 1.
+        canvas: Large float32 RGB canvas.
+        polygons: Image coordinates, each of shape (N, 2).
+        paint: RGB colour, or a function that gets the region (two slices of the large canvas) and
+            returns its paint of shape (h, w, 3).
+        blur: Softness of the border in pixels of the final picture.
+        strength: 1 covers what lies below.
     """
     if not len(polygons):
         return

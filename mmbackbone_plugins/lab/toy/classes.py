@@ -81,12 +81,12 @@ def select_classes(fmt: str, classes: Sequence[str] = ()) -> dict[str, ShapeName
     """Returns the classes to draw with their shapes.
 
     Args:
-        fmt (str): 'dota' or 'dior'.
-        classes (Sequence[str]): Class names of that data set, or the single word 'all'. Defaults
-            to (), the handful in :data:`DEFAULT_CLASSES`.
+        fmt: 'dota' or 'dior'.
+        classes: Class names of that data set, or the single word 'all'; by default the handful in
+            :data:`DEFAULT_CLASSES`.
 
     Returns:
-        dict[str, tuple[str, ...]]: Shape names by class name, in the order asked for.
+        Shape names by class name, in the order asked for.
 
     Raises:
         ValueError: If the format is unknown, or a class is unknown or named twice.

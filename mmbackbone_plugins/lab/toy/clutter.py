@@ -40,14 +40,14 @@ def scatter_clutter(
     """Places clutter beside the objects.
 
     Args:
-        rng (np.random.Generator): Source of every choice made here.
-        size (int): Side of the picture in pixels.
-        groups (Sequence[Group]): Labelled objects, which stay uncovered.
-        water (np.ndarray): Water mask on the large canvas: nothing is built on it.
-        foliage (tuple[float, float, float]): RGB colour of trees.
+        rng: Source of every choice made here.
+        size: Side of the picture in pixels.
+        groups: Labelled objects, which stay uncovered.
+        water: Water mask on the large canvas: nothing is built on it.
+        foliage: RGB colour of trees.
 
     Returns:
-        list[Clutter]: In the order in which to paint them.
+        In the order in which to paint them.
     """
     boxes = [grown(item.box, 3.0) for group in groups for item in group.objects]
     pads = [group.pad for group in groups]

@@ -42,20 +42,19 @@ def toy_settings(
     """Checks what is asked for and completes it.
 
     Args:
-        fmt (str): Layout: 'dota' (split DOTA-v1.0) or 'dior' (DIOR-R). Defaults to 'dota'.
-        counts (Mapping[str, int] | Sequence[int]): Pictures in train, val and test. Defaults to
-            (160, 40, 40).
-        size (int): Side of the square pictures in pixels. Objects keep their size: larger
-            pictures show more of them. Defaults to 256.
-        seed (int): Another seed draws other scenes. Defaults to 0.
-        styles (Sequence[str]): Keys of :data:`~.styles.STYLES`; picture ``i`` of a split gets
-            style ``i`` modulo their number. Defaults to ('clear',).
-        classes (Sequence[str]): Class names of the data set, or 'all'. Defaults to (), a handful
-            that exist in both data sets.
-        density (float): Mean number of objects on 256 x 256 pixels. Defaults to 8.
+        fmt: Layout: 'dota' (split DOTA-v1.0) or 'dior' (DIOR-R).
+        counts: Pictures in train, val and test.
+        size: Side of the square pictures in pixels. Objects keep their size: larger pictures show
+            more of them.
+        seed: Another seed draws other scenes.
+        styles: Keys of :data:`~.styles.STYLES`; picture ``i`` of a split gets style ``i`` modulo
+            their number.
+        classes: Class names of the data set, or 'all'; by default a handful that exist in both data
+            sets.
+        density: Mean number of objects on 256 x 256 pixels.
 
     Returns:
-        dict: The settings as they are kept in the manifest (JSON types only).
+        The settings as they are kept in the manifest (JSON types only).
 
     Raises:
         ValueError: If an argument is out of range; the message names it.
@@ -112,22 +111,22 @@ def make_toy_dataset(
     its style changes its looks and leaves its objects where they are.
 
     Args:
-        root (str | Path): Folder to write into.
-        fmt (str): 'dota' or 'dior'. This and the next six: see :func:`toy_settings`.
-        counts (Mapping[str, int] | Sequence[int]): Pictures in train, val and test.
-        size (int): Side of the square pictures in pixels.
-        seed (int): Another seed draws other scenes.
-        styles (Sequence[str]): Visual styles.
-        classes (Sequence[str]): Class names of the data set.
-        density (float): Mean number of objects on 256 x 256 pixels.
-        workers (int): Processes that draw; 0 draws in this one. Defaults to 0.
-        overwrite (bool): Replace toy data that is already there. Folders that hold anything else
-            are refused all the same. Defaults to False.
-        progress (Callable): ``progress(done, total)``, called with the number of pictures before
-            the first (0) and after each, for a progress bar. Defaults to None.
+        root: Folder to write into.
+        fmt: 'dota' or 'dior'. This and the next six: see :func:`toy_settings`.
+        counts: Pictures in train, val and test.
+        size: Side of the square pictures in pixels.
+        seed: Another seed draws other scenes.
+        styles: Visual styles.
+        classes: Class names of the data set.
+        density: Mean number of objects on 256 x 256 pixels.
+        workers: Processes that draw; 0 draws in this one.
+        overwrite: Replace toy data that is already there. Folders that hold anything else are
+            refused all the same.
+        progress: ``progress(done, total)``, called with the number of pictures before the first (0)
+            and after each, for a progress bar.
 
     Returns:
-        dict: The manifest: settings, and pictures, objects and styles by split.
+        The manifest: settings, and pictures, objects and styles by split.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -148,7 +147,8 @@ def make_toy_dataset(
     for done, ((split, _), tally) in enumerate(zip(tasks, _run(draw, tasks, workers)), 1):
         totals[split].update(tally)
         progress(done, len(tasks))
-    layout.finish(root, settings['counts'])
+    if layout is dior:
+        dior.write_lists(root, settings['counts'])
     manifest = {'version': _VERSION, 'settings': settings, 'splits': {}}
     for split, total in totals.items():
         manifest['splits'][split] = {

@@ -42,10 +42,10 @@ def write(root: Path, split: str, index: int, scene: Scene) -> None:
     """Writes one picture and its labels.
 
     Args:
-        root (Path): Root of the data set; its folders exist.
-        split (str): 'train', 'val' or 'test'.
-        index (int): Position in the split.
-        scene (Scene): What was drawn.
+        root: Root of the data set; its folders exist.
+        split: 'train', 'val' or 'test'.
+        index: Position in the split.
+        scene: What was drawn.
 
     Raises:
         OSError: If a file cannot be written.
@@ -58,7 +58,7 @@ def write(root: Path, split: str, index: int, scene: Scene) -> None:
     (root / ANNOTATIONS / f'{name}.xml').write_text(text, encoding='utf-8')
 
 
-def finish(root: Path, counts: dict) -> None:
+def write_lists(root: Path, counts: dict) -> None:
     """Writes the lists of names, which depend on the number of pictures."""
     for split, count in counts.items():
         names = ''.join(name_of(split, index, 0) + '\n' for index in range(count))

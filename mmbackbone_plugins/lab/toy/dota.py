@@ -28,10 +28,10 @@ def write(root: Path, split: str, index: int, scene: Scene) -> None:
     """Writes one picture and its labels.
 
     Args:
-        root (Path): Root of the data set; its folders exist.
-        split (str): 'train', 'val' or 'test'.
-        index (int): Position in the split.
-        scene (Scene): What was drawn.
+        root: Root of the data set; its folders exist.
+        split: 'train', 'val' or 'test'.
+        index: Position in the split.
+        scene: What was drawn.
 
     Raises:
         OSError: If a file cannot be written.
@@ -45,7 +45,3 @@ def write(root: Path, split: str, index: int, scene: Scene) -> None:
         lines.append(f'{corners} {item.label} {int(item.difficult)}\n')
     path = root / split / 'annfiles' / f'{name}.txt'
     path.write_text(''.join(lines), encoding='utf-8')
-
-
-def finish(root: Path, counts: dict) -> None:
-    """Does nothing: DOTA's folders need no list of pictures."""

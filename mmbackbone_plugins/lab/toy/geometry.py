@@ -15,12 +15,12 @@ def to_image(points: np.ndarray, center: tuple[float, float], angle: float) -> n
     """Moves local points into the image.
 
     Args:
-        points (np.ndarray): Local points of shape (N, 2).
-        center (tuple[float, float]): Where the local origin comes to lie.
-        angle (float): Heading in radians, clockwise on the screen, 0 points to the right.
+        points: Local points of shape (N, 2).
+        center: Where the local origin comes to lie.
+        angle: Heading in radians, clockwise on the screen, 0 points to the right.
 
     Returns:
-        np.ndarray: float64 of shape (N, 2).
+        Float64 of shape (N, 2).
     """
     cos, sin = np.cos(angle), np.sin(angle)
     return np.asarray(points, np.float64) @ np.array([[cos, sin], [-sin, cos]]) + center
@@ -55,10 +55,10 @@ def enclosing_rectangle(shapes: Iterable[np.ndarray]) -> np.ndarray:
     """Returns the tight local rectangle around several shapes.
 
     Args:
-        shapes (Iterable[np.ndarray]): Local point sets of shape (N, 2).
+        shapes: Local point sets of shape (N, 2).
 
     Returns:
-        np.ndarray: (4, 2), clockwise on the screen, starting at the left of the head.
+        Corners of shape (4, 2), clockwise on the screen, starting at the left of the head.
     """
     points = np.concatenate([np.asarray(shape, np.float64) for shape in shapes])
     (tail, left), (head, right) = points.min(0), points.max(0)

@@ -81,12 +81,12 @@ def paint_ground(rng: np.random.Generator, size: int, groups: Sequence[Group]) -
     """Paints the ground of a scene.
 
     Args:
-        rng (np.random.Generator): Source of colours and textures.
-        size (int): Side of the final picture in pixels.
-        groups (Sequence[Group]): Groups of objects; most get a pad to stand on.
+        rng: Source of colours and textures.
+        size: Side of the final picture in pixels.
+        groups: Groups of objects; most get a pad to stand on.
 
     Returns:
-        Ground: Canvas, water mask (both on the large canvas) and the landscape's colours.
+        Canvas, water mask (both on the large canvas) and the landscape's colours.
     """
     theme = list(THEMES.values())[int(rng.integers(len(THEMES)))]
     side = size * OVERSAMPLING

@@ -27,15 +27,15 @@ class ToyObject:
     """One drawn object.
 
     Attributes:
-        label (str): Class name.
-        shape (str): Name of its shape.
-        center (tuple[float, float]): Local origin in the image.
-        angle (float): Heading in radians, clockwise on the screen from the right.
-        parts (list[Part]): What is painted, in local coordinates.
-        box (np.ndarray): (4, 2) image corners, clockwise from the left of the head.
-        truncated (bool): The picture's border cuts it.
-        difficult (bool): A good part is cut off or lies under trees.
-        canopy (tuple): Discs (x, y, radius) of foliage that hide a part of it.
+        label: Class name.
+        shape: Name of its shape.
+        center: Local origin in the image.
+        angle: Heading in radians, clockwise on the screen from the right.
+        parts: What is painted, in local coordinates.
+        box: (4, 2) image corners, clockwise from the left of the head.
+        truncated: The picture's border cuts it.
+        difficult: A good part is cut off or lies under trees.
+        canopy: Discs (x, y, radius) of foliage that hide a part of it.
     """
 
     label: str
@@ -65,13 +65,13 @@ def plan_scene(
     """Places groups of objects that do not overlap.
 
     Args:
-        rng (np.random.Generator): Source of every choice made here.
-        size (int): Side of the square picture in pixels.
-        classes (dict[str, Sequence[str]]): Shape names by class name.
-        density (float): Mean number of objects on 256 x 256 pixels.
+        rng: Source of every choice made here.
+        size: Side of the square picture in pixels.
+        classes: Shape names by class name.
+        density: Mean number of objects on 256 x 256 pixels.
 
     Returns:
-        list[Group]: Empty for a background picture.
+        The groups; none for a background picture.
     """
     if rng.random() < _BACKGROUND_SHARE:
         return []

@@ -22,9 +22,9 @@ class Scene:
     """A drawn scene.
 
     Attributes:
-        image (np.ndarray): uint8 BGR of shape (size, size, 3), as OpenCV writes it.
-        objects (list[ToyObject]): What is labelled, in the order in which it was painted.
-        style (str): Visual style.
+        image: uint8 BGR of shape (size, size, 3), as OpenCV writes it.
+        objects: What is labelled, in the order in which it was painted.
+        style: Visual style.
     """
 
     image: np.ndarray
@@ -46,16 +46,16 @@ def draw_scene(
     Equal arguments give equal pixels. Another style gives the same objects in the same places.
 
     Args:
-        seed (int): Seed of the data set.
-        split (str): 'train', 'val' or 'test'.
-        index (int): Position in the split, from 0.
-        size (int): Side of the picture in pixels.
-        classes (dict[str, Sequence[str]]): Shape names by class name.
-        density (float): Mean number of objects on 256 x 256 pixels. Defaults to 8.
-        style (str): A key of :data:`STYLES`. Defaults to 'clear'.
+        seed: Seed of the data set.
+        split: 'train', 'val' or 'test'.
+        index: Position in the split, from 0.
+        size: Side of the picture in pixels.
+        classes: Shape names by class name.
+        density: Mean number of objects on 256 x 256 pixels.
+        style: A key of :data:`STYLES`.
 
     Returns:
-        Scene: The picture and its objects.
+        The picture and its objects.
     """
     groups = plan_scene(scene_rng(seed, split, index, 'layout'), size, classes, density)
     layers = _paint(scene_rng(seed, split, index, 'ground'), size, groups)

@@ -19,13 +19,13 @@ def scene_rng(seed: int, split: str, index: int, stream: str) -> np.random.Gener
     """Returns the generator of one stream of one picture.
 
     Args:
-        seed (int): Seed of the data set, not negative.
-        split (str): One of ``SPLITS``.
-        index (int): Position of the picture in its split, from 0.
-        stream (str): One of ``STREAMS``.
+        seed: Seed of the data set, not negative.
+        split: One of ``SPLITS``.
+        index: Position of the picture in its split, from 0.
+        stream: One of ``STREAMS``.
 
     Returns:
-        np.random.Generator: A fresh generator; equal arguments give equal numbers.
+        A fresh generator; equal arguments give equal numbers.
     """
     entropy = (seed, SPLITS.index(split), index, STREAMS.index(stream))
     return np.random.default_rng(np.random.SeedSequence(entropy))
@@ -37,14 +37,14 @@ def fractal_noise(
     """Sums octaves of smooth value noise.
 
     Args:
-        rng (np.random.Generator): Source of the random grids.
-        size (int): Height and width of the result in pixels.
-        cell (float): Size in pixels of the coarsest blobs.
-        octaves (int): Number of layers; each has cells half as large. Defaults to 4.
-        gain (float): Amplitude of a layer relative to the one before. Defaults to 0.5.
+        rng: Source of the random grids.
+        size: Height and width of the result in pixels.
+        cell: Size in pixels of the coarsest blobs.
+        octaves: Number of layers; each has cells half as large.
+        gain: Amplitude of a layer relative to the one before.
 
     Returns:
-        np.ndarray: float32 of shape (size, size), mean 0 and standard deviation 1.
+        Float32 of shape (size, size), mean 0 and standard deviation 1.
     """
     # Half the resolution takes a quarter of the time and looks the same: the noise is smooth.
     half = (size + 1) // 2
@@ -70,11 +70,11 @@ def soft_step(noise: np.ndarray, threshold: float, softness: float = 0.25) -> np
     """Turns noise into a mask with soft edges.
 
     Args:
-        noise (np.ndarray): Any array, usually from :func:`fractal_noise`.
-        threshold (float): Where the mask is one half.
-        softness (float): Width of the transition, in units of the noise. Defaults to 0.25.
+        noise: Any array, usually from :func:`fractal_noise`.
+        threshold: Where the mask is one half.
+        softness: Width of the transition, in units of the noise.
 
     Returns:
-        np.ndarray: float32 of the same shape, from 0 to 1.
+        Float32 of the same shape, from 0 to 1.
     """
     return np.clip((noise - threshold) / softness + 0.5, 0.0, 1.0).astype(np.float32)

@@ -15,9 +15,9 @@ class Boxes(NamedTuple):
     """Oriented boxes of one picture.
 
     Attributes:
-        quads (np.ndarray): Corners of shape (N, 4, 2) in pixels.
-        labels (np.ndarray): Class indices of shape (N,).
-        scores (np.ndarray | None): Scores of shape (N,), or None for ground truth.
+        quads: Corners of shape (N, 4, 2) in pixels.
+        labels: Class indices of shape (N,).
+        scores: Scores of shape (N,), or None for ground truth.
     """
 
     quads: np.ndarray
@@ -51,10 +51,10 @@ def draw_boxes(
 
     Args:
         axis: Matplotlib axis in pixel coordinates.
-        boxes (Boxes): What to draw.
-        colors (Sequence[str]): Colour of each class.
-        fontsize (float): Of the scores, in points.
-        linewidth (float): Of the boxes, in points.
+        boxes: What to draw.
+        colors: Colour of each class.
+        fontsize: Of the scores, in points.
+        linewidth: Of the boxes, in points.
     """
     from matplotlib.patches import Polygon
 
@@ -174,12 +174,11 @@ def compare_boxes(
     Only classes that occur are listed.
 
     Args:
-        path (str | Path): Picture file to write.
-        samples (Sequence[Sample]): Pictures with boxes.
-        classes (Sequence[str]): Class names by index.
-        title (str): Title of the figure. Defaults to ''.
-        colors (Sequence[str]): Colours to give out. Defaults to colours that are safe for
-            colour-blind readers.
+        path: Picture file to write.
+        samples: Pictures with boxes.
+        classes: Class names by index.
+        title: Title of the figure.
+        colors: Colours to give out; by default safe for colour-blind readers.
 
     Raises:
         ValueError: If there is no sample.

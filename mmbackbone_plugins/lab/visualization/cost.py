@@ -13,9 +13,9 @@ def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]
     """Draws the share of full fine-tuning's FLOPs that each rho takes, a line per config.
 
     Args:
-        path (str | Path): Picture file to write.
-        bills (Sequence[Mapping]): What ``plan_cost.py --rho ...`` writes: ``config``, ``rho``,
-            ``training_flops``, ``full_training_flops``, ``length``, ``unit``.
+        path: Picture file to write.
+        bills: What ``plan_cost.py --rho ...`` writes: ``config``, ``rho``, ``training_flops``,
+            ``full_training_flops``, ``length``, ``unit``.
 
     Raises:
         ValueError: If no bill has a rho.

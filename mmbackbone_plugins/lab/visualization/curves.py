@@ -22,13 +22,13 @@ def plot_training(
     """Draws losses and a validation metric over epochs; frozen epochs are grey.
 
     Args:
-        path (str | Path): Picture file to write.
-        train_rows (Sequence[Mapping]): See :func:`read_scalars`.
-        val_rows (Sequence[Mapping]): See :func:`read_scalars`.
-        metric (str): Key of the metric. Defaults to 'dota/mAP'.
-        losses (Sequence[str]): Keys of the losses; absent ones are left out.
-        title (str): Title of the figure. Defaults to ''.
-        trainable (Mapping[int, int]): Trainable stages by epoch; read from the rows by default.
+        path: Picture file to write.
+        train_rows: See :func:`read_scalars`.
+        val_rows: See :func:`read_scalars`.
+        metric: Key of the metric.
+        losses: Keys of the losses; absent ones are left out.
+        title: Title of the figure.
+        trainable: Trainable stages by epoch; read from the rows by default.
 
     Raises:
         ValueError: If there is no training row.

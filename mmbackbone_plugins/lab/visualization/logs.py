@@ -14,11 +14,11 @@ def read_scalars(path: Union[str, Path]) -> tuple[list[dict], list[dict]]:
     """Reads the scalars that mmengine's LocalVisBackend wrote.
 
     Args:
-        path (str | Path): ``vis_data/scalars.json`` of a run, one JSON object a line.
+        path: ``vis_data/scalars.json`` of a run, one JSON object a line.
 
     Returns:
-        tuple[list[dict], list[dict]]: Rows of training (they have an 'epoch' and a 'loss') and of
-        validation (their 'step' is the number of epochs trained so far).
+        Rows of training (they have an 'epoch' and a 'loss') and of validation (their 'step' is the
+        number of epochs trained so far).
     """
     rows = read_lines(Path(path))
     return [row for row in rows if 'loss' in row], [row for row in rows if 'loss' not in row]
@@ -40,10 +40,10 @@ def frozen_spans(trainable: Mapping[int, int]) -> list[tuple[int, int]]:
     """Joins neighbouring epochs without trainable stages.
 
     Args:
-        trainable (Mapping[int, int]): Trainable stages by epoch, from 1.
+        trainable: Trainable stages by epoch, from 1.
 
     Returns:
-        list[tuple[int, int]]: First and last epoch of each frozen span.
+        First and last epoch of each frozen span.
     """
     spans: list[tuple[int, int]] = []
     for epoch in sorted(epoch for epoch, stages in trainable.items() if stages == 0):

@@ -19,8 +19,8 @@ from mmbackbone_plugins.lab.benchmarking.report.summary import to_dict
 from mmbackbone_plugins.lab.benchmarking.report.tables import (
     MINUS,
     Unit,
-    estimate_cell,
-    gain_cell,
+    estimate_entry,
+    gain_entry,
     unit_for,
 )
 from mmbackbone_plugins.lab.visualization import RunLog
@@ -161,13 +161,13 @@ def test_nothing_is_dropped_in_silence():
 
 def test_numbers_as_text():
     percent = Unit('%', 0.01)
-    assert estimate_cell('mAP', estimate({0: 0.5, 1: 0.52}), percent).text == '51.0 ± 1.4'
-    assert estimate_cell('mAP', estimate({0: 0.5, 1: 0.5}), percent).text == '50.0'
-    assert estimate_cell('mAP', estimate({0: 0.5}), percent, 3).below == 'n = 1'
-    assert estimate_cell('mAP', estimate({}), percent).text == '-'
-    gain = gain_cell('mAP_gain', estimate({0: -0.02, 1: -0.03, 2: -0.025}))
+    assert estimate_entry(estimate({0: 0.5, 1: 0.52}), percent).text == '51.0 ± 1.4'
+    assert estimate_entry(estimate({0: 0.5, 1: 0.5}), percent).text == '50.0'
+    assert estimate_entry(estimate({0: 0.5}), percent, 3).below == 'n = 1'
+    assert estimate_entry(estimate({}), percent).text == '-'
+    gain = gain_entry(estimate({0: -0.02, 1: -0.03, 2: -0.025}))
     assert gain.text == f'{MINUS}2.5' and gain.below == f'[{MINUS}3.7, {MINUS}1.3]'
-    assert gain_cell('mAP_gain', estimate({0: 0.02})) == ('+2.0', 'no interval', 'mAP_gain', 0.02)
+    assert gain_entry(estimate({0: 0.02})) == ('+2.0', 'no interval')
     assert unit_for('flops', [3e12, 2e15, None]).name == 'PFLOPs'
     assert unit_for('seconds', [59]).name == 's' and unit_for('seconds', [61, 3]).name == 'min'
     assert unit_for('bytes', []).text(2**30) == '1.00' and unit_for('bytes', [2**22]).name == 'MiB'

@@ -1,17 +1,18 @@
 """What the report says, in order, before it is a page or Markdown."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Optional, Union
+from pathlib import Path
 
 from ..results import Result
 from . import figures, run_figures
+from .blocks import Bullets, Content, Listing, Section
+from .figure_writer import FigureWriter
 from .groups import RGN, Group, Summary
-from .sketchbook import Figure, Sketchbook
 from .statistics import FEWEST_SEEDS
 from .summary import BASELINE
-from .tables import Table, correlation_table, domain_table, main_table, run_table
+from .tables import correlation_table, domain_table, main_table, run_table
 
 READING = (
     'mAP, AP50 and AP75 are the scores in result.json, averaged over the test sets of the domain '
@@ -41,92 +42,38 @@ SOURCES = {
 }
 
 
-@dataclass
-class Listing:
-    """Text as it is: commands, messages.
-
-    Attributes:
-        title: What it is; empty for none.
-        text: The text.
-    """
-
-    title: str
-    text: str
-
-
-@dataclass
-class Bullets:
-    """Sentences.
-
-    Attributes:
-        items: The sentences.
-        title: What they are about; empty for none.
-    """
-
-    items: Sequence[str]
-    title: str = ''
-
-
-@dataclass
-class Section:
-    """A part of the report under a heading.
-
-    Attributes:
-        title: The heading.
-        blocks: Its content.
-        folded: Whether a page shows it closed.
-    """
-
-    title: str
-    blocks: list[Union[Table, Figure, Listing, Bullets]] = field(default_factory=list)
-    folded: bool = False
-
-
-@dataclass
-class Content:
-    """The whole report.
-
-    Attributes:
-        title: Its title.
-        status: How many runs it covers, in a sentence.
-        complete: Whether that is all of them.
-        facts: Name and value of what is known of the benchmark.
-        sections: The rest.
-    """
-
-    title: str
-    status: str
-    complete: bool
-    facts: list[tuple[str, str]]
-    sections: list[Section]
-
-
 def compose(
     summary: Summary,
-    book: Sketchbook,
+    writer: FigureWriter,
     title: str,
-    remarks: Sequence[str] = (),
-    progress: Optional[dict[str, str]] = None,
+    command: str,
+    remarks: Sequence[str],
+    progress: Mapping[str, str],
 ) -> Content:
     """Draws all figures and puts the report together.
 
     Args:
         summary: The numbers.
-        book: Draws the figures.
+        writer: Draws the figures.
         title: Title of the report.
+        command: What makes the report.
         remarks: What else a reader must know, e.g. that the plan could not be read.
         progress: How far missing runs are, by name.
     """
     done, planned = len(summary.finished), len(summary.planned)
+    rest = dict(failed=summary.failed, missing=summary.missing)
     status = f'{done} of {planned} runs finished'
-    status += f', {len(summary.failed)} failed' if summary.failed else ''
-    status += f', {len(summary.missing)} missing' if summary.missing else ''
-    sections = [Section('Please note', [Bullets(list(remarks))])] if remarks else []
-    sections += [_group(group, book) for group in summary.groups]
-    sections += [_reading(summary), _open(summary, progress or {})]
-    sections.append(Section('All runs and their commands', [run_table(summary)], folded=True))
-    sections.append(Section('How to make this again', [_again(summary, book)]))
-    return Content(title, f'{status}.', done == planned, _facts(summary, book), sections)
+    status += ''.join(f', {len(runs)} {name}' for name, runs in rest.items() if runs)
+    sections = [
+        *([Section('Please note', [Bullets(list(remarks))])] if remarks else []),
+        *(_group(group, writer) for group in summary.groups),
+        _reading(summary),
+        _open(summary, progress),
+        Section('All runs and their commands', [run_table(summary)], folded=True),
+        Section('How to make this again', [_again(summary, writer.work_dir, command)]),
+    ]
+    facts = _facts(summary, writer.work_dir)
+    return Content(title, f'{status}.', done == planned, facts, sections)
 
 
 def _reading(summary: Summary) -> Section:
@@ -136,7 +83,7 @@ def _reading(summary: Summary) -> Section:
     return Section('How to read the numbers', [Bullets(texts)])
 
 
-def _group(group: Group, book: Sketchbook) -> Section:
+def _group(group: Group, writer: FigureWriter) -> Section:
     main = main_table(group)
     main.footnotes.append(
         f'In domain: {", ".join(group.in_domain) or "none"}. Out of domain: '
@@ -144,70 +91,69 @@ def _group(group: Group, book: Sketchbook) -> Section:
         'over n seeds. Differences: mean with its 95 % t-interval, paired by seed. More under '
         '"How to read the numbers".',
     )
-    blocks: list[Any] = [main]
-    if group.notes:
-        blocks.append(Bullets(group.notes, 'Holes in these numbers'))
-    blocks += [
-        figures.pareto(book, group),
-        figures.domains(book, group),
+    notes = [Bullets(group.notes, 'Holes in these numbers')] if group.notes else []
+    blocks = [
+        main,
+        *notes,
+        figures.pareto(writer, group),
+        figures.domains(writer, group),
         domain_table(group),
-        figures.gain(book, group),
+        figures.gain(writer, group),
         correlation_table(group),
-        run_figures.curves(book, group),
-        run_figures.spectra(book, group),
-        run_figures.detections(book, group),
+        run_figures.curves(writer, group),
+        run_figures.spectra(writer, group),
+        run_figures.detections(writer, group),
     ]
     return Section(f'{group.dataset}, {group.detector}', blocks)
 
 
-def _open(summary: Summary, progress: dict[str, str]) -> Section:
+def _open(summary: Summary, progress: Mapping[str, str]) -> Section:
     """Failed and missing runs."""
-    blocks: list[Any] = [
+    blocks: list = [
         Listing(f'{result.name} failed', (result.error or 'no message').strip())
         for result in summary.failed
     ]
-    if summary.missing:
-        names = [str(run) for run in summary.missing]
-        names = [f'{name} ({progress[name]})' if name in progress else name for name in names]
-        blocks.append(Bullets(names, 'Planned, and without a result'))
-    if not blocks:
-        blocks = [Bullets(['No run failed, and none is missing.'])]
+    names = [str(run) for run in summary.missing]
+    names = [f'{name} ({progress[name]})' if name in progress else name for name in names]
+    blocks += [Bullets(names, 'Planned, and without a result')] if names else []
+    blocks = blocks or [Bullets(['No run failed, and none is missing.'])]
     return Section('What failed, and what is missing', blocks)
 
 
-def _facts(summary: Summary, book: Sketchbook) -> list[tuple[str, str]]:
+def _facts(summary: Summary, work_dir: Path) -> list[tuple[str, str]]:
     runs = summary.finished + summary.failed
     times = sorted(str(r.finished) for r in runs if r.finished)
-    seeds = ', '.join(map(str, summary.seeds))
-    facts = [
+    seeds = sorted({run.seed for run in summary.planned})
+    return [
         ('Report written', date.today().isoformat()),
         ('Runs ended', f'{times[0]} to {times[-1]}' if times else 'none yet'),
-        ('Seeds', seeds or 'none'),
-        ('Work dir', str(book.work_dir)),
+        ('Seeds', ', '.join(map(str, seeds)) or 'none'),
+        ('Work dir', str(work_dir)),
+        *_machine_facts(runs),
     ]
-    return facts + machine_facts(runs)
 
 
-def machine_facts(runs: Sequence[Result]) -> list[tuple[str, str]]:
+def _machine_facts(runs: Sequence[Result]) -> list[tuple[str, str]]:
     """What the records say of machine and versions; where runs differ, with the number of runs."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, Counter] = {}
     for run in runs:
         for key, value in run.machine.items():
-            values = found.setdefault(str(key), {})
-            values[str(value)] = values.get(str(value), 0) + 1
-    facts = []
-    for key, values in found.items():
-        if len(values) == 1 and sum(values.values()) == len(runs):
-            text = next(iter(values))
-        else:  # a reader must see that numbers are of different machines
-            text = '; '.join(f'{value} ({n} of {len(runs)} runs)' for value, n in values.items())
-        facts.append((key, text))
-    return facts
+            found.setdefault(str(key), Counter())[str(value)] += 1
+    return [
+        (
+            key,
+            next(iter(values))
+            if list(values.values()) == [len(runs)]
+            # a reader must see that numbers are of different machines
+            else '; '.join(f'{value} ({n} of {len(runs)} runs)' for value, n in values.items()),
+        )
+        for key, values in found.items()
+    ]
 
 
-def _again(summary: Summary, book: Sketchbook) -> Listing:
-    runs = f'{book.work_dir}/runs/<dataset>/<detector>/<method>/seed<k>'
-    lines = ['# this report', book.command, '', '# what it is made from']
+def _again(summary: Summary, work_dir: Path, command: str) -> Listing:
+    runs = f'{work_dir}/runs/<dataset>/<detector>/<method>/seed<k>'
+    lines = ['# this report', command, '', '# what it is made from']
     lines += [f'{what + ":":<13}{runs}/{file}' for what, file in SOURCES.items()]
     commands = [r.command for r in summary.finished + summary.failed if r.command]
     if commands:

@@ -1,7 +1,8 @@
 """What a report knows of a benchmark: runs, by method, by data set and detector, all of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from ..results import Result
 from .statistics import Correlation, Estimate
@@ -21,10 +22,10 @@ class RunKey(NamedTuple):
     def __str__(self) -> str:
         return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
 
-
-def run_of(result: Result) -> RunKey:
-    """Which run a result is of."""
-    return RunKey(result.dataset, result.detector, result.method, result.seed)
+    @classmethod
+    def of(cls, run: Any) -> 'RunKey':
+        """The key of a result, or of a run of a plan."""
+        return cls(run.dataset, run.detector, run.method, run.seed)
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Method:
     Attributes:
         name: Its name in the plan.
         finished: Results by seed.
-        failed: Results of failed runs by seed.
+        failed: Seeds whose run failed.
         missing: Seeds that were planned and have no result.
         estimates: By quantity, see ``QUANTITIES`` in summary.py; ``mAP_gain`` and ``ood_mAP_gain``
             are the differences to the baseline, paired by seed.
@@ -43,14 +44,14 @@ class Method:
 
     name: str
     finished: dict[int, Result] = field(default_factory=dict)
-    failed: dict[int, Result] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     estimates: dict[str, Estimate] = field(default_factory=dict)
     domains: dict[str, Estimate] = field(default_factory=dict)
 
     def mean(self, quantity: str) -> Optional[float]:
         """Mean of a quantity over seeds, or None."""
-        return self.estimates[quantity].mean if quantity in self.estimates else None
+        return self.estimates[quantity].mean
 
 
 @dataclass
@@ -85,6 +86,15 @@ class Group:
         return f'{self.dataset}/{self.detector}'
 
     @property
+    def domains(self) -> list[str]:
+        """All test sets, in domain first."""
+        return self.in_domain + self.out_of_domain
+
+    def means(self, quantity: str) -> dict[str, Optional[float]]:
+        """Mean of a quantity over seeds by method."""
+        return {name: method.mean(quantity) for name, method in self.methods.items()}
+
+    @property
     def rgn(self) -> str:
         """Which RGN all results have: the ``'median'``, or of older ones only the ``'mean'``."""
         found = [result.rgn for result in self.results if result.rgn]
@@ -103,21 +113,33 @@ class Summary:
     Attributes:
         groups: One per data set and detector.
         planned: All runs that there should be.
-        finished: Results of finished runs.
-        failed: Results of failed runs.
-        missing: Planned runs without a result.
+        results: Of runs that have ended, in that order.
     """
 
     groups: list[Group]
     planned: list[RunKey]
-    finished: list[Result]
-    failed: list[Result]
-    missing: list[RunKey]
+    results: dict[RunKey, Result]
+
+    def values(self, run: RunKey, quantities: Iterable[str]) -> list[Optional[float]]:
+        """Quantities of one run, as they are averaged; None where there is none."""
+        group = next(g for g in self.groups if (g.dataset, g.detector) == run[:2])
+        estimates = group.methods[run.method].estimates
+        return [estimates[name].values.get(run.seed) for name in quantities]
 
     @property
-    def seeds(self) -> list[int]:
-        """All seeds."""
-        return sorted({run.seed for run in self.planned})
+    def finished(self) -> list[Result]:
+        """Results of finished runs."""
+        return [r for r in self.results.values() if r.state == 'finished']
+
+    @property
+    def failed(self) -> list[Result]:
+        """Results of failed runs."""
+        return [r for r in self.results.values() if r.state != 'finished']
+
+    @property
+    def missing(self) -> list[RunKey]:
+        """Planned runs without a result."""
+        return [run for run in self.planned if run not in self.results]
 
     @property
     def methods(self) -> list[str]:

@@ -2,15 +2,17 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import cv2
 import numpy as np
 
+from ....spectra.files import Spectra
 from ...visualization import (
     Boxes,
+    RunLog,
     class_colors,
     draw_class_legend,
     draw_on_image,
@@ -20,57 +22,57 @@ from ...visualization import (
     read_run,
 )
 from ..results import Result
-from .groups import Group, Method
-from .sketchbook import Figure, Picture, Sketchbook, look
+from .blocks import Figure
+from .figure_writer import FigureWriter
+from .groups import Group
 
 DRAWN_ABOVE = 0.3  # score from which a detection is drawn
 MOST_SPECTRA = 6  # layers
+START = 'before training'
 
 
-def curves(book: Sketchbook, group: Group) -> Figure:
+def _left(read: Callable[[Path], Any], path: Path) -> Any:
+    """What a run has left in a file or folder; None where that is not there or torn."""
+    try:
+        return read(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _top(values: Iterable[float], room: float) -> Optional[float]:
+    return room * max((v for v in values if math.isfinite(v)), default=1) or None
+
+
+def curves(writer: FigureWriter, group: Group) -> Figure:
     """Training curves, a picture per method."""
     figure = Figure(
         'Training curves',
         'A line per seed. Grey: epochs in which the backbone was frozen. All pictures have '
         'the same axes.',
     )
-    logs: dict[str, dict[str, Any]] = {}
+    logs: dict[str, dict[str, RunLog]] = {}
     without = []
-    for method in group.methods.values():
-        for seed, result in method.finished.items():
-            try:
-                log = read_run(book.run_folder(result) / 'train')
-            except (OSError, ValueError):
-                log = None
-            if log is None or not (log.train or log.val):
-                without.append(f'{method.name}/seed{seed}')
-            else:
-                logs.setdefault(method.name, {})[f'seed {seed}'] = log
+    for result in group.results:
+        log = _left(read_run, writer.run_folder(result) / 'train')
+        if log and (log.train or log.val):
+            logs.setdefault(result.method, {})[f'seed {result.seed}'] = log
+        else:
+            without.append(f'{result.method}/seed{result.seed}')
     if without:
         figure.caption += f' Without a log, and not drawn: {", ".join(without)}.'
-    if not logs:
-        return figure
     every = [log for runs in logs.values() for log in runs.values()]
-    losses = [row['loss'] for log in every for row in log.train if math.isfinite(row['loss'])]
-    scores = [row[log.metric] for log in every for row in log.val if log.metric in row]
-    scores = [score for score in scores if math.isfinite(score)]
+    tops = (
+        _top((row['loss'] for log in every for row in log.train), 1.05),
+        _top((row[log.metric] for log in every for row in log.val if log.metric in row), 1.08),
+    )
     for name, runs in logs.items():
-        file = book.file(group.dataset, group.detector, 'curves', name)
-        with look():
-            plot_seeds(
-                book.out / file,
-                runs,
-                name,
-                book.styles[name].color,
-                1.05 * max(losses, default=1) or None,
-                1.08 * max(scores, default=1) or None,
-            )
         alt = f'Training loss and validation mAP of {name} over training, {len(runs)} seeds.'
-        figure.pictures.append(Picture(file, alt))
+        look = (name, writer.styles[name].color, *tops)
+        figure.pictures.append(writer.draw(group, ('curves', name), alt, plot_seeds, runs, *look))
     return figure
 
 
-def spectra(book: Sketchbook, group: Group) -> Figure:
+def spectra(writer: FigureWriter, group: Group) -> Figure:
     """Eigenspectra before and after training, a picture per layer."""
     figure = Figure(
         'Eigenspectra of the features before and after training',
@@ -78,140 +80,55 @@ def spectra(book: Sketchbook, group: Group) -> Figure:
         'first seed that has them. Black dots: before training. The dashed grey line is the '
         'threshold of the intrinsic dimensionality.',
     )
-    after, before, used, other = {}, None, [], []
-    for method in group.methods.values():
-        for result in method.finished.values():
-            try:
-                found = read_dynamics(book.run_folder(result) / 'train')
-            except (OSError, ValueError):
-                continue
-            if found[0].info.get('epoch') == 0 and len(found) > 1:
-                if before is None:
-                    before = found[0]
-                elif not _same(before, found[0]):
-                    other.append(method.name)
-            after[method.name] = found[-1]
-            used.append(result)
-            break
-    without = [m.name for m in group.methods.values() if m.finished and m.name not in after]
+    found: dict[str, list[Spectra]] = {}
+    for result in group.results:
+        if result.method not in found:
+            measured = _left(read_dynamics, writer.run_folder(result) / 'train')
+            found.update({result.method: measured} if measured else {})
+    without = [m.name for m in group.methods.values() if m.finished and m.name not in found]
     if without:
         figure.caption += f' Without spectra, and not drawn: {", ".join(without)}.'
-    if not after:
-        return figure
+    starts = {
+        name: measured[0]
+        for name, measured in found.items()
+        if measured[0].info.get('epoch') == 0 and len(measured) > 1
+    }
+    start = next(iter(starts.values()), None)
+    other = [name for name, one in starts.items() if not _same(start, one)]
     if other:
         figure.caption += (
-            f' The start shown is that of {used[0].method}; other features at the start have: '
+            f' The start shown is that of {next(iter(starts))}; other features at the start have: '
             f'{", ".join(other)}.'
         )
-    runs = {} if before is None else {'before training': before}
-    runs.update(after)
-    names = dict.fromkeys(name for run in runs.values() for name in run.layers)
+    runs = {START: start} if start else {}
+    runs.update({name: measured[-1] for name, measured in found.items()})
+    looks: dict[str, dict[str, Any]] = {
+        name: dict(color=style.color, ls=style.line, lw=1.4)
+        for name, style in writer.styles.items()
+    }
+    looks[START] = dict(color='black', ls='', marker='.', ms=3, zorder=3)
+    options = dict(looks=looks, panel=(4.4, 4.2))
+    for layer in _layers(runs.values()):
+        alt = f'Eigenvalues of {layer} before and after training, {len(found)} methods.'
+        figure.pictures.append(
+            writer.draw(group, ('spectrum', layer), alt, plot_spectra, runs, [layer], **options)
+        )
+    return figure
+
+
+def _layers(runs: Iterable[Spectra]) -> list[str]:
+    """The first few layers of the backbone, of a stage with a block behind it without the block."""
+    names = list(dict.fromkeys(name for run in runs for name in run.layers))
     blocks = {n for n in names if n.endswith('.block') and n.removesuffix('.block') in names}
     layers = [n for n in names if n.startswith('backbone.') and n not in blocks]
-    looks = {
-        name: dict(color=style.color, ls=style.line, lw=1.4) for name, style in book.styles.items()
-    }
-    looks['before training'] = dict(color='black', ls='', marker='.', ms=3, zorder=3)
-    for layer in (layers or list(names))[:MOST_SPECTRA]:
-        file = book.file(group.dataset, group.detector, 'spectrum', layer)
-        with look():
-            plot_spectra(book.out / file, runs, [layer], looks=looks, panel=(4.4, 4.2))
-        alt = f'Eigenvalues of {layer} before and after training, {len(after)} methods.'
-        figure.pictures.append(Picture(file, alt))
-    return figure
+    return (layers or names)[:MOST_SPECTRA]
 
 
-def detections(book: Sketchbook, group: Group) -> Figure:
-    """Labels and detections: a row per test set, a column per method."""
-    figure = Figure(
-        'Detections',
-        f'The first image of each test set that was kept, not chosen by result. Detections '
-        f'with a score of {DRAWN_ABOVE} or more, with their scores.',
-    )
-    shown = _worth_showing(group)
-    seeds = [set(method.finished) for method in shown]
-    common = sorted(set.intersection(*seeds)) if seeds else []
-    if common:
-        runs = [method.finished[common[0]] for method in shown]
-    else:
-        runs = [next(iter(method.finished.values())) for method in shown]
-    files = {run.method: _read_detections(book, run) for run in runs}
-    files = {name: data for name, data in files.items() if data is not None}
-    if not files:
-        figure.caption = 'No pictures of detections: no finished run has kept any.'
-        return figure
-    seeds = sorted({run.seed for run in runs if run.method in files})
-    figure.caption += (
-        f' Methods: {", ".join(files)} (the baseline, and of the others the highest means in and '
-        f'out of domain), seed {", ".join(map(str, seeds))}.'
-    )
-    missing = _scenes(book, group, files, figure)
-    if missing:
-        figure.caption += f' Not there any more, and not drawn: {", ".join(missing)}.'
-    return figure
-
-
-def _scenes(book: Sketchbook, group: Group, files: Mapping[str, Any], figure: Figure) -> list[str]:
-    """Draws the rows; returns the image files that are gone."""
-    first = next(iter(files.values()))
-    classes = [str(name) for name in first['classes']]
-    rows, missing = [], []
-    for domain in group.in_domain + group.out_of_domain:
-        image = next((i for i in first['images'] if i['domain'] == domain), None)
-        if image is None:
-            continue
-        file = _locate(book, image['path'])
-        pixels = cv2.imread(str(file)) if file.is_file() else None
-        if pixels is None:
-            missing.append(image['path'])
-            continue
-        columns = [('labels', Boxes.of(image['truth']))]
-        for name, data in files.items():
-            same = [i for i in data['images'] if i['path'] == image['path']]
-            same = [i for i in same if i['domain'] == domain]
-            if same:
-                columns.append((name, Boxes.of(same[0]['found'], DRAWN_ABOVE)))
-        rows.append((domain, pixels[..., ::-1], columns))
-    drawn = [boxes for _, _, columns in rows for _, boxes in columns]
-    colors = class_colors(drawn, len(classes))
-    for domain, pixels, columns in rows:
-        for name, boxes in columns:
-            words = (group.dataset, group.detector, 'boxes', domain, name)
-            file = book.file(*words, suffix='.jpg')
-            with look():
-                draw_on_image(book.out / file, pixels, boxes, colors)
-            alt = f'{domain}: {len(boxes.quads)} boxes, {name}'
-            figure.pictures.append(Picture(file, alt, f'{domain}: {name}'))
-    occurring = sorted({int(label) for boxes in drawn for label in boxes.labels})
-    if occurring:
-        names, own = [classes[i] for i in occurring], [colors[i] for i in occurring]
-        file = book.file(group.dataset, group.detector, 'boxes-classes')
-        with look():
-            draw_class_legend(book.out / file, names, own)
-        figure.legend = Picture(file, f'Colours of the classes {", ".join(names)}')
-    figure.columns = 1 + len(files)
-    return missing
-
-
-def _locate(book: Sketchbook, path: str) -> Path:
-    """An image by its path in the record, which may be relative to where the run started."""
-    own = Path(path)
-    return own if own.is_file() else book.work_dir / own
-
-
-def _read_detections(book: Sketchbook, result: Result) -> Optional[dict[str, Any]]:
-    try:
-        text = (book.run_folder(result) / 'detections.json').read_text(encoding='utf-8')
-        data = json.loads(text)
-    except (OSError, ValueError):
-        return None
-    return data if data.get('images') else None
-
-
-def _same(one: Any, two: Any) -> bool:
+def _same(one: Spectra, two: Spectra) -> bool:
     """Whether two measurements of the start agree in the backbone's layers."""
-    names = [name for name in one.layers if name.startswith('backbone.')]
-    for name in names:
+    for name in one.layers:
+        if not name.startswith('backbone.'):
+            continue
         if name not in two.layers:
             return False
         a, b = one.layers[name].eigenvalues, two.layers[name].eigenvalues
@@ -220,11 +137,98 @@ def _same(one: Any, two: Any) -> bool:
     return True
 
 
-def _worth_showing(group: Group) -> list[Method]:
-    """The baseline, and of the others the best in and out of domain."""
+def detections(writer: FigureWriter, group: Group) -> Figure:
+    """Labels and detections: a row per test set, a column per method."""
+    figure = Figure(
+        'Detections',
+        f'The first image of each test set that was kept, not chosen by result. Detections '
+        f'with a score of {DRAWN_ABOVE} or more, with their scores.',
+    )
+    records, seeds = {}, set()
+    for run in _worth_showing(group):
+        record = _left(_read_json, writer.run_folder(run) / 'detections.json')
+        if record and record.get('images'):
+            records[run.method] = record
+            seeds.add(run.seed)
+    if not records:
+        figure.caption = 'No pictures of detections: no finished run has kept any.'
+        return figure
+    figure.caption += (
+        f' Methods: {", ".join(records)} (the baseline, and of the others the highest means in and '
+        f'out of domain), seed {", ".join(map(str, sorted(seeds)))}.'
+    )
+    figure.columns = 1 + len(records)
+    scenes, gone = _scenes(writer.work_dir, group.domains, records)
+    if gone:
+        figure.caption += f' Not there any more, and not drawn: {", ".join(gone)}.'
+    drawn = [scene.boxes for scene in scenes]
+    classes = [str(name) for name in next(iter(records.values()))['classes']]
+    colors = class_colors(drawn, len(classes))
+    for domain, name, pixels, boxes in scenes:
+        words, alt = ('boxes', domain, name), f'{domain}: {len(boxes.quads)} boxes, {name}'
+        looks = dict(label=f'{domain}: {name}', suffix='.jpg')
+        figure.pictures.append(
+            writer.draw(group, words, alt, draw_on_image, pixels, boxes, colors, **looks)
+        )
+    occurring = sorted({int(label) for boxes in drawn for label in boxes.labels})
+    if occurring:
+        names, own = [classes[i] for i in occurring], [colors[i] for i in occurring]
+        alt = f'Colours of the classes {", ".join(names)}'
+        figure.legend = writer.draw(group, ('boxes-classes',), alt, draw_class_legend, names, own)
+    return figure
+
+
+class _Scene(NamedTuple):
+    """One picture: of a test set, with the boxes of one method or with the labels."""
+
+    domain: str
+    name: str
+    pixels: np.ndarray
+    boxes: Boxes
+
+
+def _scenes(
+    work_dir: Path, domains: Iterable[str], records: Mapping[str, Any]
+) -> tuple[list[_Scene], list[str]]:
+    """The pictures by test set and method, and the image files that are gone."""
+    scenes, gone = [], []
+    first = next(iter(records.values()))
+    for domain in domains:
+        image = _image_of(first, domain)
+        if image is None:
+            continue
+        path = image['path']
+        file = Path(path) if Path(path).is_file() else work_dir / path  # relative to the start
+        pixels = cv2.imread(str(file)) if file.is_file() else None
+        if pixels is None:
+            gone.append(path)
+            continue
+        pixels = pixels[..., ::-1]
+        scenes.append(_Scene(domain, 'labels', pixels, Boxes.of(image['truth'])))
+        for name, record in records.items():
+            own = _image_of(record, domain, path)
+            if own is not None:
+                scenes.append(_Scene(domain, name, pixels, Boxes.of(own['found'], DRAWN_ABOVE)))
+    return scenes, gone
+
+
+def _image_of(record: Any, domain: str, path: Optional[str] = None) -> Optional[dict[str, Any]]:
+    """What a run has found in the first image of a test set, or in that of a path."""
+    images = (i for i in record['images'] if i['domain'] == domain)
+    return next((i for i in images if path in (None, i['path'])), None)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def _worth_showing(group: Group) -> list[Result]:
+    """A run of the baseline, and of the others of the best in and out of domain; of one seed."""
     finished = [m for m in group.methods.values() if m.finished]
     picked = [m for m in finished if m.name == group.baseline]
     for key in ('mAP', 'ood_mAP'):
         scored = [m for m in finished if m.mean(key) is not None and m.name != group.baseline]
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
-    return list({m.name: m for m in picked or finished[:1]}.values())
+    methods = list({m.name: m for m in picked or finished[:1]}.values())
+    common = set.intersection(*(set(m.finished) for m in methods)) if methods else set()
+    return [m.finished[min(common) if common else next(iter(m.finished))] for m in methods]

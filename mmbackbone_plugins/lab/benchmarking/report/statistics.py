@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Optional
 
 import numpy as np
+from scipy import stats
 
 LEVEL = 0.95
 # Of two seeds a t-interval is 9 standard deviations wide on either side, and says nothing.
@@ -38,9 +39,8 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, seeds as text."""
-        found = asdict(self)
-        found['values'] = {str(seed): value for seed, value in self.values.items()}
-        return dict(n=self.n, **found)
+        values = {str(seed): value for seed, value in self.values.items()}
+        return dict(n=self.n, **dict(asdict(self), values=values))
 
 
 def number(value: Any) -> Optional[float]:
@@ -56,35 +56,25 @@ def estimate(values: Mapping[int, Any]) -> Estimate:
     Source:
         Student's t-interval of a mean, 95 %, two-sided.
     """
-    known = {seed: v for seed, v in ((s, number(x)) for s, x in values.items()) if v is not None}
-    if not known:
-        return Estimate()
-    sample = np.array(list(known.values()))
-    mean = float(sample.mean())
-    if len(sample) < 2:
-        return Estimate(known, mean)
-    sd = float(sample.std(ddof=1))
-    if len(sample) < FEWEST_SEEDS:
+    known = {s: number(x) for s, x in values.items() if number(x) is not None}
+    n, sample = len(known), np.array(list(known.values()))
+    mean = float(sample.mean()) if n else None
+    sd = float(sample.std(ddof=1)) if n > 1 else None
+    if n < FEWEST_SEEDS:
         return Estimate(known, mean, sd)
-    half = t_quantile(len(sample) - 1) * sd / math.sqrt(len(sample))
+    half = t_quantile(n - 1) * sd / math.sqrt(n)
     return Estimate(known, mean, sd, mean - half, mean + half)
 
 
 def t_quantile(freedom: int, level: float = LEVEL) -> float:
     """Half the width of a two-sided t-interval in standard errors."""
-    from scipy.special import stdtrit  # mmdet needs scipy, so it is there
-
-    return float(stdtrit(freedom, 0.5 + level / 2))
+    return float(stats.t.ppf(0.5 + level / 2, freedom))
 
 
 def difference(values: Mapping[int, Any], baseline: Mapping[int, Any]) -> Estimate:
     """Estimate of the difference, paired by seed; seeds that one side lacks are left out."""
-    pairs = {
-        seed: (number(value), number(baseline.get(seed)))
-        for seed, value in values.items()
-        if seed in baseline
-    }
-    return estimate({seed: a - b for seed, (a, b) in pairs.items() if None not in (a, b)})
+    pairs = {s: (number(value), number(baseline.get(s))) for s, value in values.items()}
+    return estimate({s: a - b for s, (a, b) in pairs.items() if None not in (a, b)})
 
 
 @dataclass(frozen=True)
@@ -111,67 +101,44 @@ class Correlation:
 def correlate(
     first: Mapping[str, Optional[float]], second: Mapping[str, Optional[float]]
 ) -> Correlation:
-    """Correlates two quantities over the methods that have both.
-
-    Args:
-        first: A value by method.
-        second: Another.
-
-    Returns:
-        Correlation: See there.
-    """
+    """Correlates two quantities, each a value by method, over the methods that have both."""
     names = [n for n in first if number(first[n]) is not None and number(second.get(n)) is not None]
     left_out = [n for n in first if n not in names]
     if len(names) < FEWEST_METHODS:
         return Correlation(names, left_out)
     x, y = (np.array([float(values[n]) for n in names]) for values in (first, second))
-    return Correlation(
-        names,
-        left_out,
-        _pearson(x, y),
-        _spearman(x, y),
-        _leaving_one_out(_pearson, x, y),
-        _leaving_one_out(_spearman, x, y),
+    pearson, spearman = (
+        [_coefficient(of, x, y), _leaving_one_out(of, x, y)]
+        for of in (stats.pearsonr, stats.spearmanr)
     )
+    return Correlation(names, left_out, pearson[0], spearman[0], pearson[1], spearman[1])
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> Optional[float]:
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> Optional[float]:
-    from scipy.stats import rankdata
-
-    return _pearson(rankdata(x), rankdata(y))
+def _coefficient(of: Callable[..., Any], x: np.ndarray, y: np.ndarray) -> Optional[float]:
+    """None of values that are all alike, of which scipy warns."""
+    return float(of(x, y)[0]) if np.ptp(x) and np.ptp(y) else None
 
 
 def _leaving_one_out(
-    of: Callable[[np.ndarray, np.ndarray], Optional[float]], x: np.ndarray, y: np.ndarray
+    of: Callable[..., Any], x: np.ndarray, y: np.ndarray
 ) -> Optional[tuple[float, float]]:
-    found = [of(np.delete(x, i), np.delete(y, i)) for i in range(len(x))]
+    found = [_coefficient(of, np.delete(x, i), np.delete(y, i)) for i in range(len(x))]
     return None if None in found else (min(found), max(found))
 
 
 def pareto_set(
     cost: Mapping[str, Optional[float]], score: Mapping[str, Optional[float]]
 ) -> list[str]:
-    """Methods that no other beats: none costs at most as much and scores at least as high.
+    """Methods that no other beats, in order of cost: at most its cost, at least its score.
 
     One of the two must be strictly better to beat; methods without a cost or a score are left out.
-
-    Returns:
-        Names in order of cost.
     """
-    points = {n: (cost[n], score.get(n)) for n in cost}
-    points = {n: p for n, p in points.items() if None not in p}
+    points = {n: (c, score.get(n)) for n, c in cost.items() if None not in (c, score.get(n))}
 
-    def beaten(name: str) -> bool:
-        c, s = points[name]
-        return any(a <= c and b >= s and (a, b) != (c, s) for a, b in points.values())
+    def beaten(point: tuple[float, float]) -> bool:
+        return any(c <= point[0] and s >= point[1] and (c, s) != point for c, s in points.values())
 
-    return sorted((n for n in points if not beaten(n)), key=lambda n: points[n])
+    return sorted((n for n, point in points.items() if not beaten(point)), key=points.__getitem__)
 
 
 def mean_of(values: Sequence[Any]) -> Optional[float]:

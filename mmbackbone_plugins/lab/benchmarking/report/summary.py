@@ -3,23 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable, Optional
 
+from ..results import SCORES as METRICS
 from ..results import Result
-from .groups import Group, Method, RunKey, Summary, run_of
-from .statistics import (
-    FEWEST_SEEDS,
-    correlate,
-    difference,
-    estimate,
-    mean_of,
-    number,
-    pareto_set,
-)
+from .groups import Group, Method, RunKey, Summary
+from .statistics import FEWEST_SEEDS, correlate, difference, estimate, mean_of, number, pareto_set
 
 BASELINE = 'full'
-METRICS = ('mAP', 'AP50', 'AP75')
+_PLAIN = ('dataset', 'detector', 'baseline', 'in_domain', 'out_of_domain', 'fronts')
+_Reader = Callable[[Result, Group], Optional[float]]
 
 
-def _score(metric: str, inside: bool) -> Callable[[Result, Group], Optional[float]]:
+def _score(metric: str, inside: bool) -> _Reader:
     def read(result: Result, group: Group) -> Optional[float]:
         domains = group.in_domain if inside else group.out_of_domain
         return mean_of([result.scores.get(domain, {}).get(metric) for domain in domains])
@@ -27,20 +21,13 @@ def _score(metric: str, inside: bool) -> Callable[[Result, Group], Optional[floa
     return read
 
 
-def _cost(key: str) -> Callable[[Result, Group], Optional[float]]:
-    return lambda result, group: number(result.cost.get(key))
-
-
-def _part(name: str, key: str) -> Callable[[Result, Group], Optional[float]]:
+def _part(name: str, key: str) -> _Reader:
     return lambda result, group: number((getattr(result, name) or {}).get(key))
 
 
-def _rgn(first: bool) -> Callable[[Result, Group], Optional[float]]:
-    def read(result: Result, group: Group) -> Optional[float]:
-        keys = dict(median=('median', 'median_first'), mean=('mean', 'first'))[group.rgn]
-        return number((result.rgn or {}).get(keys[first]))
-
-    return read
+def _rgn(median: str, mean: str) -> _Reader:
+    keys = dict(median=median, mean=mean)
+    return lambda result, group: number((result.rgn or {}).get(keys[group.rgn]))
 
 
 def _share(result: Result, group: Group) -> Optional[float]:
@@ -50,21 +37,17 @@ def _share(result: Result, group: Group) -> Optional[float]:
 
 # Every quantity of a run that is averaged over seeds. A new one is a line here, and a column in
 # tables.py if it is to be shown.
-QUANTITIES: dict[str, Callable[[Result, Group], Optional[float]]] = {
-    'mAP': _score('mAP', True),
-    'AP50': _score('AP50', True),
-    'AP75': _score('AP75', True),
-    'ood_mAP': _score('mAP', False),
-    'ood_AP50': _score('AP50', False),
-    'ood_AP75': _score('AP75', False),
-    'flops': _cost('flops'),
+QUANTITIES: dict[str, _Reader] = {
+    **{metric: _score(metric, True) for metric in METRICS},
+    **{f'ood_{metric}': _score(metric, False) for metric in METRICS},
+    'flops': _part('cost', 'flops'),
     'share_of_full': _share,
-    'seconds': _cost('seconds'),
-    'peak_memory': _cost('peak_memory'),
-    'trainable_share': _cost('trainable_share'),
-    'communicated_bytes': _cost('communicated_bytes'),
-    'rgn': _rgn(first=False),
-    'rgn_first': _rgn(first=True),
+    'seconds': _part('cost', 'seconds'),
+    'peak_memory': _part('cost', 'peak_memory'),
+    'trainable_share': _part('cost', 'trainable_share'),
+    'communicated_bytes': _part('cost', 'communicated_bytes'),
+    'rgn': _rgn('median', 'mean'),
+    'rgn_first': _rgn('median_first', 'first'),
     'rgn_mean': _part('rgn', 'mean'),  # over all tensors, as in the paper
     'drift': _part('drift', 'mean'),
 }
@@ -82,11 +65,8 @@ def summarize(
         planned: The runs that there should be, in the order of the plan. Without them a seed that
             any run has is expected of all methods of its data set and detector.
         baseline: The method that others are compared with.
-
-    Returns:
-        Summary: See there.
     """
-    by_run = {run_of(result): result for result in results}
+    by_run = {RunKey.of(result): result for result in results}
     if planned is None:
         planned = _grid(by_run, baseline)
     # A result outside the plan (of an earlier version of it) is shown all the same.
@@ -101,29 +81,25 @@ def summarize(
         elif result.state == 'finished':
             method.finished[run.seed] = result
         else:
-            method.failed[run.seed] = result
+            method.failed.append(run.seed)
     for group in groups.values():
         _fill(group, baseline)
-    states = {run: by_run[run].state == 'finished' for run in runs if run in by_run}
-    return Summary(
-        list(groups.values()),
-        runs,
-        [by_run[run] for run, finished in states.items() if finished],
-        [by_run[run] for run, finished in states.items() if not finished],
-        [run for run in runs if run not in by_run],
-    )
+    return Summary(list(groups.values()), runs, {run: by_run[run] for run in runs if run in by_run})
 
 
 def _grid(runs: Iterable[RunKey], baseline: str) -> list[RunKey]:
     """All seeds for all methods, the baseline first."""
-    found = []
-    runs = list(runs)
-    for dataset, detector in sorted({run[:2] for run in runs}):
-        here = [run for run in runs if run[:2] == (dataset, detector)]
-        names = sorted({run.method for run in here}, key=lambda name: (name != baseline, name))
-        seeds = sorted({run.seed for run in here})
-        found += [RunKey(dataset, detector, name, seed) for name in names for seed in seeds]
-    return found
+    seeds: dict[tuple[str, str], set[int]] = {}
+    methods: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        seeds.setdefault(run[:2], set()).add(run.seed)
+        methods.setdefault(run[:2], set()).add(run.method)
+    return [
+        RunKey(*place, name, seed)
+        for place in sorted(methods)
+        for name in sorted(methods[place], key=lambda name: (name != baseline, name))
+        for seed in sorted(seeds[place])
+    ]
 
 
 def _fill(group: Group, baseline: str) -> None:
@@ -140,22 +116,16 @@ def _fill(group: Group, baseline: str) -> None:
             method.domains[domain] = estimate(
                 {s: r.scores.get(domain, {}).get('mAP') for s, r in method.finished.items()}
             )
-    reference = group.methods.get(baseline)
-    if reference is not None and reference.finished:
-        group.baseline = baseline
-    for method in group.methods.values():
-        for name in ('mAP', 'ood_mAP'):
-            base = reference.estimates[name].values if group.baseline else {}
-            method.estimates[f'{name}_gain'] = difference(method.estimates[name].values, base)
+    reference = group.methods.get(baseline, Method(baseline))
+    group.baseline = baseline if reference.finished else None
     for name in ('mAP', 'ood_mAP'):
-        group.fronts[name] = pareto_set(_means(group, 'flops'), _means(group, name))
+        base = reference.estimates[name].values if group.baseline else {}
+        for method in group.methods.values():
+            method.estimates[f'{name}_gain'] = difference(method.estimates[name].values, base)
+        group.fronts[name] = pareto_set(group.means('flops'), group.means(name))
     for name in ('rgn', 'rgn_first'):
-        group.correlations[name] = correlate(_means(group, name), _means(group, 'ood_mAP_gain'))
+        group.correlations[name] = correlate(group.means(name), group.means('ood_mAP_gain'))
     group.notes = _notes(group, baseline)
-
-
-def _means(group: Group, quantity: str) -> dict[str, Optional[float]]:
-    return {name: method.mean(quantity) for name, method in group.methods.items()}
 
 
 def _notes(group: Group, baseline: str) -> list[str]:
@@ -167,13 +137,13 @@ def _notes(group: Group, baseline: str) -> list[str]:
     ]
     notes = [f'No result yet: {", ".join(lacking)}.'] if lacking else []
     for method in group.methods.values():
-        for seed in method.failed:
-            notes.append(f'{method.name}, seed {seed}: the run failed and is in no number.')
+        problems = [(seed, 'the run failed and is in no number.') for seed in method.failed]
         for seed, result in method.finished.items():
-            notes += [f'{method.name}, seed {seed}: {problem}' for problem in _holes(result, group)]
+            problems += [(seed, hole) for hole in _holes(result, group)]
+        notes += [f'{method.name}, seed {seed}: {problem}' for seed, problem in problems]
     if group.baseline is None:
         notes.append(f'The baseline {baseline!r} has no finished run: there are no differences.')
-    elif any(m.finished for m in group.methods.values()):
+    else:
         own = set(group.methods[baseline].finished)
         for method in group.methods.values():
             lone = sorted(set(method.finished) - own)
@@ -220,19 +190,14 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         missing=[str(run) for run in summary.missing],
         groups=[
             dict(
-                dataset=group.dataset,
-                detector=group.detector,
-                baseline=group.baseline,
-                in_domain=group.in_domain,
-                out_of_domain=group.out_of_domain,
-                fronts=group.fronts,
+                {name: getattr(group, name) for name in _PLAIN},
                 correlations={name: vars(c) for name, c in group.correlations.items()},
                 notes=group.notes,
                 methods={
                     name: dict(
                         estimates={k: e.to_dict() for k, e in method.estimates.items()},
                         domains={k: e.to_dict() for k, e in method.domains.items()},
-                        failed=list(method.failed),
+                        failed=method.failed,
                         missing=method.missing,
                     )
                     for name, method in group.methods.items()

@@ -1,49 +1,15 @@
-"""Numbers as cells: what a table of the report says, whatever it is written in."""
+"""Numbers as text: the tables of the report."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Callable, NamedTuple, Optional
+from collections.abc import Iterable
+from typing import NamedTuple, Optional
 
-from .groups import Group, Method, Summary, run_of
+from .blocks import Entry, Table
+from .groups import Group, Method, Summary
 from .statistics import Estimate
-from .summary import QUANTITIES
 
 NONE = '-'
 MINUS = '\u2212'
-
-
-class Cell(NamedTuple):
-    """What stands in a cell.
-
-    Attributes:
-        text: The number with its spread.
-        below: A second, smaller line: an interval, or a number of seeds that differs.
-        key: Name of the column.
-        value: The mean behind the text, unrounded, to sort by.
-    """
-
-    text: str
-    below: str = ''
-    key: str = ''
-    value: Optional[float] = None
-
-
-@dataclass
-class Table:
-    """A table.
-
-    Attributes:
-        title: What it shows.
-        header: Text of each column.
-        rows: Cells; the first of a row is its name.
-        footnotes: Below the table: what numbers mean, which runs they are from.
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[Cell]]
-    footnotes: list[str] = field(default_factory=list)
 
 
 class Unit(NamedTuple):
@@ -72,124 +38,108 @@ class Unit(NamedTuple):
 
 
 PERCENT = Unit('%', 0.01)
-PLAIN = Unit('', 1, None)
-_PLAIN = [PLAIN, Unit('×\u00a010⁻³', 1e-3, None), Unit('×\u00a010⁻⁶', 1e-6, None)]
-_FLOPS = [Unit(f'{p}FLOPs', s, None) for p, s in zip('EPTGM', (1e18, 1e15, 1e12, 1e9, 1e6))]
-_SECONDS = [Unit('h', 3600, 2), Unit('min', 60), Unit('s', 1)]
-_BYTES = [Unit('GiB', 2**30, 2), Unit('MiB', 2**20, 0), Unit('KiB', 2**10, 0)]
+_UNITS = dict(
+    plain=[Unit('', 1, None), Unit('×\u00a010⁻³', 1e-3, None), Unit('×\u00a010⁻⁶', 1e-6, None)],
+    flops=[Unit(f'{p}FLOPs', s, None) for p, s in zip('EPTGM', (1e18, 1e15, 1e12, 1e9, 1e6))],
+    seconds=[Unit('h', 3600, 2), Unit('min', 60), Unit('s', 1)],
+    bytes=[Unit('GiB', 2**30, 2), Unit('MiB', 2**20, 0), Unit('KiB', 2**10, 0)],
+    percent=[PERCENT],
+)
 
 
-def unit_for(kind: str, values: Sequence[Optional[float]]) -> Unit:
-    """One unit for a whole column, by its largest number, so that its cells compare.
+def unit_for(kind: str, values: Iterable[Optional[float]]) -> Unit:
+    """One unit for a whole column, by its largest number, so that its entries compare.
 
     Args:
         kind: ``'percent'``, ``'flops'``, ``'seconds'``, ``'bytes'`` or ``'plain'``.
         values: The numbers of the column.
     """
-    choice = dict(flops=_FLOPS, seconds=_SECONDS, bytes=_BYTES, plain=_PLAIN).get(kind)
+    choice = _UNITS[kind]
     top = max((v for v in values if v is not None), default=0)
-    if choice is None or not top:
-        return PERCENT if choice is None else choice[0]
+    if not top:
+        return choice[0]
     # Plain numbers keep their size down to 0.1: 0.5 is easier than 500 times 0.001.
     least = 0.1 if kind == 'plain' else 1
     return next((unit for unit in choice if top >= least * unit.size), choice[-1])
 
 
-def estimate_cell(key: str, found: Estimate, unit: Unit, n: Optional[int] = None) -> Cell:
+def estimate_entry(found: Estimate, unit: Unit, n: Optional[int] = None) -> Entry:
     """Mean and standard deviation; says the number of seeds where it is not ``n``."""
     if found.mean is None:
-        return Cell(NONE, key=key)
-    text = unit.text(found.mean)
+        return Entry(NONE)
     spread = '' if found.sd is None else unit.spread(found.mean, found.sd)
-    text += f' ± {spread}' if spread else ''
-    below = f'n = {found.n}' if n is not None and found.n != n else ''
-    return Cell(text, below, key, found.mean)
+    text = unit.text(found.mean) + (f' ± {spread}' if spread else '')
+    return Entry(text, f'n = {found.n}' if n is not None and found.n != n else '')
 
 
-def gain_cell(key: str, found: Estimate, unit: Unit = PERCENT) -> Cell:
+def gain_entry(found: Estimate) -> Entry:
     """Mean of a difference with its sign, and the interval where there is one."""
     if found.mean is None:
-        return Cell(NONE, key=key)
-    if found.low is None or found.high is None:
-        return Cell(unit.text(found.mean, True), 'no interval', key, found.mean)
-    interval = f'[{unit.text(found.low, True)}, {unit.text(found.high, True)}]'
-    return Cell(unit.text(found.mean, True), interval, key, found.mean)
+        return Entry(NONE)
+    mean, *ends = (
+        PERCENT.text(v, True) for v in (found.mean, found.low, found.high) if v is not None
+    )
+    return Entry(mean, f'[{", ".join(ends)}]' if ends else 'no interval')
 
 
-class Column(NamedTuple):
-    """A column of the main table: the quantity, its heading and kind."""
-
-    key: str
-    heading: str
-    kind: str
-
-
-# What the main table shows, in this order. Quantities are those of summary.QUANTITIES.
+# What the main table shows, in this order: the quantity (of summary.QUANTITIES, or the gain of one
+# over the baseline), its heading and kind.
 COLUMNS = (
-    Column('mAP', 'mAP', 'percent'),
-    Column('AP50', 'AP50', 'percent'),
-    Column('AP75', 'AP75', 'percent'),
-    Column('mAP_gain', 'mAP, difference to {baseline}', 'gain'),
-    Column('ood_mAP', 'OOD mAP', 'percent'),
-    Column('ood_mAP_gain', 'OOD mAP, difference to {baseline}', 'gain'),
-    Column('flops', 'training', 'flops'),
-    Column('share_of_full', 'of full', 'percent'),
-    Column('seconds', 'time', 'seconds'),
-    Column('peak_memory', 'peak memory', 'bytes'),
-    Column('trainable_share', 'trainable', 'percent'),
-    Column('rgn', 'RGN', 'plain'),
-    Column('drift', 'drift', 'plain'),
+    ('mAP', 'mAP', 'percent'),
+    ('AP50', 'AP50', 'percent'),
+    ('AP75', 'AP75', 'percent'),
+    ('mAP_gain', 'mAP, difference to {baseline}', 'gain'),
+    ('ood_mAP', 'OOD mAP', 'percent'),
+    ('ood_mAP_gain', 'OOD mAP, difference to {baseline}', 'gain'),
+    ('flops', 'training', 'flops'),
+    ('share_of_full', 'of full', 'percent'),
+    ('seconds', 'time', 'seconds'),
+    ('peak_memory', 'peak memory', 'bytes'),
+    ('trainable_share', 'trainable', 'percent'),
+    ('rgn', 'RGN', 'plain'),
+    ('drift', 'drift', 'plain'),
 )
 
 
 def main_table(group: Group) -> Table:
     """The table of a data set and a detector: a row a method."""
-    header, builders = ['method', 'n'], []
-    for column in COLUMNS:
-        unit = unit_for(column.kind, [m.mean(column.key) for m in group.methods.values()])
-        builders.append(_builder(column, unit, group))
-        heading = column.heading.format(baseline=group.baseline or 'the baseline')
-        name = '' if column.kind == 'gain' else unit.name
-        header.append(f'{heading} {name}'.strip())
-    rows = []
-    for method in group.methods.values():
-        n = len(method.finished)
-        rows.append(
-            [Cell(method.name, _state(method), 'method'), Cell(str(n), '', 'n', float(n))]
-            + [build(method) for build in builders]
-        )
+    header, columns = ['method', 'n'], []
+    methods = group.methods.values()
+    for key, heading, kind in COLUMNS:
+        heading = heading.format(baseline=group.baseline or 'the baseline')
+        if kind == 'gain':
+            columns.append([_gain(method, key, group) for method in methods])
+        else:
+            unit = unit_for(kind, group.means(key).values())
+            heading = f'{heading} {unit.name}'.strip()
+            columns.append(
+                [estimate_entry(m.estimates[key], unit, len(m.finished)) for m in methods]
+            )
+        header.append(heading)
+    names = [Entry(method.name, _state(method)) for method in methods]
+    numbers = [Entry(str(len(method.finished))) for method in methods]
+    rows = [list(row) for row in zip(names, numbers, *columns)]
     return Table(f'Scores and cost: {group.name}', header, rows)
 
 
-def _builder(column: Column, unit: Unit, group: Group) -> Callable[[Method], Cell]:
-    def build(method: Method) -> Cell:
-        found = method.estimates[column.key]
-        if column.kind != 'gain':
-            return estimate_cell(column.key, found, unit, len(method.finished))
-        if method.name == group.baseline:
-            return Cell('0', 'by definition', column.key, 0.0)
-        return gain_cell(column.key, found)
-
-    return build
+def _gain(method: Method, key: str, group: Group) -> Entry:
+    if method.name == group.baseline:
+        return Entry('0', 'by definition')
+    return gain_entry(method.estimates[key])
 
 
 def _state(method: Method) -> str:
-    parts = [f'{len(method.failed)} failed'] if method.failed else []
-    parts += [f'{len(method.missing)} missing'] if method.missing else []
-    return ', '.join(parts)
+    parts = dict(failed=method.failed, missing=method.missing)
+    return ', '.join(f'{len(seeds)} {name}' for name, seeds in parts.items() if seeds)
 
 
 def domain_table(group: Group) -> Table:
     """MAP of every method on every test set, in domain first."""
-    domains = group.in_domain + group.out_of_domain
+    domains = group.domains
     header = ['method'] + [f'{d} (in domain)' if d in group.in_domain else d for d in domains]
     rows = [
-        [Cell(method.name, '', 'method')]
-        + [
-            estimate_cell(d, method.domains.get(d, Estimate()), PERCENT, len(method.finished))
-            for d in domains
-        ]
-        for method in group.methods.values()
+        [Entry(m.name)] + [estimate_entry(m.domains[d], PERCENT, len(m.finished)) for d in domains]
+        for m in group.methods.values()
     ]
     return Table(f'mAP by test set, %: {group.name}', header, rows)
 
@@ -199,61 +149,38 @@ def correlation_table(group: Group) -> Table:
     rows = []
     for key, label in (('rgn', 'mean over training'), ('rgn_first', 'first measurement')):
         found = group.correlations[key]
-        rows.append(
-            [
-                Cell(f'RGN, {label}', '', 'quantity'),
-                Cell(str(len(found.names)), '', 'methods', float(len(found.names))),
-            ]
-            + [
-                _correlation_cell(name, getattr(found, name), getattr(found, f'{name}_range'))
-                for name in ('pearson', 'spearman')
-            ]
-        )
-    return Table(
-        f'RGN and OOD gain over methods: {group.name}',
-        ['quantity', 'methods', "Pearson's r", "Spearman's rho"],
-        rows,
-    )
+        pearson = _correlation(found.pearson, found.pearson_range)
+        spearman = _correlation(found.spearman, found.spearman_range)
+        rows.append([Entry(f'RGN, {label}'), Entry(str(len(found.names))), pearson, spearman])
+    header = ['quantity', 'methods', "Pearson's r", "Spearman's rho"]
+    return Table(f'RGN and OOD gain over methods: {group.name}', header, rows)
 
 
-def _correlation_cell(key: str, value: Optional[float], span: Optional[tuple]) -> Cell:
+def _correlation(value: Optional[float], span: Optional[tuple]) -> Entry:
     if value is None:
-        return Cell(NONE, 'not defined', key)
-    below = 'range not defined' if span is None else f'leaving one out: {range_text(span)}'
-    return Cell(signed(value), below, key, value)
+        return Entry(NONE, 'not defined')
+    below = 'range not defined' if span is None else f'leaving one out: {signed(*span)}'
+    return Entry(signed(value), below)
 
 
-def signed(value: float) -> str:
-    """A correlation with two decimals."""
-    return f'{value:+.2f}'.replace('-', MINUS)
-
-
-def range_text(span: Sequence[float]) -> str:
-    """A range of correlations."""
-    return f'{signed(span[0])} to {signed(span[1])}'
+def signed(*values: float) -> str:
+    """A correlation, or a range of them, with two decimals."""
+    return ' to '.join(f'{value:+.2f}' for value in values).replace('-', MINUS)
 
 
 def run_table(summary: Summary) -> Table:
     """Every planned run: how it ended, its own numbers, and the command that makes it again."""
-    groups = {(group.dataset, group.detector): group for group in summary.groups}
-    by_run = {run_of(r): r for r in summary.finished + summary.failed}
     rows = []
     for run in summary.planned:
-        result = by_run.get(run)
-        cells = [Cell(str(run), '', 'run')]
-        if result is None:
-            cells += [Cell('missing', '', 'state')] + [Cell(NONE)] * 4
-        else:
-            group = groups[run[:2]]
-            values = {name: QUANTITIES[name](result, group) for name in ('mAP', 'ood_mAP')}
-            failed = result.state != 'finished'
-            cells.append(Cell(result.state, '', 'state'))
-            cells += [
-                Cell(NONE if failed or v is None else PERCENT.text(v), '', name, v)
-                for name, v in values.items()
-            ]
-            cells.append(Cell(result.finished or NONE, '', 'finished'))
-            cells.append(Cell(result.command or NONE, '', 'command'))
-        rows.append(cells)
+        result = summary.results.get(run)
+        scores = summary.values(run, ('mAP', 'ood_mAP'))
+        texts = [
+            str(run),
+            result.state if result else 'missing',
+            *(NONE if score is None else PERCENT.text(score) for score in scores),
+            result and result.finished or NONE,
+            result and result.command or NONE,
+        ]
+        rows.append([Entry(text) for text in texts])
     header = ['run', 'state', 'mAP %', 'OOD mAP %', 'finished', 'command']
     return Table('All runs', header, rows)

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from ....utils.files import atomic_write
+from ..folder import TRAIN, read_progress
 from ..results import load_results
 from .content import compose
+from .figure_writer import FOLDER, FigureWriter
 from .groups import RunKey, Summary
-from .markdown import render_markdown
-from .page import render_page
-from .sketchbook import FOLDER, Sketchbook
+from .render import render_markdown, render_page
 from .summary import BASELINE, METRICS, QUANTITIES, summarize, to_dict
 
 PLAN = 'plan.yml'
 SUMMARY = 'summary.json'
-PROGRESS = 'progress.json'
 
 
 def write_report(
@@ -59,9 +58,7 @@ def write_report(
     remarks: list[str] = []
     if planned is None:
         planned = _planned(work_dir, remarks)
-    keys = None
-    if planned is not None:
-        keys = [RunKey(run.dataset, run.detector, run.method, run.seed) for run in planned]
+    keys = None if planned is None else [RunKey.of(run) for run in planned]
     summary = summarize(results, keys, baseline)
     if not summary.planned:
         raise ValueError(
@@ -70,19 +67,20 @@ def write_report(
         )
     out.mkdir(parents=True, exist_ok=True)
     title = title or f'Benchmark {work_dir.resolve().name}'
-    book = Sketchbook(work_dir, out, summary, command)
-    content = compose(summary, book, title, remarks, _progress(work_dir, summary.missing))
-    _remove_old_figures(out, book.files)
+    writer = FigureWriter(work_dir, out, summary)
+    progress = _progress(work_dir, summary.missing)
+    content = compose(summary, writer, title, command, remarks, progress)
+    _remove_old_figures(out, writer.files)
     with atomic_write(out / SUMMARY) as file:
-        everything = dict(title=title, command=command, figures=book.files, **to_dict(summary))
+        everything = dict(title=title, command=command, figures=writer.files, **to_dict(summary))
         json.dump(everything, file, indent=1)
     with atomic_write(out / 'runs.csv') as file:
         _write_runs(file, summary)
-    with atomic_write(out / 'report.md') as file:
-        file.write(render_markdown(content))
     page = out / 'report.html'
-    with atomic_write(page) as file:
-        file.write(render_page(content, out))
+    pages = {out / 'report.md': render_markdown(content), page: render_page(content, out)}
+    for path, text in pages.items():
+        with atomic_write(path) as file:
+            file.write(text)
     return page
 
 
@@ -131,32 +129,25 @@ def _progress(work_dir: Path, missing: Iterable[RunKey]) -> dict[str, str]:
     found = {}
     for run in missing:
         folder = work_dir / 'runs' / str(run)
-        try:
-            done = float(json.loads((folder / PROGRESS).read_text(encoding='utf-8'))['done'])
-        except (OSError, ValueError, KeyError, TypeError):
-            if (folder / 'train').is_dir():
-                found[str(run)] = 'begun'
-        else:
+        done = read_progress(folder)
+        if done:
             found[str(run)] = f'{done:.0%} trained'
+        elif (folder / TRAIN).is_dir():
+            found[str(run)] = 'begun'
     return found
 
 
 def _write_runs(file: Any, summary: Summary) -> None:
     """A row a run: every quantity and every score, unrounded; empty where there is none."""
-    groups = {(group.dataset, group.detector): group for group in summary.groups}
-    domains = list(dict.fromkeys(d for g in summary.groups for d in g.in_domain + g.out_of_domain))
-    scores = [f'{domain}/{metric}' for domain in domains for metric in METRICS]
+    domains = list(dict.fromkeys(d for group in summary.groups for d in group.domains))
     rows = csv.writer(file, lineterminator='\n')
-    rows.writerow([*RunKey._fields, 'state', 'finished', *QUANTITIES, *scores])
-    by_name = {result.name: result for result in summary.finished + summary.failed}
+    scores = [(domain, metric) for domain in domains for metric in METRICS]
+    header = [*RunKey._fields, 'state', 'finished', *QUANTITIES, *map('/'.join, scores)]
+    rows.writerow(header)
     for run in summary.planned:
-        result = by_name.get(str(run))
-        if result is None or result.state != 'finished':
-            state = 'missing' if result is None else result.state
-            ended = '' if result is None else result.finished
-            rows.writerow([*run, state, ended, *[''] * (len(QUANTITIES) + len(scores))])
-            continue
-        values = [read(result, groups[run[:2]]) for read in QUANTITIES.values()]
-        values += [result.scores.get(d, {}).get(metric) for d in domains for metric in METRICS]
-        values = ['' if value is None else value for value in values]
-        rows.writerow([*run, result.state, result.finished, *values])
+        result = summary.results.get(run)
+        row = [*run, result.state if result else 'missing', result and result.finished]
+        if result and result.state == 'finished':
+            row += summary.values(run, QUANTITIES)
+            row += [result.scores.get(domain, {}).get(metric) for domain, metric in scores]
+        rows.writerow(row + [''] * (len(header) - len(row)))

@@ -13,8 +13,8 @@ class Part:
     """One filled polygon of an object.
 
     Attributes:
-        points (np.ndarray): Local points of shape (N, 2) in pixels; the head points to +x.
-        color (tuple[float, float, float]): RGB, 0 to 255.
+        points: Local points of shape (N, 2) in pixels; the head points to +x.
+        color: RGB, 0 to 255.
     """
 
     points: np.ndarray
@@ -26,15 +26,15 @@ class Shape:
     """How objects of one kind are drawn and where they stand.
 
     Attributes:
-        name (str): Key in :data:`SHAPES`.
-        draw (Callable): ``draw(rng) -> list[Part]``: one random object, painted in that order.
-        ground (str): What lies under it, a key of ``ground.PADS``.
-        pattern (str): How a group is arranged: 'row' (side by side), 'grid', 'scatter' (around a
-            common heading) or 'single'.
-        members (tuple[int, int]): Smallest and largest number of objects in a group.
-        gap (float): Space between neighbours in a group, in pixels.
-        height (float): Length of its shadow in pixels.
-        upright (bool): Round things have no heading: their box stays parallel to the image.
+        name: Key in :data:`SHAPES`.
+        draw: ``draw(rng) -> list[Part]``: one random object, painted in that order.
+        ground: What lies under it, a key of ``ground.PADS``.
+        pattern: How a group is arranged: 'row' (side by side), 'grid', 'scatter' (around a common
+            heading) or 'single'.
+        members: Smallest and largest number of objects in a group.
+        gap: Space between neighbours in a group, in pixels.
+        height: Length of its shadow in pixels.
+        upright: Round things have no heading: their box stays parallel to the image.
     """
 
     name: str

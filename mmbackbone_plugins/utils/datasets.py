@@ -1,0 +1,37 @@
+"""Datasets of a config, with those that they wrap."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def every_dataset(config: Any, where: str = 'dataset') -> Iterator[tuple[str, dict[str, Any]]]:
+    """A dataset's config and all that it wraps (``dataset``, ``datasets``), from the outside in.
+
+    Args:
+        config: Of a dataset, or of a loader, which wraps one; what is no mapping has none.
+        where: Where it stands; begins the path of each.
+
+    Yields:
+        Path, as in ``train_dataloader.dataset.datasets.0``, and config.
+
+    Example:
+        >>> joined = dict(type='ConcatDataset', datasets=[dict(type='A'), dict(type='B')])
+        >>> [where for where, _ in every_dataset(joined)]
+        ['dataset', 'dataset.datasets.0', 'dataset.datasets.1']
+    """
+    if not config or not isinstance(config, dict):
+        return
+    yield where, config
+    yield from every_dataset(config.get('dataset'), f'{where}.dataset')
+    several = config.get('datasets')
+    for i, one in enumerate(several if isinstance(several, (list, tuple)) else []):
+        yield from every_dataset(one, f'{where}.datasets.{i}')
+
+
+def innermost_datasets(config: Any, where: str = 'dataset') -> list[tuple[str, dict[str, Any]]]:
+    """Those of :func:`every_dataset` that read files: all but the wrappers."""
+    return [
+        (path, one)
+        for path, one in every_dataset(config, where)
+        if not one.get('dataset') and not one.get('datasets')
+    ]
