@@ -110,6 +110,15 @@ def test_torn_and_missing_checkpoints(job):
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
 
 
+@pytest.fixture(autouse=True)
+def _as_a_shell_starts():
+    """Under ``nohup`` the tests, too, would ignore SIGHUP."""
+    before = [signal.signal(number, signal.SIG_DFL) for number in SIGNALS]
+    yield
+    for number, handler in zip(SIGNALS, before):
+        signal.signal(number, handler)
+
+
 def test_all_is_put_back(job):
     before = [signal.getsignal(number) for number in SIGNALS]
     with interruption.explained(str(job)):

@@ -103,6 +103,6 @@ def test_runs_of_one_name_in_two_places_are_told_apart(tool, tmp_path, monkeypat
         drawn.extend(run.name for run in runs)
         return ['loss']
 
-    monkeypatch.setattr('mmbackbone_plugins.visualization.plot_runs', draw)
+    monkeypatch.setattr('mmbackbone_plugins.lab.visualization.plot_runs', draw)
     assert tool.main([*folders, '-o', str(tmp_path / 'a.png')]) == 0
     assert drawn == folders

@@ -79,6 +79,7 @@ def test_other_errors_pass():
         build(dict(type='mmdet.CocoDataset', ann_file='nowhere.json'))
 
 
+@pytest.mark.run
 def test_the_last_line_of_a_training(tmp_path):
     data = Dota(tmp_path / 'data')
     data.label.write_text(LINE + LINE.replace('ship', 'boat'))
