@@ -17,8 +17,7 @@ from mmbackbone_plugins.distortion import (
     statistics_drift,
     weight_drift,
 )
-from mmbackbone_plugins.utils import untouched
-from mmbackbone_plugins.utils.untouched import modules_of
+from mmbackbone_plugins.utils.untouched import modules_of, untouched
 
 
 def test_weight_drift_is_that_of_one_long_vector():
