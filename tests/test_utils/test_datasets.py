@@ -1,9 +1,11 @@
 """Walks over the datasets of a config."""
 
+import importlib.util
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 
 from mmbackbone_plugins.utils.datasets import every_dataset, innermost_datasets
 
@@ -40,3 +42,18 @@ def test_what_wraps_nothing():
     assert innermost_datasets(A) == [('dataset', A)]
     assert innermost_datasets(dict(A, dataset=None, datasets=[]))[0][1]['data_root'] == 'a'
     assert list(every_dataset(None)) == [] and innermost_datasets('not a config') == []
+
+
+def test_tta_changes_the_pipeline_of_every_dataset_inside_a_wrapper():
+    path = Path(__file__).parents[2] / 'tools' / 'test.py'
+    spec = importlib.util.spec_from_file_location('test_tool', path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    pair = [dict(type='DOTADataset', pipeline=['old']) for _ in range(2)]
+    joined = dict(type='ConcatDataset', datasets=pair)
+    settings = dict(model={}, tta_model=dict(type='TTA'), tta_pipeline=['new'])
+    cfg = Config(dict(settings, test_dataloader=dict(dataset=joined)))
+    tool.use_tta(cfg)
+    dataset = cfg.test_dataloader.dataset
+    assert [one.pipeline for one in dataset.datasets] == [['new'], ['new']]
+    assert 'pipeline' not in dataset and cfg.model.type == 'TTA'
