@@ -242,15 +242,14 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
     missing: list[str] = []
     for loader in loaders:
         for where, dataset in innermost_datasets(cfg.get(loader), loader):
-            missing += [f'  {where}.{key}: {p}' for key, p in _paths(dataset) if not p.exists()]
+            missing += [f'{where}.{key}: {p}' for key, p in _paths(dataset) if not p.exists()]
     if missing:
         raise FileNotFoundError(
-            'data of this config is missing:\n' + '\n'.join(sorted(set(missing))) + '\n'
-            'DOTA: https://captain-whu.github.io/DOTA, then split it with '
-            'tools/data/dota/split/img_split.py of MMRotate. DIOR-R: '
-            'https://gcheng-nwpu.github.io. Or draw a small set in the same layout:\n'
-            '  python tools/make_toy_data.py --help\n'
-            'and point data_root of the datasets there with --cfg-options.'
+            f'data of this config is missing: {"; ".join(sorted(set(missing)))}. DOTA is at '
+            'https://captain-whu.github.io/DOTA (split it with MMRotate: '
+            'tools/data/dota/split/img_split.py), DIOR-R at https://gcheng-nwpu.github.io; '
+            'python tools/make_toy_data.py --help draws a small set in the same layout. Point '
+            'data_root of the datasets there with --cfg-options'
         )
 
 
