@@ -35,7 +35,7 @@ def bill(ledger: Ledger) -> str:
     """The bill of a run: a line per phase, the total, and what is not in it."""
     full, totals = ledger.full_training_flops, ledger.totals()
     full_step = full / ledger.steps if full and ledger.steps else None
-    rows = [('phase', 'steps', 'FLOPs/step', 'forward', 'of full')]
+    rows: list[tuple[str, ...]] = [('phase', 'steps', 'FLOPs/step', 'forward', 'of full')]
     rows[0] += (
         'FLOPs',
         's/step',

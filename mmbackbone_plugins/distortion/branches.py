@@ -1,7 +1,7 @@
 """Semi-supervised detectors: batches of several branches, and a detector inside another."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -41,7 +41,8 @@ def losses_of(model: nn.Module, data: Any) -> dict[str, Any]:
     """
     if has_branches(data) and set(data['inputs']) == {LABELLED}:
         check_labelled_loss(model)
-        return model.loss_by_gt_instances(data['inputs'][LABELLED], data['data_samples'][LABELLED])
+        inputs, samples = data['inputs'][LABELLED], data['data_samples'][LABELLED]
+        return cast(Any, model).loss_by_gt_instances(inputs, samples)
     if isinstance(data, dict):
         return model(**data, mode='loss')
     return model(*data, mode='loss')

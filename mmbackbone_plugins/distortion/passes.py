@@ -47,6 +47,7 @@ def gradient_passes(
         arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
     """
     done = 0
+    detector: Any = model
     with untouched(model):
         model.train()
         allow_single_values(model)
@@ -57,8 +58,8 @@ def gradient_passes(
         # Data loaders draw a seed when their iteration starts: inside, where it leaves no trace.
         for batch in batches:
             with torch.enable_grad():
-                data = model.data_preprocessor(batch, True)
-                loss, _ = model.parse_losses(losses_of(model, data))
+                data = detector.data_preprocessor(batch, True)
+                loss, _ = detector.parse_losses(losses_of(model, data))
                 loss.backward()
             done += 1
             yield done
@@ -94,7 +95,7 @@ def allow_single_values(model: nn.Module) -> None:
             module.register_forward_pre_hook(before)
             module.register_forward_hook(after)
         elif type(module) is nn.GroupNorm:
-            module.forward = partial(_group_norm, module)
+            module.forward = partial(_group_norm, module)  # type: ignore[method-assign]
 
 
 def _group_norm(norm: nn.GroupNorm, values: torch.Tensor) -> torch.Tensor:

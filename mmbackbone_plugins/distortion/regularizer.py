@@ -104,13 +104,15 @@ def compare(
     for pull in pulls:
         if pull.names:
             rows.update(zip(pull.names, pull.numbers.double().cpu().T.tolist()))
-    ratios = {}
-    for group, names in [(None, rows), *groups.items()]:
+
+    def ratio(names: Iterable[str]) -> Optional[float]:
         inside = [rows[n] for n in names if n in rows]
         loss, added = (math.hypot(*(row[i] for row in inside)) for i in (0, 1))
-        if loss > 0:
-            ratios[group] = added / loss
-    return math.fsum(row[2] for row in rows.values()), ratios.pop(None, None), ratios
+        return added / loss if loss > 0 else None
+
+    found = {group: ratio(names) for group, names in groups.items()}
+    ratios = {group: value for group, value in found.items() if value is not None}
+    return math.fsum(row[2] for row in rows.values()), ratio(rows), ratios
 
 
 class Penalty:
@@ -159,12 +161,11 @@ class Penalty:
             lr: Learning rate, one for all or by name.
             scale: Loss scale that the gradients still carry; the penalty is multiplied by it.
         """
-        for name, parameter, rate in self._held(lr):
+        for name, parameter, gradient, rate in self._held(lr):
             moved = self._moved(name, parameter)
             if scale is not None:
                 moved.mul_(scale)
             weight, factor = self._strength(name, rate, moved.dtype)
-            gradient = parameter.grad
             total = gradient if gradient.dtype == moved.dtype else gradient.to(moved.dtype)
             if weight is None:
                 total.add_(moved, alpha=factor)
@@ -183,14 +184,14 @@ class Penalty:
         """
         held = self._held(lr)
         added, values = [], []
-        for name, parameter, rate in held:
+        for name, parameter, _, rate in held:
             moved = self._moved(name, parameter)
             weight, factor = self._strength(name, rate, moved.dtype)
             pull = moved * factor if weight is None else (moved * weight).mul_(factor)
             # One by one: no more than one tensor's pull is held at a time.
             added += l2_norms([pull])
             values.append(pull.double().mul_(moved).sum() / 2)
-        losses = l2_norms([p.grad for _, p, _ in held])
+        losses = l2_norms([gradient for _, _, gradient, _ in held])
         if not held:
             return Pull((), torch.zeros(3, 0))
         device = values[0].device
@@ -199,11 +200,12 @@ class Penalty:
         )
         if scale is not None:
             numbers[0] /= scale.to(device)
-        return Pull(tuple(name for name, _, _ in held), numbers)
+        return Pull(tuple(name for name, *_ in held), numbers)
 
-    def _held(self, lr: Rates) -> list[tuple[str, nn.Parameter, float]]:
-        """Parameters with a gradient and their rates, all checked before anything is changed."""
-        return [(n, p, _rate(lr, n)) for n, p in self._params.items() if p.grad is not None]
+    def _held(self, lr: Rates) -> list[tuple[str, nn.Parameter, torch.Tensor, float]]:
+        """Parameters with their gradients and rates, all checked before anything is changed."""
+        named = self._params.items()
+        return [(n, p, p.grad, _rate(lr, n)) for n, p in named if p.grad is not None]
 
     def _moved(self, name: str, parameter: nn.Parameter) -> torch.Tensor:
         """``p - theta0`` in the shared buffer: exactly zero where they are equal."""

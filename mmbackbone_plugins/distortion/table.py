@@ -146,16 +146,20 @@ class RGNTable:
         parts = {stage: [n for n in heavy if places[n] == stage] for stage in stages}
         parts['network'] = [n for n in heavy if n in own]
         weights = {
-            part: aggregate({n: heavy[n] for n in names}, numels).median
+            part: found.median
             for part, names in parts.items()
-            if names
+            if (found := aggregate({n: heavy[n] for n in names}, numels)) is not None
         }
         sleeping = [n for n, found in stages.items() if found is None]
         frozen = set(frozen)
         return cls(
             network=aggregate({n: v for n, v in values.items() if n in own}, numels),
             stages=stages,
-            layers={name: aggregate(inside, numels) for name, inside in layers.items()},
+            layers={
+                name: found
+                for name, inside in layers.items()
+                if (found := aggregate(inside, numels)) is not None
+            },
             tensors=values,
             frozen=tuple(n for n in sleeping if n in frozen),
             without_gradient=tuple(n for n in sleeping if n not in frozen),
@@ -180,7 +184,7 @@ class RGNTable:
             weighted=_number(self.network, 'weighted'),
             median=_number(self.network, 'median'),
             weights=self.weights,
-            stages={n: words.get(n) or asdict(a) for n, a in self.stages.items()},
+            stages={n: words[n] if a is None else asdict(a) for n, a in self.stages.items()},
             layers={name: a.mean for name, a in self.layers.items()},
             tensors=self.tensors,
             near_zero=list(self.near_zero),
@@ -189,7 +193,9 @@ class RGNTable:
 
     def text(self) -> str:
         """The stages as a text table, with a note on tensors to mistrust."""
-        rows = [('stage', 'mean', 'weighted', 'median', 'of weights', 'tensors')]
+        rows: list[tuple[str, ...]] = [
+            ('stage', 'mean', 'weighted', 'median', 'of weights', 'tensors')
+        ]
         rows += [self._row(name, found) for name, found in self.stages.items()]
         rows.append(self._row('network', self.network))
         lines = [table(rows)]

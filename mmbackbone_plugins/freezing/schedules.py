@@ -11,7 +11,7 @@ it in ``FREEZING_SCHEDULES``.
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any, Union, cast
 
 from ..registry import FREEZING_SCHEDULES
 from ..utils.checks import flag, whole_number
@@ -115,7 +115,7 @@ class StepFreezing(FreezingSchedule):
             rho = math.inf
         if rho != math.inf:
             whole_number('rho', rho, 1, "a positive integer, or 'inf' for a frozen backbone")
-        self.rho = rho
+        self.rho = cast(int, rho)  # or infinity
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
         return stages if self.rho != math.inf and time % self.rho == 0 else ()

@@ -112,7 +112,7 @@ def check_path(name: str, value: Any) -> Optional[str]:
     """
     if value is not None and (not isinstance(value, (str, os.PathLike)) or not os.fspath(value)):
         raise ValueError(f'{name} must be the path of a file or None, got {value!r}')
-    return value and os.fspath(value)
+    return None if value is None else os.fspath(value)
 
 
 def refuse_second(runner, hook: Any) -> None:

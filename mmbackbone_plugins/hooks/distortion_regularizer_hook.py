@@ -126,9 +126,9 @@ class DistortionRegularizerHook(GradientHook):
         model = self._find_target(runner, 'distortion')
         trains = what_trains(runner).ever
         self.coverage = Coverage.of(model, self.stage_map, self.exclude, trains)
-        self._refuse_overlap(runner)
         named = dict(model.named_parameters())
         self._parameters = {name: named[name] for name in self.coverage.covered}
+        self._refuse_overlap(runner)
         self.anchor = self._find_anchor(model)
         self._pass = ImportancePass(
             runner, self.importance, self.coverage.covered, self.target, self.num_batches, self.seed
@@ -191,7 +191,9 @@ class DistortionRegularizerHook(GradientHook):
 
     def _prepare(self) -> None:
         """Makes the penalty, with its importance, once something that it holds trains."""
-        if self._penalties or not any(p.requires_grad for p in self._parameters.values()):
+        if self.anchor is None or self._penalties:
+            return
+        if not any(p.requires_grad for p in self._parameters.values()):
             return
         tensors = None
         if self.kind.needs_data:
@@ -207,21 +209,21 @@ class DistortionRegularizerHook(GradientHook):
 
     def _take_up(self, saved: ImportanceFile) -> None:
         """Goes on with the importance of a checkpoint."""
-        missing = [n for n in self.coverage.covered if n not in saved.tensors]
+        missing = [n for n in self._parameters if n not in saved.tensors]
         if saved.kind != self.importance or missing:
             what = f'of kind {saved.kind!r}' if not missing else f'without {missing[0]!r}'
             raise ValueError(
                 f'DistortionRegularizerHook: the checkpoint to resume from has an importance '
                 f'{what}, this run wants importance={self.importance!r} of '
-                f'{len(self.coverage.covered)} parameters; resume with the settings of the first '
+                f'{len(self._parameters)} parameters; resume with the settings of the first '
                 'start, or start afresh with load_from'
             )
         self._estimated = saved
 
     def _find_anchor(self, model) -> Anchor:
-        names = self.coverage.covered
+        names = tuple(self._parameters)
         if self.anchor_file is not None:
-            return self._read_anchor(model, names)
+            return self._read_anchor(self.anchor_file, model, names)
         if self._checkpoint is None:
             return Anchor.of(model, names)
         if ANCHOR_KEY in self._checkpoint:
@@ -235,8 +237,7 @@ class DistortionRegularizerHook(GradientHook):
         )
         return Anchor.of(model, names)
 
-    def _read_anchor(self, model, names: Sequence[str]) -> Anchor:
-        path = self.anchor_file
+    def _read_anchor(self, path: str, model, names: Sequence[str]) -> Anchor:
         if not checkpoints.is_address(path) and not Path(path).expanduser().exists():
             raise ValueError(f'anchor={path!r}: there is no such file')
         label = f'anchor={path!r}'
@@ -271,7 +272,7 @@ class DistortionRegularizerHook(GradientHook):
             other = getattr(hook, 'coverage', None)
             if hook is self or not isinstance(hook, DistortionRegularizerHook) or other is None:
                 continue
-            both = [n for n in self.coverage.covered if n in set(other.covered)]
+            both = [n for n in self._parameters if n in set(other.covered)]
             if both:
                 raise ValueError(
                     f'custom_hooks: two DistortionRegularizerHooks hold {both[0]!r}; their targets '

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 import torch
 from mmengine.dist import is_main_process
@@ -120,6 +120,7 @@ class DriftHook(Hook):
         else:
             self.anchor = Anchor.load(self._saved, model, names, device)
             self._saved = None
+        self._theta0 = self.anchor.tensors
         self._fingerprint = self.anchor.fingerprint()
         source = 'the checkpoint' if self._resumed else 'the start of this run'
         print_log(
@@ -146,7 +147,7 @@ class DriftHook(Hook):
     def measure(self, runner) -> dict[str, Any]:
         """All numbers now, as the file has them."""
         model = unwrap(runner.model)
-        state, anchor = named_tensors(model), self.anchor.tensors
+        state, anchor = named_tensors(model), self._theta0
         groups = {stage.name: stage.parameters for stage in self.stage_map}
         stages = weight_drift(state, anchor, groups)
         # Added blocks have no pre-trained weights to be far from.
@@ -180,8 +181,9 @@ class DriftHook(Hook):
         self._file.write({**place, **found})
 
     def _similarity(self, runner, batches: Iterable[Any]) -> dict[str, float]:
-        backbone, prefix = find_module(unwrap(runner.model), self.target), f'{self.target}.'
-        reference = {n[len(prefix) :]: t for n, t in self.anchor.tensors.items()}
+        target = cast(str, self.target)  # there are no images for several
+        backbone, prefix = find_module(unwrap(runner.model), target), f'{target}.'
+        reference = {n[len(prefix) :]: t for n, t in self._theta0.items()}
         with untouched_attributes([runner.message_hub]):
             values = feature_similarity(backbone, map(inputs_of, batches), reference)
         indices = getattr(backbone, 'out_indices', ())

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
-from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size, is_main_process
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
@@ -162,10 +162,15 @@ class EigenspectrumHook(Hook):
         found: dict[str, SecondMoment] = {}
         error: Optional[ValueError] = None
         if len(self._batches):
-            options = dict(foreground=self.foreground, stride=self.stride)
             try:
                 with untouched_attributes([runner.message_hub]):
-                    found = collect_moments(model, self._batches, self._layers, **options)
+                    found = collect_moments(
+                        model,
+                        self._batches,
+                        self._layers,
+                        foreground=self.foreground,
+                        stride=self.stride,
+                    )
             except ValueError as caught:
                 error = caught
         return _of_all_ranks(found, error)
@@ -173,7 +178,8 @@ class EigenspectrumHook(Hook):
     def _record(self, runner, epoch: int, iteration: int) -> None:
         start = time.perf_counter()
         moments = self.measure(runner)
-        if not is_main_process():
+        written = self._file.path
+        if written is None:  # not rank 0
             return
         info = dict(
             epoch=epoch,
@@ -199,7 +205,7 @@ class EigenspectrumHook(Hook):
         # The last epoch of an iteration loop may be cut, and then has the number of the one before.
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
         file = f'{FOLDER}/{f"iter_{iteration}" if by_iter else f"epoch_{epoch}"}.npz'
-        path = self._file.path.parent / file
+        path = written.parent / file
         path.parent.mkdir(exist_ok=True)
         save_spectra(path, spectra)
         summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
@@ -248,8 +254,11 @@ class EigenspectrumHook(Hook):
 
     def _set_aside(self) -> None:
         """Files of epochs that a resumed run does again are kept, under another name."""
+        written = self._file.path
+        if written is None:  # not rank 0
+            return
         for line in self._file.superseded:
-            path = self._file.path.parent / line['file']
+            path = written.parent / line['file']
             if path.is_file():
                 path.replace(path.with_name(f'{path.name}.superseded'))
 

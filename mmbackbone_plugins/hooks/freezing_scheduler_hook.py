@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from torch.nn.parallel import DistributedDataParallel
 
 from ..freezing.ddp import rebuild
-from ..freezing.freezer import FROZEN_MODES, Freezer, FreezeStatus, reset_optimizer_state
+from ..freezing.freezer import FROZEN_MODES, Freezer, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
 from ..freezing.schedules import build_schedule, misplaced
@@ -133,18 +133,20 @@ class FreezingSchedulerHook(Hook):
         """
         if not self.schedule.by_epoch and self._update(runner):
             runner.model.train()  # stages that begin to train take the modes the model gives them
-        self.freezer.apply_modes()
+        if self.freezer is not None:
+            self.freezer.apply_modes()
 
     def after_train(self, runner) -> None:
         """Leaves the model as it was found: ``requires_grad`` and modes."""
-        self.freezer.restore()
+        if self.freezer is not None:
+            self.freezer.restore()
 
     # -- what ------------------------------------------------------------------------------------
 
     def _update(self, runner) -> bool:
         """Applies the state of this time; returns whether the set of trained stages changed."""
         time = runner.epoch if self.schedule.by_epoch else runner.iter
-        if time == self._time:
+        if self.plan is None or self.freezer is None or time == self._time:
             return False
         starting, self._time = self._time is None, time
         trainable = self.plan.trainable(runner.epoch, runner.iter)
@@ -155,11 +157,11 @@ class FreezingSchedulerHook(Hook):
         if (starting or changed) and isinstance(runner.model, DistributedDataParallel):
             runner.model = rebuild(runner.model)
         self._reset_state(runner, time, trainable)
-        self._report(runner, self.freezer.status())
+        self._report(runner, self.plan, self.freezer)
         return True
 
     def _reset_state(self, runner, time: int, trainable: frozenset[str]) -> None:
-        if self.reset == 'none' or time == 0:
+        if self.reset == 'none' or time == 0 or self.plan is None or self.freezer is None:
             return
         # The phase before is asked of the schedule, not remembered: a resumed run resets alike.
         before = self.plan.trainable(time - 1, time - 1)
@@ -167,8 +169,9 @@ class FreezingSchedulerHook(Hook):
         optimizers = [wrapper.optimizer for _, wrapper in optim_wrappers(runner)]
         reset_optimizer_state(optimizers, parameters, self.reset)
 
-    def _report(self, runner, status: FreezeStatus) -> None:
-        stages = preflight.describe(self.freezer.trainable, self.freezer.stage_map.names)
+    def _report(self, runner, plan: FreezePlan, freezer: Freezer) -> None:
+        status = freezer.status()
+        stages = preflight.describe(freezer.trainable, freezer.stage_map.names)
         print_log(
             f'FreezingSchedulerHook: epoch {runner.epoch + 1}, iteration {runner.iter}: stages '
             f'of {self.target!r} that train: {stages}; {status.trainable_parameters:,} of '
@@ -177,7 +180,7 @@ class FreezingSchedulerHook(Hook):
         )
         # A scalar keeps its last value in every later line of the log, so once a phase is enough.
         # Of what the schedule rules over: added blocks train whatever it says.
-        ruled = [s for s in status.stages if s.stage in self.plan.ruled]
+        ruled = [s for s in status.stages if s.stage in plan.ruled]
         training = sum(s.trainable_parameters > 0 for s in ruled)
         runner.message_hub.update_scalar('train/freezing/trainable_stages', training)
         runner.message_hub.update_scalar('train/freezing/trainable_ratio', status.ratio)

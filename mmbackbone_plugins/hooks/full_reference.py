@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ def count_full_step(
     Returns:
         FLOPs for the image, and its shape as :func:`batch_shape` names it.
     """
-    wrapper = runner.optim_wrapper
+    wrapper, detector = runner.optim_wrapper, cast(Any, model)
     try:
         context = wrapper.optim_context(nn.Module())  # autocast, if the run has it
     except NotImplementedError:  # several optimizers
@@ -44,12 +44,12 @@ def count_full_step(
         allow_single_values(model)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trainable)
-        data = model.data_preprocessor(_first_image(copy.deepcopy(batch)), True)
+        data = detector.data_preprocessor(_first_image(copy.deepcopy(batch)), True)
         shape = batch_shape(data)
         with OperatorCounter() as counter:
             with context:
                 losses = losses_of(model, data)
-            loss, _ = model.parse_losses(losses)
+            loss, _ = detector.parse_losses(losses)
             loss.backward()
     return StepFlops.of(counter), shape
 
@@ -77,7 +77,7 @@ def batch_shape(data: Any) -> str:
     of the first part's size.
     """
     inputs = data.get('inputs') if isinstance(data, dict) else data[0] if data else None
-    parts = list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+    parts: list[Any] = list(inputs.values()) if isinstance(inputs, dict) else [inputs]
     if not parts or not all(isinstance(p, torch.Tensor) and p.dim() == 4 for p in parts):
         return 'unknown'
     height, width = parts[0].shape[-2:]

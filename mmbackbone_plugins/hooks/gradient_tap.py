@@ -74,7 +74,7 @@ class GradientTap:
             # Cut off from the optimizer, a tap that could not be taken off in order is harmless.
             return self._around(original, kwargs) if self.listeners else original(**kwargs)
 
-        step.tap = self
+        step.tap = self  # type: ignore[attr-defined]
         self._step = step
         wrapper.step = step
         self._handle = wrapper.optimizer.register_step_pre_hook(self._on_optimizer_step)

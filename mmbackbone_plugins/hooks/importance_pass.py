@@ -199,7 +199,8 @@ class ImportancePass:
 
 
 def _images_in_batch(loader: DataLoader) -> int:
-    return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    size: int = getattr(loader.batch_sampler, 'batch_size', 1)
+    return loader.batch_size or size
 
 
 def _refuse(path: Path, own: Fingerprint, found: ImportanceFile, later: str = '') -> None:

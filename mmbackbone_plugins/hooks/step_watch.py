@@ -73,7 +73,7 @@ class StepWatch:
         self._unwrap()
         self._handle.remove()
 
-    def _wrap(self, model: nn.Module) -> None:
+    def _wrap(self, model: Any) -> None:
         self._unwrap()
         original, self._before = model.train_step, model.__dict__.get('train_step')
         begin, end = self.begin_step, self.end_count

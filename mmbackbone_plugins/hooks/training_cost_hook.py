@@ -3,12 +3,13 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from torch import nn
 
 from .. import compat
 from ..cost.ledger import FILE_NAME, Ledger, PhaseCost
@@ -130,7 +131,7 @@ class TrainingCostHook(Hook):
         self._mark = time.perf_counter()
         self._running = self._main
         if self._counting and self._main and hasattr(model, 'data_preprocessor'):
-            self.watch = StepWatch(model.data_preprocessor)
+            self.watch = StepWatch(cast(nn.Module, model.data_preprocessor))
 
     def before_train_epoch(self, runner) -> None:
         """What lies between two epochs (checkpoints, validation) is no time of training."""
@@ -139,12 +140,15 @@ class TrainingCostHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Finds the phase that the step belongs to."""
         waited = time.perf_counter() - self._mark
+        ledger, phase = self.ledger, self._phase
+        if ledger is None:
+            return
         signature = tuple(p.requires_grad for _, p in self._named)
-        if signature != self._signature:
-            self._enter(runner, signature)
+        if phase is None or signature != self._signature:
+            phase = self._enter(runner, signature, ledger)
         if self._first:
             self._first = False
-            self._count_full(runner, data_batch)
+            self._count_full(runner, data_batch, ledger, phase)
         if not self._main:
             return
         if self._fresh_memory:
@@ -152,16 +156,16 @@ class TrainingCostHook(Hook):
             self._fresh_memory = False
         self._traffic.look(runner.model)
         if self.watch is not None:
-            counted = self._phase.counted
+            counted = phase.counted
             self.watch.before_step(runner.model, counted, len(counted) < self.max_shapes)
         self._mark = time.perf_counter()
-        self._phase.data_seconds += waited
+        phase.data_seconds += waited
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Books the step."""
-        if not self._main:
-            return
         phase, ledger = self._phase, self.ledger
+        if phase is None or ledger is None or not self._main:
+            return
         shape, step = ('unknown', None) if self.watch is None else self.watch.after_step()
         if step is not None:
             phase.counted[shape] = Counted(step.forward, step.backward)
@@ -192,7 +196,7 @@ class TrainingCostHook(Hook):
 
     def after_val(self, runner) -> None:
         """Validation costs time as well, but belongs to no phase."""
-        if self._running:
+        if self._running and self.ledger is not None:
             self._mark = time.perf_counter()
             self.ledger.validation_seconds += self._mark - self._validation
             self._fresh_memory = True
@@ -202,7 +206,7 @@ class TrainingCostHook(Hook):
         if self.watch is not None:
             self.watch.close()
             self.watch = None
-        if not self._running:
+        if not self._running or self.ledger is None:
             return
         self._running = False
         self._close_memory()
@@ -224,6 +228,8 @@ class TrainingCostHook(Hook):
 
     def _publish(self) -> None:
         ledger, phase = self.ledger, self._phase
+        if ledger is None:
+            return
         ledger.memory_kind = self._memory.kind
         totals = ledger.totals()
         values = dict(
@@ -243,20 +249,21 @@ class TrainingCostHook(Hook):
             say(f'{self._path} cannot be written ({error}); training goes on')
 
     def _close_memory(self) -> None:
-        if self._signature is not None:
+        if self._phase is not None:
             self._phase.saw_memory(self._memory.read())
 
     # -- phases ----------------------------------------------------------------------------------
 
-    def _enter(self, runner, signature: tuple) -> None:
+    def _enter(self, runner, signature: tuple, ledger: Ledger) -> PhaseCost:
         if self._signature is not None and self._main:
             self._close_memory()
         self._signature = signature
         training = frozenset(n for (n, p) in self._named if p.requires_grad)
         name = self._names.name(training, runner.epoch if self._by_epoch else runner.iter)
         parameters = sum(p.numel() for n, p in self._named if n in training)
-        self._phase = self.ledger.phase(name, self._names.stages(training), parameters)
+        self._phase = ledger.phase(name, self._names.stages(training), parameters)
         self._fresh_memory = True
+        return self._phase
 
     # -- counting --------------------------------------------------------------------------------
 
@@ -275,11 +282,10 @@ class TrainingCostHook(Hook):
             return True
         return False
 
-    def _count_full(self, runner, data_batch: Any) -> None:
+    def _count_full(self, runner, data_batch: Any, ledger: Ledger, phase: PhaseCost) -> None:
         """On every rank, each for itself: should one fail, the others do not wait for it."""
-        ledger = self.ledger
         known = ledger.full or FULL in ledger.phases
-        if not self._counting or known or self._phase.name == FULL:
+        if not self._counting or known or phase.name == FULL:
             return
         start = time.perf_counter()
         model = unwrap(runner.model)

@@ -41,12 +41,13 @@ def what_trains(runner) -> TrainingSet:
     """
     model = unwrap(runner.model)
     found = {id(p) for p in model.parameters() if p.requires_grad}
-    plan, phases = None, ()
+    plan: Optional[FreezePlan] = None
+    phases: tuple[Phase, ...] = ()
     for hook in runner.hooks:
         if isinstance(hook, FreezingSchedulerHook) and hook.freezer is not None:
             plan, phases = hook.plan, hook.phases
             # A stage that trains now and never again is in the next line.
-            found -= {id(p) for p in hook.freezer.parameters_of(plan.stage_map.names)}
+            found -= {id(p) for p in hook.freezer.parameters_of(hook.freezer.stage_map.names)}
             found |= {id(p) for p in hook.freezer.parameters_of(ever_trained(phases))}
     found &= set().union(*(held_by(wrapper) for _, wrapper in optim_wrappers(runner)))
     ever = frozenset(n for n, p in model.named_parameters() if id(p) in found)

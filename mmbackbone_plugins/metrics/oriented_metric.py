@@ -176,7 +176,7 @@ class OrientedMetric(BaseMetric):
 def _thresholds(given: Optional[Union[float, Sequence[float]]]) -> list[float]:
     if given is None:
         given = [percent / 100 for percent in range(50, 100, 5)]
-    values = list(given) if isinstance(given, (list, tuple)) else [given]
+    values: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
     numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
     if not values or len(numbers) < len(values) or not all(0 < v <= 1 for v in values):
         raise ValueError(f'iou_thrs must be numbers above 0 and up to 1, got {given!r}')

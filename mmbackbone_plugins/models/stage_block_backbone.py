@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from mmengine.model import ModuleDict
 from mmengine.registry import MODELS
@@ -62,6 +62,10 @@ class StageBlockBackbone:
         ... )
     """
 
+    blocks: ModuleDict
+    _own_stages: Division
+    _original: type
+
     def __new__(
         cls,
         backbone: Mapping[str, Any],
@@ -88,7 +92,7 @@ class StageBlockBackbone:
             added = MODELS.build(dict(config, in_channels=output.channels))
             self.blocks[_key(output.stage)] = added
             output.module.register_forward_hook(_AfterStage(output.stage, added, output.apply))
-        self.__class__ = _extended(type(self))
+        self.__class__ = _extended(self.__class__)
         return self
 
     def __init__(
@@ -101,8 +105,8 @@ class StageBlockBackbone:
     ) -> None:
         pass  # the original's own has run, and __new__ has added the blocks
 
-    def train(self, mode: bool = True) -> nn.Module:
-        super().train(mode)  # of MMDetection's ResNet, returns None
+    def train(self, mode: bool = True) -> 'StageBlockBackbone':
+        cast(Any, super()).train(mode)  # of MMDetection's ResNet, returns None
         # norm_eval keeps pre-trained statistics; those of a block are as new as the head's.
         self.blocks.train(mode)
         return self
@@ -116,7 +120,7 @@ class StageBlockBackbone:
                 division.append((f'{name}.block', [f'blocks.{_key(name)}']))
         return division
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: Any) -> tuple:
         # Copies and pickles find a class that was made at run time by the one it extends.
         return _restore, (type(self)._original,), super().__reduce_ex__(protocol)[2]
 

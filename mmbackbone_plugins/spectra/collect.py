@@ -1,7 +1,7 @@
 """Second moments of a model's layers over images, without a trace in the model."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Union, cast
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ def forward_features(model: nn.Module) -> Callable[[Any], Any]:
     """Goes forward up to the neck (``extract_feat`` of a detector): no head is computed."""
 
     def forward(batch: Any) -> Any:
-        return model.extract_feat(batch['inputs'] if isinstance(batch, dict) else batch)
+        return cast(Any, model).extract_feat(batch['inputs'] if isinstance(batch, dict) else batch)
 
     return forward
 
@@ -224,7 +224,8 @@ class _Tap:
             return None
         geometry = self.geometry[: self.take]
         if feature.dim() == 4:
-            return position_mask(geometry, tuple(feature.shape[2:]), self.region, feature.device)
+            rows, columns = feature.shape[2:]
+            return position_mask(geometry, (rows, columns), self.region, feature.device)
         grid = token_grid(feature.shape[1], self.shape)
         if grid is not None:
             mask = position_mask(geometry, grid, self.region, feature.device)

@@ -45,8 +45,9 @@ def save_spectra(path: Union[str, Path], spectra: Spectra) -> None:
     summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
     text = json.dumps(dict(info=spectra.info, summaries=summaries))
     with atomic_write(path, 'wb') as file:
-        values = {name: s.eigenvalues for name, s in spectra.layers.items()}
-        np.savez_compressed(file, **{INFO: np.array(text)}, **values)
+        values: dict[str, Any] = {name: s.eigenvalues for name, s in spectra.layers.items()}
+        header: dict[str, Any] = {INFO: np.array(text)}
+        np.savez_compressed(file, **header, **values)
 
 
 def load_spectra(path: Union[str, Path]) -> Spectra:

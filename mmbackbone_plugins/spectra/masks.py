@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import torch
 
@@ -193,7 +193,7 @@ def geometry_of(batch: Any) -> Optional[list[ImageGeometry]]:
     inputs = batch.get('inputs') if isinstance(batch, dict) else None
     if not samples or not isinstance(inputs, torch.Tensor):
         return None
-    shape = tuple(inputs.shape[-2:])
+    shape = cast(tuple[int, int], tuple(inputs.shape[-2:]))
     found = []
     for sample in samples:
         info = getattr(sample, 'metainfo', {})

@@ -94,7 +94,7 @@ class SecondMoment:
         flat = self._flat(feature)
         if mask is not None:
             mask = self._flat_mask(as_tensor(mask), feature).to(flat.device)
-        self._allocate(flat.device)
+        second, means = self._allocate(flat.device)
         pieces = self._whole(flat) if mask is None else self._masked(flat, mask)
         add_product = PRODUCTS.get(flat.device.type, PRODUCTS['other'])
         for columns, weight, first in pieces:
@@ -106,8 +106,8 @@ class SecondMoment:
             finite = torch.isfinite(sums).all(0)
             if not finite.all():
                 raise NonFiniteFeature(first + int((~finite).nonzero()[0]))
-            self._means.add_(sums.sum(1), alpha=weight)
-            add_product(self._second, columns.flatten(1), weight)
+            means.add_(sums.sum(1), alpha=weight)
+            add_product(second, columns.flatten(1), weight)
 
     def merge(self, other: 'SecondMoment') -> 'SecondMoment':
         """Adds the images of another moment to this one, and returns this one.
@@ -187,21 +187,22 @@ class SecondMoment:
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _allocate(self, device: torch.device) -> None:
-        if self._second is None:
+    def _allocate(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._second is None or self._means is None:
             self._means = torch.zeros(self.num_channels, dtype=torch.float64, device=device)
             self._second = torch.outer(self._means, self._means)
+        return self._second, self._means
 
     def _sums_about(self, point: Optional[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Second moments (the upper triangle counts) and means about another point, summed."""
-        self._allocate(torch.device('cpu'))
+        second, means = self._allocate(torch.device('cpu'))
         if point is self._point:
-            return self._second, self._means
-        zero = torch.zeros_like(self._means)
+            return second, means
+        zero = torch.zeros_like(means)
         here, there = (zero if p is None else p.to(zero.device) for p in (self._point, point))
         step = here - there
-        cross = torch.outer(step, self._means + self.images / 2 * step)
-        return self._second + (cross + cross.T), self._means + self.images * step
+        cross = torch.outer(step, means + self.images / 2 * step)
+        return second + (cross + cross.T), means + self.images * step
 
     def _flat(self, feature: torch.Tensor) -> torch.Tensor:
         """The features as ``(N, C, positions)``."""

@@ -172,11 +172,12 @@ def summarize(
     check_threshold(threshold, relative)
     images = samples = 0
     scale = None
-    matrix = moment
     if isinstance(moment, SecondMoment):
         images, samples = moment.images, moment.samples
-        matrix = moment.matrix(center)
+        matrix: Values = moment.matrix(center)
         scale = float(moment.matrix().trace()) if center else None
+    else:
+        matrix = moment
     tensor = _checked(matrix)
     raw = _raw(tensor)
     values = _clamped(raw, _tolerance(tensor, scale)).numpy()

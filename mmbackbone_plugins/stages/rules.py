@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator, MutableMapping
-from typing import Callable, Optional
+from typing import Any, Callable, Optional, cast
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -85,7 +85,7 @@ def _swin(module: nn.Module) -> Optional[Division]:
     if not {'patch_embed', 'stages'} <= set(children_of(module)):
         return None
     division: Division = [('stem', ['patch_embed', 'absolute_pos_embed', 'drop_after_pos'])]
-    for i in range(len(module.stages)):
+    for i in range(len(cast(nn.ModuleList, module.stages))):
         division.append((f'stage{i + 1}', [f'stages.{i}', f'norm{i}']))
     return division
 
@@ -96,7 +96,7 @@ def _convnext(module: nn.Module) -> Optional[Division]:
     if not {'downsample_layers', 'stages'} <= set(children_of(module)):
         return None
     division: Division = [('stem', ['downsample_layers.0'])]
-    for i in range(len(module.stages)):
+    for i in range(len(cast(nn.ModuleList, module.stages))):
         downsample = [f'downsample_layers.{i}'] if i else []
         division.append((f'stage{i + 1}', downsample + [f'stages.{i}', f'norm{i}']))
     return division
@@ -120,7 +120,7 @@ def _describes_itself(module: nn.Module) -> bool:
 
 def _known(module: nn.Module) -> Optional[Division]:
     if _describes_itself(module):
-        return module.stage_prefixes()
+        return cast(Any, module).stage_prefixes()
     return next((found for rule in _RULES if (found := rule(module)) is not None), None)
 
 

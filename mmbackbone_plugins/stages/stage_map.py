@@ -179,8 +179,8 @@ def _stages_of_target(
     members: dict[str, tuple[list[str], list[str]]] = {}
     for name in names:
         members.setdefault(name, ([], []))
-        for kind, held in enumerate((parameters, modules)):
-            for inner_name in held.get(name, ()):
+        for kind, assigned in enumerate((parameters, modules)):
+            for inner_name in assigned.get(name, ()):
                 full = f'{root}{inner_name}' if inner_name else path
                 stage = name
                 if name not in blocks and lora(full):

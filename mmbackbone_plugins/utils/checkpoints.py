@@ -189,7 +189,8 @@ def weights_of(
         if isinstance(name, str) and isinstance(tensor, torch.Tensor)
     )
     if hasattr(state, '_metadata'):
-        found._metadata = state._metadata  # versions, by which modules know what to rename
+        # Versions, by which modules know what to rename.
+        found._metadata = state._metadata  # type: ignore[attr-defined]
     if not found:
         keys = ', '.join(repr(key) for key in list(checkpoint)[:5]) or 'nothing'
         raise ValueError(

@@ -26,7 +26,11 @@ def whole_number(
         ValueError: If it is anything else; the message names the argument and what is allowed.
     """
     # bool is an Integral in Python, but rho=True is a mistake and not rho=1.
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Integral)
+        or not least <= int(value) <= most
+    ):
         raise ValueError(f'{name} must be {allowed}, got {value!r}')
     return int(value)
 

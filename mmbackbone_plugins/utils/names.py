@@ -69,7 +69,7 @@ def arguments_by_name(
         hint: What to say instead, from all arguments; nothing where it has nothing to say.
     """
 
-    def decorate(kind: type) -> type:
+    def decorate(kind: Any) -> type:
         init = kind.__init__
         signature = inspect.signature(init)
 

@@ -139,7 +139,7 @@ class SeededBatches:
 
     def __iter__(self) -> Iterator[Any]:
         """Preprocessed batches, as the model's ``forward`` takes them."""
-        preprocessor = self.model.data_preprocessor
+        preprocessor: Any = self.model.data_preprocessor
         for part in self.parts:
             # Inside, for the caller has random numbers of its own between two batches.
             with untouched(preprocessor):

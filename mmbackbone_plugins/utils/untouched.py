@@ -23,7 +23,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
         model: The model, without a distributed wrapper.
     """
     modules = modules_of(model)
-    owned = dict.fromkeys(p for m in modules for p in m.parameters(recurse=False))
+    owned: dict[torch.Tensor, Any] = dict.fromkeys(
+        p for m in modules for p in m.parameters(recurse=False)
+    )
     parameters = [(p, p.requires_grad, p.grad) for p in owned]
     owned.update(dict.fromkeys(b for m in modules for b in m.buffers(recurse=False)))
     tensors = [(t, t.detach().clone()) for t in owned]
@@ -98,7 +100,7 @@ def _copies(objects: list[Any], attributes: list[dict[str, Any]]) -> list[dict[s
     while True:
         memo: dict[int, Any] = dict(kept)
         try:
-            copies = []
+            copies: list[dict[str, Any]] = []
             for own in attributes:
                 copies.append(found := {})
                 for name, value in own.items():
