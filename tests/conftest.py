@@ -3,8 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
-from mmbackbone_plugins import compat
+from mmbackbone_plugins import FREEZING_SCHEDULES, compat
+from mmbackbone_plugins.distortion import importance
+from mmbackbone_plugins.models import families
+from mmbackbone_plugins.stages import rules
 
 # Tests import the rig by name, also in processes that they start.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -66,6 +70,18 @@ def _threads():
     """One thread: detectors this small lose by more, and sums are the same on every machine."""
     torch.set_num_threads(1)
     yield
+
+
+@pytest.fixture
+def registrations_undone(monkeypatch):
+    """Scopes, and what examples register, are gone afterwards."""
+    for module, name in ((rules, '_RULES'), (families, '_RULES'), (importance, '_KINDS')):
+        monkeypatch.setattr(module, name, getattr(module, name).copy())
+    monkeypatch.setattr(FREEZING_SCHEDULES, '_module_dict', FREEZING_SCHEDULES.module_dict.copy())
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture

@@ -71,6 +71,16 @@ def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[An
         ValueError: If nothing in the model requires a gradient, or its losses are no dict with a
             'loss' in a name that depends on what does.
         ImportError: If torch has no flop counter (2.0).
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import training_flops
+        >>> class Detector(torch.nn.Conv2d):
+        ...     def loss(self, inputs, data_samples):
+        ...         return dict(loss=self(inputs).mean())
+        >>> flops = training_flops(Detector(3, 8, 1), torch.rand(1, 3, 4, 4), data_samples=[])
+        >>> flops.forward, flops.backward
+        (768, 768)
     """
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError('model has no parameter that requires a gradient; there is no step')

@@ -29,6 +29,16 @@ class ImportanceKind:
         needs_data: Whether there is anything to estimate. If not, every weight counts the same.
         capped: Whether the strength ``coeff * importance`` is clipped at ``1 / lr``.
         single_images: Whether a score is that of one image's gradient instead of a batch's.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins.distortion.importance import ImportanceKind
+        >>> class Size(ImportanceKind):
+        ...     @staticmethod
+        ...     def score(gradient, weight):
+        ...         return weight.abs()
+        >>> Size.score(torch.tensor([0.5]), torch.tensor([-3.0]))
+        tensor([3.])
     """
 
     needs_data = True
@@ -53,7 +63,17 @@ _KINDS: dict[str, type[ImportanceKind]] = {}
 
 
 def importance_kind(name: str) -> Callable[[type[ImportanceKind]], type[ImportanceKind]]:
-    """Registers a kind of importance under the name that configs use."""
+    """Registers a kind of importance under the name that configs use.
+
+    Examples:
+        >>> from mmbackbone_plugins.distortion.importance import ImportanceKind, importance_kind
+        >>> @importance_kind('squared')
+        ... class Squared(ImportanceKind):
+        ...     @staticmethod
+        ...     def score(gradient, weight):
+        ...         return gradient**2
+        >>> custom_hooks = [dict(type='DistortionRegularizerHook', importance='squared')]
+    """
 
     def register(kind: type[ImportanceKind]) -> type[ImportanceKind]:
         _KINDS[name] = kind
@@ -152,6 +172,20 @@ def estimate_importance(
         ValueError: If the kind has nothing to estimate, a name is not one of the target's, a
             parameter is complex, ``num_batches`` is not a positive whole number, there is no batch,
             or a gradient is NaN or Inf.
+
+    Examples:
+        >>> import torch
+        >>> from mmengine.model import BaseModel
+        >>> from mmbackbone_plugins import estimate_importance
+        >>> class Detector(BaseModel):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.backbone = torch.nn.Linear(2, 1, bias=False)
+        ...     def forward(self, inputs, mode='loss'):
+        ...         return dict(loss=self.backbone(inputs).sum())
+        >>> batches = [dict(inputs=torch.tensor([[1.0, 2.0]]))]
+        >>> estimate_importance(Detector(), batches, 'ewc')
+        {'backbone.weight': tensor([[1., 2.]])}
     """
     chosen = find_kind(kind)
     if not chosen.needs_data:

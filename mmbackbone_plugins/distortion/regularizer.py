@@ -57,6 +57,15 @@ def add_penalty_gradient(
         arXiv 2303.14744, ``gradient_modifier`` of the authors' code. The loss whose gradient this
         is has a factor 1/2: implementations of EWC without it, such as avalanche's, pull twice as
         hard at the same strength.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import add_penalty_gradient
+        >>> weight, theta0 = torch.nn.Parameter(torch.tensor([3.0])), torch.tensor([1.0])
+        >>> weight.grad = torch.tensor([1.0])
+        >>> add_penalty_gradient({'w': weight}, {'w': theta0}, None, coeff=0.5, lr=0.1)
+        >>> weight.grad
+        tensor([2.])
     """
     Penalty(params, anchor, importance, coeff, capped).add(lr)
 

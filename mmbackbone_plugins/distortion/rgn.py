@@ -53,6 +53,14 @@ def relative_gradient_norm(
     Source:
         arXiv 2303.14744; ``'kernel'``: ``tools/compute_rgn.py`` of the authors' code. That the
         denominator of ``'tensor'`` has the same eps is our reading.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import relative_gradient_norm
+        >>> weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+        >>> weight.grad = torch.tensor([0.0, 1.0])
+        >>> relative_gradient_norm({'weight': weight}, eps=0)
+        {'weight': 0.2}
     """
     return measure(named_parameters, granularity, eps).read().values
 

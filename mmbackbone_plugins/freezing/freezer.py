@@ -86,6 +86,21 @@ class Freezer:
 
     Raises:
         ValueError: If ``frozen_mode`` is none of these.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mmbackbone_plugins import Freezer, StageMap
+        >>> backbone = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> model = nn.ModuleDict(dict(backbone=backbone, head=nn.Linear(2, 1)))
+        >>> freezer = Freezer(model, StageMap.of(model))
+        >>> freezer.apply(['1'])
+        True
+        >>> print(freezer.status().table())
+        stage            parameters  trainable  mode
+        0                         6  no         eval
+        1                         6  yes        train
+        (rest of model)           3  yes
+        model                    15  9 (60.0%)
     """
 
     def __init__(self, model: nn.Module, stage_map: StageMap, frozen_mode: str = 'eval') -> None:

@@ -19,7 +19,7 @@ class FreezePlan:
             train at all times otherwise.
 
     Examples:
-        >>> from mmbackbone_plugins import Stage, StageMap, StepFreezing
+        >>> from mmbackbone_plugins import FreezePlan, Stage, StageMap, StepFreezing
         >>> stages = [Stage('stage1', ('w',), ()), Stage('stage1.block', ('b',), (), is_block=True)]
         >>> plan = FreezePlan(StepFreezing(2), StageMap(stages))
         >>> sorted(plan.trainable(epoch=0, iteration=0))

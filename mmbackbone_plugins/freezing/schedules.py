@@ -28,6 +28,14 @@ class FreezingSchedule:
 
     Attributes:
         constant: Whether the time does not matter, so that any loop will do.
+
+    Examples:
+        >>> from mmbackbone_plugins import FreezingSchedule
+        >>> class OneByOne(FreezingSchedule):
+        ...     def select(self, time, stages):
+        ...         return [stages[time % len(stages)]]
+        >>> OneByOne().trainable(epoch=3, iteration=0, stages=['stage1', 'stage2'])
+        frozenset({'stage2'})
     """
 
     constant = False
@@ -68,7 +76,13 @@ class FreezingSchedule:
 
 @FREEZING_SCHEDULES.register_module()
 class FullTraining(FreezingSchedule):
-    """Every stage trains, always: ordinary full fine-tuning."""
+    """Every stage trains, always: ordinary full fine-tuning.
+
+    Examples:
+        >>> from mmbackbone_plugins import FullTraining
+        >>> sorted(FullTraining().trainable(epoch=7, iteration=0, stages=['stage1', 'stage2']))
+        ['stage1', 'stage2']
+    """
 
     constant = True
 
@@ -81,7 +95,13 @@ class FullTraining(FreezingSchedule):
 
 @FREEZING_SCHEDULES.register_module()
 class FrozenBackbone(FreezingSchedule):
-    """No stage ever trains, as in "Proper Reuse" (arXiv 2204.00484)."""
+    """No stage ever trains, as in "Proper Reuse" (arXiv 2204.00484).
+
+    Examples:
+        >>> from mmbackbone_plugins import FrozenBackbone
+        >>> sorted(FrozenBackbone().trainable(epoch=7, iteration=0, stages=['stage1', 'stage2']))
+        []
+    """
 
     constant = True
 
@@ -107,6 +127,12 @@ class StepFreezing(FreezingSchedule):
 
     Raises:
         ValueError: If ``rho`` is anything else.
+
+    Examples:
+        >>> from mmbackbone_plugins import StepFreezing
+        >>> schedule = StepFreezing(rho=3)
+        >>> [epoch for epoch in range(7) if schedule.trainable(epoch, 0, ['stage1', 'stage2'])]
+        [0, 3, 6]
     """
 
     def __init__(self, rho: Union[int, float, str], by_epoch: bool = True) -> None:
@@ -136,6 +162,12 @@ class MilestoneFreezing(FreezingSchedule):
 
     Raises:
         ValueError: If the list is empty, unsorted, or holds anything but integers from 0.
+
+    Examples:
+        >>> from mmbackbone_plugins import MilestoneFreezing
+        >>> schedule = MilestoneFreezing([0, 4])
+        >>> [epoch for epoch in range(7) if schedule.trainable(epoch, 0, ['stage1', 'stage2'])]
+        [0, 4]
     """
 
     def __init__(self, train_epochs: Sequence[int], by_epoch: bool = True) -> None:
@@ -175,6 +207,12 @@ class ProbeThenFinetune(FreezingSchedule):
 
     Raises:
         ValueError: If ``probe`` is not an integer from 0.
+
+    Examples:
+        >>> from mmbackbone_plugins import ProbeThenFinetune
+        >>> schedule = ProbeThenFinetune(probe=2)
+        >>> [epoch for epoch in range(7) if schedule.trainable(epoch, 0, ['stage1', 'stage2'])]
+        [2, 3, 4, 5, 6]
     """
 
     def __init__(self, probe: int, by_epoch: bool = True) -> None:
@@ -201,6 +239,12 @@ class GradualUnfreezing(FreezingSchedule):
 
     Raises:
         ValueError: If ``start`` is not an integer from 0 or ``every`` not one from 1.
+
+    Examples:
+        >>> from mmbackbone_plugins import GradualUnfreezing
+        >>> schedule = GradualUnfreezing(start=1, every=2)
+        >>> [sorted(schedule.trainable(epoch, 0, ['stage1', 'stage2'])) for epoch in range(4)]
+        [[], ['stage2'], ['stage2'], ['stage1', 'stage2']]
     """
 
     def __init__(self, start: int, every: int, by_epoch: bool = True) -> None:
@@ -231,6 +275,11 @@ def build_schedule(schedule: Union[FreezingSchedule, Mapping[str, Any]]) -> Free
 
     Raises:
         ValueError: If the type is unknown, or an argument unknown, missing or wrong.
+
+    Examples:
+        >>> from mmbackbone_plugins import build_schedule
+        >>> build_schedule(dict(type='StepFreezing', rho=10))
+        StepFreezing(rho=10, by_epoch=True)
     """
     if not isinstance(schedule, Mapping):
         if not isinstance(schedule, type) and hasattr(schedule, 'trainable'):

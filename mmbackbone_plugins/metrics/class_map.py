@@ -71,6 +71,11 @@ def common_classes(
 
     Raises:
         ValueError: If a map or list is unknown, a name means two things, or nothing is common.
+
+    Examples:
+        >>> from mmbackbone_plugins.metrics import common_classes
+        >>> common_classes('dota-dior', ['plane', 'small-vehicle'], ['vehicle', 'dam'])
+        CommonClasses(names=('vehicle',), predicted=(-1, 0), labelled=(0, -1))
     """
     groups, predicted = named_map(class_map), named_classes(predicted)
     meaning: dict[str, str] = {}

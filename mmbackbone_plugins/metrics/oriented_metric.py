@@ -54,7 +54,7 @@ class OrientedMetric(BaseMetric):
         ValueError: If an argument is not one of the above; when images are scored, if their boxes
             are of the other type.
 
-    Example:
+    Examples:
         >>> custom_imports = dict(imports=['mmbackbone_plugins'], allow_failed_imports=False)
         >>> val_evaluator = dict(type='OrientedMetric')
         >>> # a detector of DOTA's classes on the pictures and labels of DIOR-R

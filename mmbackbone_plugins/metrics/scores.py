@@ -39,6 +39,13 @@ def robustness_scores(
 
     Raises:
         ValueError: If a cell of the table is missing or no finite number; the message names all.
+
+    Examples:
+        >>> from mmbackbone_plugins.metrics import robustness_scores
+        >>> table = {'fog': {1: 0.75, 3: 0.25}}
+        >>> scores = robustness_scores(1.0, table, corruptions=['fog'], severities=[1, 3])
+        >>> scores.mpc, scores.rpc
+        (0.5, 0.5)
     """
     missing = [
         f'{name} {severity}'

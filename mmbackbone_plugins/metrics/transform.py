@@ -34,8 +34,8 @@ class Corruption:
             channels of at least 32 pixels a side.
         ImportError: When the first picture is corrupted, if ``imagecorruptions`` is missing.
 
-    Example:
-        >>> dict(type='Corruption', corruption='fog', severity=3)
+    Examples:
+        >>> corruption = dict(type='Corruption', corruption='fog', severity=3)
     """
 
     def __init__(self, corruption: str, severity: int = 1, seed: int = 0) -> None:

@@ -36,6 +36,13 @@ class StageOutput:
         channels: Channels of that output.
         apply: How a block that takes and returns ``(N, C, H, W)`` is applied to that output.
             A function of a module's top level, so that a backbone can be pickled.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mmbackbone_plugins import StageOutput
+        >>> output = StageOutput('stage1', nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU()), channels=8)
+        >>> output.stage, output.channels
+        ('stage1', 8)
     """
 
     stage: str
@@ -58,6 +65,16 @@ def stage_output_rule(family: str) -> Callable[[OutputRule], OutputRule]:
     Returns:
         A decorator for a function that takes a backbone and returns the ends of its stages from
         the input to the output, or None when the backbone is not of this family.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mmbackbone_plugins import StageOutput, stage_output_rule
+        >>> @stage_output_rule('TrunkNet (trunk)')
+        ... def trunk_net(backbone):
+        ...     if hasattr(backbone, 'trunk'):
+        ...         return [StageOutput('stage1', backbone.trunk, backbone.trunk.out_channels)]
+        >>> trunk_net(nn.ModuleDict(dict(trunk=nn.Conv2d(3, 8, 1))))[0].channels
+        8
     """
 
     def register(rule: OutputRule) -> OutputRule:

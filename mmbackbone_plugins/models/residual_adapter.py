@@ -41,6 +41,13 @@ class ResidualAdapter(BaseModule):
         Table 7 of "Proper Reuse", arXiv 2204.00484, has residual adapters on a frozen backbone; how
         they look and where they stand was not found. The form is our reading after Rebuffi et al.,
         "Learning multiple visual domains with residual adapters"; zero at the start is ours.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import ResidualAdapter
+        >>> adapter, h = ResidualAdapter(8, hidden_channels=2), torch.rand(1, 8, 4, 4)
+        >>> torch.equal(adapter(h), h)
+        True
     """
 
     _abbr_ = 'residual_adapter'

@@ -72,6 +72,13 @@ class SEBlock(BaseModule):
     Source:
         "Mind the Backbone", arXiv 2303.14744, from the authors' code (the paper's own equation was
         not found): one block after each stage, hidden width 64 in a ResNet-50.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import SEBlock
+        >>> block, x = SEBlock(8, reduction=4, init='identity'), torch.rand(1, 8, 4, 4)
+        >>> torch.equal(block(x), x)
+        True
     """
 
     _abbr_ = 'se_block'  # the name of the plugin inside a bottleneck

@@ -47,6 +47,13 @@ class WidthResNet(ResNet):
     Source:
         arXiv 1909.04021 changes the widths of a ResNet-50; which of them it ties is not known to
         us: one width per residual stream and one per inner convolution is our reading.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import WidthResNet
+        >>> backbone = WidthResNet(18, stem_channels=8, stage_widths=[8, 16, 24, 40])
+        >>> [feature.shape[1] for feature in backbone(torch.rand(1, 3, 64, 64))]
+        [8, 16, 24, 40]
     """
 
     def __init__(

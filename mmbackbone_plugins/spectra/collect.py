@@ -92,6 +92,13 @@ def collect_moments(
         ValueError: If an argument is not one of the above, a layer does not exist, is not called
             or yields nothing of the shape of features, features are NaN (layer and image are
             named), or there are no images.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import collect_moments
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.ReLU())
+        >>> collect_moments(model, [torch.rand(2, 3, 8, 8)], layers=['0', '1'])
+        {'0': SecondMoment(4, images=2, samples=128), '1': SecondMoment(4, images=2, samples=128)}
     """
     check_region(foreground)
     for name, value in (('stride', stride), ('num_images', num_images), ('groups', groups)):

@@ -60,6 +60,16 @@ class SecondMoment:
 
     Source:
         arXiv 1909.04021, definition of the feature maps' covariance (slides of the authors).
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import SecondMoment
+        >>> moment = SecondMoment(2)
+        >>> moment.update(torch.ones(3, 2, 4, 4))
+        >>> moment
+        SecondMoment(2, images=3, samples=48)
+        >>> moment.matrix().tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
     """
 
     def __init__(self, num_channels: int) -> None:

@@ -33,6 +33,12 @@ def eigenspectrum(matrix: Values, scale: Optional[float] = None) -> Values:
     Raises:
         ValueError: If the matrix is not square, real, finite and symmetric, or an eigenvalue is
             negative by more than rounding.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import eigenspectrum
+        >>> eigenspectrum(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+        tensor([4., 1.], dtype=torch.float64)
     """
     tensor = _checked(matrix)
     values = _clamped(_raw(tensor), _tolerance(tensor, scale))
@@ -57,6 +63,15 @@ def intrinsic_dimensionality(
 
     Source:
         arXiv 1909.04021 (slides of the authors).
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins import intrinsic_dimensionality
+        >>> eigenvalues = torch.tensor([4.0, 1.0, 1e-6])
+        >>> intrinsic_dimensionality(eigenvalues)
+        2
+        >>> intrinsic_dimensionality(eigenvalues, threshold=0.5, relative=True)
+        1
     """
     check_threshold(threshold, relative)
     values = _array(eigenvalues)
@@ -168,6 +183,13 @@ def summarize(
     Raises:
         ValueError: As :func:`eigenspectrum` and :func:`intrinsic_dimensionality`, or if no image
             has counted.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins.spectra import summarize
+        >>> spectrum = summarize(torch.tensor([[0.0, 0.0], [0.0, 4.0]]))
+        >>> spectrum.summary.dim, spectrum.summary.width, spectrum.summary.saturation
+        (1, 2, 0.5)
     """
     check_threshold(threshold, relative)
     images = samples = 0

@@ -86,6 +86,16 @@ def determine_widths(
     Source:
         Our reading of arXiv 1909.04021, whose rule we could not find: its abstract says that widths
         follow from the eigenspectrum, with fewer parameters and no more multiply-adds.
+
+    Examples:
+        >>> from mmbackbone_plugins import determine_widths
+        >>> plan = determine_widths(
+        ...     {'stage1': 8, 'stage2': 32},
+        ...     {'stage1': 64, 'stage2': 64},
+        ...     macs=lambda widths: widths['stage1'] * widths['stage2'],
+        ... )
+        >>> plan.widths, plan.macs, plan.budget
+        ({'stage1': 32, 'stage2': 128}, 4096, 4096)
     """
     _check(dimensionalities, baseline_widths, multiple)
     known: dict[tuple[int, ...], int] = {}

@@ -31,6 +31,17 @@ def stage_rule(rule: StageRule) -> StageRule:
 
     Returns:
         The rule itself, so that this works as a decorator.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mmbackbone_plugins import StageMap, stage_rule
+        >>> @stage_rule
+        ... def trunk_net(module):
+        ...     if hasattr(module, 'trunk'):
+        ...         return [('stage1', ['stem', 'trunk.0']), ('stage2', ['trunk.1'])]
+        >>> trunk = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        >>> StageMap.of(nn.ModuleDict(dict(stem=nn.Linear(2, 4), trunk=trunk)), target='')
+        StageMap(stage1: 4 tensors, stage2: 2 tensors)
     """
     _RULES.insert(0, rule)
     return rule

@@ -21,6 +21,12 @@ class Stage:
         is_block: Whether it was added to a stage of the original backbone (an SE block or an
             adapter of ``StageBlockBackbone``, the parameters of MMPretrain's ``LoRAModel``), so
             that schedules leave it trainable unless told otherwise.
+
+    Examples:
+        >>> from mmbackbone_plugins import Stage
+        >>> stage = Stage('stage1', ('backbone.conv.weight',), ('backbone.conv',))
+        >>> stage.name, stage.is_block
+        ('stage1', False)
     """
 
     name: str
@@ -40,6 +46,16 @@ class StageMap:
 
     Raises:
         ValueError: If two stages share a name or a parameter.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mmbackbone_plugins import StageMap
+        >>> backbone = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2, bias=False))
+        >>> stage_map = StageMap.of(nn.ModuleDict(dict(backbone=backbone, head=nn.Linear(2, 1))))
+        >>> stage_map
+        StageMap(0: 2 tensors, 1: 1 tensors)
+        >>> stage_map.stage_of('backbone.1.weight')
+        '1'
     """
 
     def __init__(

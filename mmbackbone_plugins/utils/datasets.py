@@ -14,7 +14,7 @@ def every_dataset(config: Any, where: str = 'dataset') -> Iterator[tuple[str, di
     Yields:
         Path, as in ``train_dataloader.dataset.datasets.0``, and config.
 
-    Example:
+    Examples:
         >>> joined = dict(type='ConcatDataset', datasets=[dict(type='A'), dict(type='B')])
         >>> [where for where, _ in every_dataset(joined)]
         ['dataset', 'dataset.datasets.0', 'dataset.datasets.1']

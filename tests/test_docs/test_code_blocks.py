@@ -16,14 +16,11 @@ from mmengine.registry import (
     MODELS,
     TRANSFORMS,
     VISBACKENDS,
-    DefaultScope,
     init_default_scope,
 )
 
-from mmbackbone_plugins import FREEZING_SCHEDULES, SecondMoment, stages
-from mmbackbone_plugins.distortion import importance
+from mmbackbone_plugins import SecondMoment
 from mmbackbone_plugins.lab import launch
-from mmbackbone_plugins.models import families
 from mmbackbone_plugins.spectra import Spectra, save_spectra, summarize
 
 LANGUAGES = ('python', 'bash', 'yaml', 'text', '')
@@ -42,17 +39,7 @@ CODE = {b.page: [c for c in PYTHON if c.page == b.page and c not in CONFIGS] for
 CODE = {page: found for page, found in CODE.items() if found}
 
 
-@pytest.fixture(autouse=True)
-def _leave_no_trace(monkeypatch):
-    """Scopes, and what the examples register, are gone afterwards."""
-    monkeypatch.setattr(stages, '_RULES', list(stages._RULES))
-    monkeypatch.setattr(families, '_RULES', dict(families._RULES))
-    monkeypatch.setattr(importance, '_KINDS', dict(importance._KINDS))
-    monkeypatch.setattr(FREEZING_SCHEDULES, '_module_dict', dict(FREEZING_SCHEDULES._module_dict))
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+pytestmark = pytest.mark.usefixtures('registrations_undone')
 
 
 def test_there_are_blocks_of_every_kind():

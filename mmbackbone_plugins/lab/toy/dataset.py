@@ -58,6 +58,11 @@ def toy_settings(
 
     Raises:
         ValueError: If an argument is out of range; the message names it.
+
+    Examples:
+        >>> from mmbackbone_plugins.lab.toy import toy_settings
+        >>> toy_settings('dior', counts=[8, 2, 2])['counts']
+        {'train': 8, 'val': 2, 'test': 2}
     """
     names = list(select_classes(fmt, classes))
     if isinstance(counts, Mapping):

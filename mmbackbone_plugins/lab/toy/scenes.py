@@ -56,6 +56,12 @@ def draw_scene(
 
     Returns:
         The picture and its objects.
+
+    Examples:
+        >>> from mmbackbone_plugins.lab.toy import draw_scene
+        >>> scene = draw_scene(seed=0, split='train', index=0, size=128, classes={'ship': ['ship']})
+        >>> scene.image.shape, {item.label for item in scene.objects}
+        ((128, 128, 3), {'ship'})
     """
     groups = plan_scene(scene_rng(seed, split, index, 'layout'), size, classes, density)
     layers = _paint(scene_rng(seed, split, index, 'ground'), size, groups)
