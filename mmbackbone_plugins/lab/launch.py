@@ -7,6 +7,7 @@ for users: the tools print it as one line, without a traceback, and exit with st
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,7 +20,7 @@ from ..compat import check_operators
 from ..distortion import seed_everything
 from ..hooks.checks import check_hooks
 from ..utils.datasets import innermost_datasets
-from .failures import reason
+from .failures import FOR_USERS, reason
 from .weights import check_init_cfg, load_weights
 from .zoo import find_config
 
@@ -43,18 +44,32 @@ def load_config(
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If mmcv has no compiled operators.
+        ValueError: If the file is no config, or the values do not fit it.
     """
     path = find_config(path)
     register_modules()
-    cfg = Config.fromfile(path)
+    with _config_errors(f'config {path!r} cannot be read'):
+        cfg = Config.fromfile(path)
     cfg.launcher = launcher
     if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+        with _config_errors(f'--cfg-options do not fit config {path!r}'):
+            cfg.merge_from_dict(cfg_options)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir', None) is None:
         cfg.work_dir = os.path.join('work_dirs', Path(path).stem)
     return cfg
+
+
+@contextmanager
+def _config_errors(what: str) -> Iterator[None]:
+    """A config is code: whatever it raises is its author's to read, in one line."""
+    try:
+        yield
+    except FOR_USERS:
+        raise
+    except Exception as error:
+        raise ValueError(f'{what}: {reason(error)}') from error
 
 
 def register_modules() -> None:

@@ -154,6 +154,21 @@ def test_missing_files_are_one_line(arguments, words):
     assert 'Traceback' not in done.stderr and all(w in done.stderr for w in words)
 
 
+@pytest.mark.parametrize(
+    'text, options, words',
+    [
+        ('model = dict(', None, 'cannot be read: SyntaxError: '),
+        ('model = nowhere', None, "cannot be read: NameError: name 'nowhere' is not defined"),
+        ('model = dict(init_cfg=None)', {'model.init_cfg.type': 'a'}, '--cfg-options do not fit'),
+    ],
+)
+def test_configs_that_cannot_be_read(text, options, words, tmp_path):
+    (tmp_path / 'config.py').write_text(text)
+    with pytest.raises(ValueError) as found:
+        launch.load_config(str(tmp_path / 'config.py'), options)
+    assert words in str(found.value) and '\n' not in str(found.value)
+
+
 def test_missing_data_are_named_with_what_to_do(tmp_path):
     cfg = Config(
         dict(
