@@ -135,7 +135,7 @@ class ResNetWithBlock(ResNet):
 
     def stage_prefixes(self):
         stages = [(f'stage{i}', [f'layer{i}']) for i in (1, 2, 3, 4)]
-        return [('stem', ['conv1', 'bn1']), *stages, ('stage4.block', ['block'], True)]
+        return [('stem', ['conv1', 'bn1']), *stages, ('stage4.block', ['block'])]
 
 
 @pytest.mark.newer_torch
