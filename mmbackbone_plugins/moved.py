@@ -15,6 +15,7 @@ from typing import Any, Optional
 # Old and new names below the package; what is inside a package that moved, moved with it.
 MOVED = {
     'benchmarking': 'lab.benchmarking',
+    'cost.inputs': 'lab.inputs',
     'datasets': 'lab.datasets',
     'datasets.classes': 'metrics.classes',
     'distortion.untouched': 'utils.untouched',

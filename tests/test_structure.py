@@ -75,6 +75,18 @@ def test_mathematics_knows_neither_mmengine_nor_hooks(room):
     assert not arrows
 
 
+def test_what_all_share_knows_none_of_them():
+    rooms = {m.split('.')[0] for m in MODULES if '.' in m} - {'utils'}
+    arrows = [
+        f'{module} -> {target}'
+        for module in MODULES
+        if in_room(module, 'utils')
+        for target in imports(module)
+        if target.split('.')[0] in rooms
+    ]
+    assert not arrows
+
+
 def test_no_circles():
     graph = {m: {t for t in imports(m, top=True) if t in MODULES and t != m} for m in MODULES if m}
     while leaves := [m for m, targets in graph.items() if not targets & graph.keys()]:

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from ..stages import StageMap
+from ..utils.branches import only_labelled
 from ..utils.checks import whole_number
 from ..utils.names import nearest
-from .branches import only_labelled
 from .norms import wide
 from .passes import gradient_passes
 from .rgn import kernel_ratio

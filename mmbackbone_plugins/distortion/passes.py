@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..stages import StageMap
+from ..utils.branches import losses_of
 from ..utils.checks import choice
 from ..utils.untouched import modules_of, untouched
-from .branches import losses_of
 from .rgn import GRANULARITIES, Deferred, average, measure
 from .table import RGNTable, frozen_stages, kinds_of
 

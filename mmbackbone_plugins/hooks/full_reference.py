@@ -10,8 +10,8 @@ from torch import nn
 
 from ..cost.counting import OperatorCounter
 from ..cost.flops import StepFlops
-from ..distortion.branches import losses_of
 from ..distortion.passes import allow_single_values
+from ..utils.branches import losses_of
 from ..utils.untouched import untouched, untouched_attributes
 
 

@@ -10,7 +10,6 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ..distortion.anchor import fingerprint_tensors, named_tensors
-from ..distortion.branches import check_labelled_loss, has_branches
 from ..distortion.importance import estimate_importance, find_kind
 from ..distortion.importance_file import (
     Fingerprint,
@@ -18,6 +17,7 @@ from ..distortion.importance_file import (
     fingerprint_data,
     path_in,
 )
+from ..utils.branches import check_labelled_loss, has_branches
 from ..utils.files import hash_of
 from ..utils.sampling import Pristine
 from ..utils.untouched import (

@@ -6,7 +6,7 @@ from typing import Any, Callable, Optional, Union, cast
 import torch
 from torch import nn
 
-from ..distortion.branches import detector_around
+from ..utils.branches import detector_around
 from ..utils.checks import whole_number
 from ..utils.modes import set_mode
 from ..utils.untouched import untouched

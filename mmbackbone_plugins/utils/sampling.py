@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..distortion.branches import LABELLED, has_branches, is_labelled, labelled_part
+from .branches import LABELLED, has_branches, is_labelled, labelled_part
 from .untouched import seed_everything, untouched, untouched_random_numbers
 
 ANNOTATIONS = ('data_list', 'data_bytes', 'data_address')  # of mmengine's data sets
