@@ -179,7 +179,6 @@ def test_no_input_size_is_asked_for():
 
 
 @pytest.mark.newer_torch
-@pytest.mark.newer_torch
 @pytest.mark.parametrize('wrap', [lambda backbone: backbone, rig.with_blocks])
 @pytest.mark.parametrize('channels', [1, 4])
 def test_images_of_other_than_three_channels(channels, wrap):
@@ -202,6 +201,7 @@ def test_a_preprocessor_that_takes_no_such_images_is_named():
         build_model(Config(dict(model=detector)))
 
 
+@pytest.mark.newer_torch
 @pytest.mark.parametrize('kind', ['retinanet', 'faster-rcnn', 'rotated-retinanet', 'oriented-rcnn'])
 def test_freezing_the_backbone_saves_flops_of_real_detectors(kind):
     loader = ROTATED if kind.startswith(('rotated', 'oriented')) else dict(dataset={})
