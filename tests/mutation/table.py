@@ -268,8 +268,8 @@ MUTATIONS = [
         'tests/test_spectra/test_moments.py',
         (
             'spectra: positions are not averaged',
-            'self._means.add_(sums.sum(1), alpha=weight)',
-            'self._means.add_(sums.sum(1))',
+            'means.add_(sums.sum(1), alpha=weight)',
+            'means.add_(sums.sum(1))',
         ),
         (
             'spectra: masks are left out',
