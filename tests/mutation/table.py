@@ -80,11 +80,6 @@ MUTATIONS = [
         'freezing/ddp.py',
         'tests/test_hooks/test_freezing_distributed.py',
         (
-            'freezing: the old reducer lives on',
-            'compat.ddp_release(ddp)',
-            'pass',
-        ),
-        (
             'freezing: communication hooks are lost',
             'new.register_comm_hook(state, hook)',
             'pass',
@@ -176,8 +171,8 @@ MUTATIONS = [
         ('regulariser: half of the penalty', '.mul_(moved).sum() / 2)', '.mul_(moved).sum())'),
         (
             'regulariser: frozen parameters are held too',
-            'for n, p in self._params.items() if p.grad is not None]',
-            'for n, p in self._params.items()]',
+            'for n, p in named if p.grad is not None]',
+            'for n, p in named]',
         ),
     ),
     *_of(
