@@ -80,16 +80,16 @@ def test_mixed_modes_come_back(net):
     """A train() reaches into children; they are brought back after their parent."""
     net[0].layer[1].eval()
     net[1][1].eval()
-    before = [mode for _, mode in [(m, m.training) for m in net.modules()]]
+    before = [m.training for m in net.modules()]
     kept = [(m, m.training) for m in net.modules()]
     set_mode(net, False)
     set_modes(kept)
-    assert [mode for _, mode in [(m, m.training) for m in net.modules()]] == before
+    assert [m.training for m in net.modules()] == before
     assert len(set(before)) == 2
     set_mode(net, True)
     assert all(m.training for m in net.modules())  # the stubborn one too
     set_modes(kept)
-    assert [mode for _, mode in [(m, m.training) for m in net.modules()]] == before
+    assert [m.training for m in net.modules()] == before
 
 
 @pytest.mark.parametrize('training', [True, False])
