@@ -1,4 +1,4 @@
-"""What keeping the bill costs: TrainingCostHook against a training step.
+"""What keeping the record costs: TrainingCostHook against a training step.
 
     python benchmarks/cost_overhead.py                  # R50-FPN RetinaNet, 384 px, batch 2
     python benchmarks/cost_overhead.py --detector faster-rcnn
@@ -59,7 +59,7 @@ def running_hook(cfg, model, wrapper, work_dir: str):
 def seconds_per_step(hook, runner, data, calls: int) -> float:
     """Seconds of the hook alone, a step: all it does but the step itself."""
     shape = dict(inputs=torch.empty(len(data['inputs']), 3, *data['inputs'][0].shape[-2:]))
-    watch, total = hook.watch, 0.0
+    watch, total = hook._run.watch, 0.0
     for _ in range(calls):
         start = time.perf_counter()
         hook.before_train_iter(runner, 0, data)

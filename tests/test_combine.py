@@ -150,7 +150,7 @@ REFUSED = {
         [dict(type='EigenspectrumHook', split='train')] * 2,
         'two EigenspectrumHooks',
     ),
-    'two bills': ([dict(type='TrainingCostHook')] * 2, 'two TrainingCostHooks'),
+    'two ledgers': ([dict(type='TrainingCostHook')] * 2, 'two TrainingCostHooks'),
 }
 
 

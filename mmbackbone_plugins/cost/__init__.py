@@ -5,7 +5,7 @@ from .flops import StepFlops, training_flops
 from .ledger import Ledger, Lost, PhaseCost
 from .naming import first_training, phase_name
 from .plan import RunPlan, plan_runs
-from .report import bill, flops_text, operators_text, side_by_side
+from .report import cost_text, flops_text, operators_text, side_by_side
 from .weighing import Counted, weigh
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     'PhaseCost',
     'RunPlan',
     'StepFlops',
-    'bill',
+    'cost_text',
     'first_training',
     'new_flop_counter',
     'flops_text',

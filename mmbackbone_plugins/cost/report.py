@@ -1,6 +1,6 @@
-"""Bills as text: of one run, and of several side by side."""
+"""Costs as text: of one run, and of several side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ..utils.text import duration_text, table
@@ -31,19 +31,16 @@ def operators_text(calls: Mapping[str, int]) -> str:
     return '; '.join(words)
 
 
-def bill(ledger: Ledger) -> str:
-    """The bill of a run: a line per phase, the total, and what is not in it."""
+def cost_text(ledger: Ledger) -> str:
+    """What a run cost: a line per phase, the total, and what is not in it."""
     full, totals = ledger.full_training_flops, ledger.totals()
     full_step = full / ledger.steps if full and ledger.steps else None
-    rows: list[tuple[str, ...]] = [('phase', 'steps', 'FLOPs/step', 'forward', 'of full')]
-    rows[0] += (
-        'FLOPs',
-        's/step',
-        'data s/step',
-        'peak MB',
-        'MB sent/step',
-        'parameters that train',
-    )
+    rows: list[Sequence[str]] = [
+        (
+            *('phase', 'steps', 'FLOPs/step', 'forward', 'of full', 'FLOPs', 's/step'),
+            *('data s/step', 'peak MB', 'MB sent/step', 'parameters that train'),
+        )
+    ]
     for phase in ledger.phases.values():
         steps = max(phase.steps, 1)
         forward = None if phase.forward_flops is None else phase.forward_flops / steps
@@ -64,23 +61,21 @@ def bill(ledger: Ledger) -> str:
                 f'({phase.trainable_parameters / max(ledger.parameters, 1):.1%})',
             )
         )
-    lines = [table(rows), '']
-    lines.append(
+    lines = [
+        f'{table(rows)}\n',
         f'total: {ledger.steps:,} steps, {flops_text(totals["training_flops"])}, '
         f'{duration_text(totals["step_seconds"])} of training, '
         f'{duration_text(totals["data_seconds"])} of waiting for data, '
-        f'{duration_text(ledger.validation_seconds)} of validation'
-    )
+        f'{duration_text(ledger.validation_seconds)} of validation',
+    ]
     if ledger.saving is not None:
-        lines.append(
-            f'full fine-tuning: {flops_text(full)}; saved {ledger.saving:.1%} of its FLOPs'
-        )
+        saved = f'saved {ledger.saving:.1%} of its FLOPs'
+        lines.append(f'full fine-tuning: {flops_text(full)}; {saved}')
     if ledger.memory_kind:
         lines.append(f'memory: peak of {ledger.memory_kind}')
     if ledger.uncounted_ops:
         lines.append(f'in no FLOPs, in one step: {operators_text(ledger.uncounted_ops)}')
-    lost = ledger.lost
-    if lost.steps:
+    if (lost := ledger.lost).steps:
         lines.append(
             f'lost to restarts, not in the total: {lost.steps:,} steps, {flops_text(lost.flops)}, '
             f'{duration_text(lost.seconds)}'

@@ -2,29 +2,22 @@
 
 import logging
 import time
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Optional
 
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from ..cost.ledger import Ledger
 
 
 def open_ledger(runner, path: Path, saved: Optional[Any], resumed: bool) -> Ledger:
-    """The ledger to go on with; a file that is not of this run is kept aside.
+    """The ledger to go on with, in ``before_train`` of rank 0.
 
-    Args:
-        runner: The runner, in ``before_train``: its iteration is known by then.
-        path: The file of the ledger.
-        saved: What the checkpoint had, if the run resumes from one.
-        resumed: Whether it does.
-
-    Returns:
-        The ledger. What the file knows of steps that will be done again is booked as lost.
+    ``saved`` is what the checkpoint had, if the run is ``resumed``. A file that is not of this run
+    is kept aside; what that of this run knows of steps that will be done again is booked as lost.
     """
-    done = runner.iter
-    ledger = Ledger(iteration=done, unrecorded_steps=done)
+    ledger = Ledger(iteration=runner.iter, unrecorded_steps=runner.iter)
     if saved is not None:
         try:
             ledger = Ledger.from_dict(saved)
@@ -32,19 +25,18 @@ def open_ledger(runner, path: Path, saved: Optional[Any], resumed: bool) -> Ledg
             say(f'the cost record of the checkpoint is left out: {error}')
     elif resumed:
         say(
-            f'the run that is resumed has no cost record of its first {done} iterations: it was '
-            'trained without this hook'
+            f'the run that is resumed has no cost record of its first {runner.iter} iterations: it '
+            'was trained without this hook'
         )
-    if is_main_process() and path.exists():
+    if path.exists():
         # Asked to resume, but killed before its first checkpoint: the same run all the same.
         _meet_file(ledger, path, adopt=runner._resume and not resumed)
     return ledger
 
 
 def say(text: str, level: int = logging.WARNING) -> None:
-    """A line of the log, of rank 0; a warning by default."""
-    if is_main_process():
-        print_log(f'TrainingCostHook: {text}', logger='current', level=level)
+    """A line of the log; a warning by default."""
+    print_log(f'TrainingCostHook: {text}', logger='current', level=level)
 
 
 def _meet_file(ledger: Ledger, path: Path, adopt: bool) -> None:
@@ -64,9 +56,6 @@ def _meet_file(ledger: Ledger, path: Path, adopt: bool) -> None:
 
 def _set_aside(path: Path, why: str) -> Path:
     stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(path.stat().st_mtime))
-    aside = path.with_name(f'cost.{why}-{stamp}.json')
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f'cost.{why}-{stamp}-{number}.json')
-    return path.rename(aside)
+    ends = chain([''], (f'-{number}' for number in count(2)))
+    names = (path.with_name(f'cost.{why}-{stamp}{end}.json') for end in ends)
+    return path.rename(next(name for name in names if not name.exists()))

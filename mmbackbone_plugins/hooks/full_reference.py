@@ -21,25 +21,18 @@ def count_full_step(
     """Counts forward and backward for one image with everything trainable.
 
     Everything in the model is put back, and random numbers are (:func:`untouched`). One image needs
-    less memory than the run's own batch as a rule. Where there are several ranks, nothing is
-    exchanged with them.
-
-    Args:
-        runner: The runner.
-        model: Its model, without a wrapper.
-        batch: A batch as the training loader yields it; left as it is.
-        trainable: Names of the parameters that full fine-tuning trains.
+    less memory than the run's own batch as a rule. Nothing is exchanged with other ranks.
 
     Returns:
-        FLOPs for the image, and its shape as :func:`batch_shape` names it.
+        FLOPs for the first image of ``batch``, and its shape as :func:`batch_shape` names it.
     """
-    wrapper, detector = runner.optim_wrapper, cast(Any, model)
+    detector = cast(Any, model)
     try:
-        context = wrapper.optim_context(nn.Module())  # autocast, if the run has it
+        context = runner.optim_wrapper.optim_context(nn.Module())  # autocast, if the run has it
     except NotImplementedError:  # several optimizers
         context = nullcontext()
     hub = untouched_attributes([runner.message_hub])
-    with untouched(model), hub, torch.enable_grad(), alone():
+    with untouched(model), hub, torch.enable_grad(), without_process_group():
         model.train()
         allow_single_values(model)
         for name, parameter in model.named_parameters():
@@ -49,25 +42,27 @@ def count_full_step(
         with OperatorCounter() as counter:
             with context:
                 losses = losses_of(model, data)
-            loss, _ = detector.parse_losses(losses)
-            loss.backward()
+            detector.parse_losses(losses)[0].backward()
     return StepFlops.of(counter), shape
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Lets a process of several compute for itself.
+def without_process_group() -> Iterator[None]:
+    """Leaves torch without its default process group for a while.
 
-    Losses that average over ranks, and SyncBN, ask torch whether there is a process group. Told
-    that there is none they wait for nobody, so that a rank on which this fails (memory, as a rule)
-    cannot leave the others waiting for ever.
+    Losses that average over ranks, and SyncBN, ask for it before they talk to other ranks. Without
+    it they wait for nobody, so that a rank on which this fails (memory, as a rule) cannot leave the
+    others waiting for ever.
     """
-    asked = torch.distributed.is_initialized
-    torch.distributed.is_initialized = lambda: False
+    if not torch.distributed.is_available():
+        yield
+        return
+    group = torch.distributed.group
+    world, group.WORLD = group.WORLD, None
     try:
         yield
     finally:
-        torch.distributed.is_initialized = asked
+        group.WORLD = world
 
 
 def batch_shape(data: Any) -> str:

@@ -237,16 +237,16 @@ def test_trains_resumes_and_tests(method, tool, counted, toy_root, tmp_path):
 def test_cost_without_a_flop_counter_is_a_line_and_the_rest(
     tool, counted, toy_root, tmp_path, monkeypatch
 ):
-    """torch 2.0 has none: what the bill then holds, in either family."""
+    """torch 2.0 has none: what the record then holds, in either family."""
     monkeypatch.setattr(compat, 'flop_counter', lambda: None)
     case, folder = CASES['cost'], tmp_path / 'run'
     options = words(settings(case, toy_root['dota'], folder))
     config = counted(case.name)
     tool('train.py', config, '--work-dir', folder, *options, 'train_cfg.max_epochs=1')
-    bill = json.loads((folder / 'cost.json').read_text())
-    (phase,) = bill['phases'].values()
+    record = json.loads((folder / 'cost.json').read_text())
+    (phase,) = record['phases'].values()
     assert phase['steps'] == 1 and phase['step_seconds'] > 0 and phase['peak_memory'] > 0
-    assert bill['totals']['training_flops'] is None
+    assert record['totals']['training_flops'] is None
     (log,) = folder.glob('*/*.log')
     (line,) = (t for t in log.read_text().splitlines() if 'no flop counter' in t)
     assert f'torch {torch.__version__}' in line and 'everything but FLOPs is recorded' in line

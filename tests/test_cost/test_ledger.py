@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmbackbone_plugins.cost import Counted, Ledger, Lost, StepFlops, bill, side_by_side, weigh
+from mmbackbone_plugins.cost import Counted, Ledger, Lost, StepFlops, cost_text, side_by_side, weigh
 
 FULL, FROZEN = Counted(100, 200), Counted(100, 60)
 
@@ -56,7 +56,7 @@ def test_nothing_counted_is_none_and_not_zero():
     made = ledger()
     made.phases['frozen'].counted = {}
     assert made.training_flops is None and made.saving is None
-    assert '-' in bill(made)
+    assert '-' in cost_text(made)
     assert Ledger().training_flops == 0
 
 
@@ -145,7 +145,7 @@ def test_the_bill_in_words():
     made = ledger()
     made.lost, made.unrecorded_steps = Lost(steps=4, flops=640, seconds=61.0), 12
     made.memory_kind = 'resident memory of the process'
-    text = bill(made)
+    text = cost_text(made)
     rows = [line.split() for line in text.splitlines()]
     assert rows[1][:2] == ['full', '3'] and '100.0%' in rows[1]
     assert rows[2][:2] == ['frozen', '5'] and '53.3%' in rows[2]

@@ -166,16 +166,7 @@ class RisingMetric(CountMetric):
 
 @MODELS.register_module(force=True)
 class AveragedLoss(FocalLoss):
-    """Averages over ranks, as many losses do; the second one that rank 1 builds fails."""
-
-    built = 0
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        AveragedLoss.built += 1
-        self.fails = os.environ.get('RANK') == '1' and AveragedLoss.built == 2
+    """Averages over ranks, as many losses do."""
 
     def forward(self, *args: Any, **options: Any) -> torch.Tensor:
-        if self.fails:
-            raise RuntimeError('out of memory')
         return super().forward(*args, **options) * reduce_mean(torch.ones(()))

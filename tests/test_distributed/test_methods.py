@@ -213,7 +213,8 @@ def test_the_real_command_line_with_everything(data_root, tmp_path):
     assert (tmp_path / 'work' / 'epoch_3.pth').exists()
 
 
-def test_a_rank_that_cannot_count_full_fine_tuning_leaves_nobody_waiting(data_root, tmp_path):
+def test_counting_full_fine_tuning_waits_for_no_other_rank(data_root, tmp_path):
+    """Rank 0 alone counts, with a loss that averages over ranks."""
     loss = dict(type='AveragedLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
     changes = {
         'custom_hooks.0.schedule': dict(_delete_=True, type='FrozenBackbone'),

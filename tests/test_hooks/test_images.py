@@ -239,16 +239,16 @@ def test_single_images_without_a_loss_are_refused_before_the_first_step(tmp_path
         rig.train(tmp_path, hooks=hooks, model=model, train_dataloader=branches(), iters=4)
 
 
-def test_passes_of_other_hooks_are_not_on_the_bill(tmp_path):
+def test_passes_of_other_hooks_are_not_in_its_costs(tmp_path):
     """Whichever of the two hooks comes first."""
     schedule = dict(type='ProbeThenFinetune', probe=2, by_epoch=False)
     freeze, cost = (
         dict(type='FreezingSchedulerHook', schedule=schedule),
         dict(type='TrainingCostHook'),
     )
-    bills = []
+    found = []
     for name, hooks in dict(first=[cost, EWC], last=[EWC, cost]).items():
         rig.train(tmp_path / name, hooks=[freeze, *hooks], iters=4)
         phases = json.loads((tmp_path / name / 'cost.json').read_text())['phases']
-        bills.append({n: (p['counted'], p['batches']) for n, p in phases.items()})
-    assert bills[0] == bills[1]
+        found.append({n: (p['counted'], p['batches']) for n, p in phases.items()})
+    assert found[0] == found[1]

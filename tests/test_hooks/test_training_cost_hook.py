@@ -1,4 +1,4 @@
-"""TrainingCostHook in real runs: the right bill, and training is what it was."""
+"""TrainingCostHook in real runs: the right costs, and training is what it was."""
 
 import json
 import sys
@@ -56,7 +56,7 @@ def planned(model, schedule, length, batch=2):
     return plan_runs(net, drawn, freezer, [plan], length)[0]
 
 
-# -- the bill --------------------------------------------------------------------------------------
+# -- the costs -------------------------------------------------------------------------------------
 
 
 @pytest.mark.newer_torch
@@ -350,7 +350,7 @@ def test_killed_and_resumed_equals_uninterrupted(name, tmp_path):
     assert whole['lost']['steps'] == 0 and len(whole['parts']) == 1
 
 
-def test_a_finished_run_that_is_resumed_keeps_its_bill(tmp_path):
+def test_a_finished_run_that_is_resumed_keeps_its_record(tmp_path):
     options = dict(hooks=[rig.dbf(2), COST], epochs=2)
     rig.train(tmp_path, **options)
     before = costs(tmp_path)
@@ -467,11 +467,16 @@ def test_bytes_are_those_that_two_ranks_reduce(tmp_path):
     assert found['totals']['training_flops'] == pytest.approx(8 * plan.training_flops, rel=0.01)
 
 
-def test_counting_full_fine_tuning_asks_no_other_rank(monkeypatch):
+def test_counting_full_fine_tuning_asks_no_other_rank():
     """In real runs: tests/test_distributed. Here that it ends, with an error too."""
-    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
-    with pytest.raises(RuntimeError), full_reference.alone():
-        assert not torch.distributed.is_initialized()
-        assert get_world_size() == 1
-        raise RuntimeError
-    assert torch.distributed.is_initialized()
+    torch.distributed.init_process_group(
+        'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        world = torch.distributed.group.WORLD
+        with pytest.raises(RuntimeError), full_reference.without_process_group():
+            assert not torch.distributed.is_initialized() and get_world_size() == 1
+            raise RuntimeError
+        assert torch.distributed.group.WORLD is world
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Bills before and after training, as the tools print and write them."""
+"""Costs before and after training, as the tools print and write them."""
 
 import importlib.util
 import json

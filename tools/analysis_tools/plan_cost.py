@@ -74,7 +74,7 @@ def _rho(parser: argparse.ArgumentParser, text: str) -> Any:
     return int(text)
 
 
-def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, Any]]:
+def costs(args: argparse.Namespace, config: str, label: str) -> list[dict[str, Any]]:
     """One object per schedule of a config, as ``--out`` has them."""
     from mmbackbone_plugins.lab import console, planning
 
@@ -116,7 +116,7 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
 
 
 def text(found: list[dict[str, Any]]) -> str:
-    """The bills as tables."""
+    """The costs as tables."""
     from mmbackbone_plugins.cost import flops_text, operators_text
     from mmbackbone_plugins.utils.text import table
 
@@ -163,7 +163,7 @@ def main(argv=None) -> int:
     try:
         for number, config in enumerate(args.configs, start=1):
             label = f'({number}/{len(args.configs)}) {Path(config).stem[:30]}'
-            found += bills(args, config, label)
+            found += costs(args, config, label)
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {config}: {error}', file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     try:
         # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.cost import Ledger, bill, side_by_side
+        from mmbackbone_plugins.cost import Ledger, cost_text, side_by_side
         from mmbackbone_plugins.lab import console
 
         console.adapt()
@@ -31,7 +31,7 @@ def main(argv=None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     for folder, ledger in ledgers.items():
-        print(f'{folder}\n{bill(ledger)}\n')
+        print(f'{folder}\n{cost_text(ledger)}\n')
     if len(ledgers) > 1:
         print(side_by_side(ledgers))
     if args.out:
