@@ -2,11 +2,11 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Optional, Union, cast
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
@@ -21,7 +21,7 @@ from ..utils.untouched import untouched_attributes
 from ..utils.wrappers import unwrap
 from .checkpoint_keys import ANCHOR_KEY
 from .checks import check_count, check_target, refuse_second
-from .epochs import EpochEnds
+from .epochs import EpochHook
 from .jsonl import JsonLines
 from .runners import refuse_sharded
 from .scalars import Scalars
@@ -29,22 +29,18 @@ from .scalars import Scalars
 
 @HOOKS.register_module()
 @arguments_by_name()
-class DriftHook(Hook):
-    """Measures how far the target has moved from the weights that the run started with.
+class DriftHook(EpochHook):
+    """Measures how far the target has moved from the weights that the run started with (theta0).
 
     At the end of an epoch, per stage: ``||theta - theta0|| / ||theta0||`` of the weights (scalars
     ``drift/<stage>``, over all stages ``drift/network``); the shift of running means and standard
     deviations of norm layers (``drift/norm_mean``, ``drift/norm_std``); and linear CKA between the
     features now and those of the initial backbone, on a fixed set of training images
-    (``cka/<stage>``). ``drift.jsonl``, in the log folder of the run's first start, has a line per
-    measurement with all of it; a resumed run goes on in it. The last epoch's scalars may come after
-    the logger's last line of that epoch; the file has them.
+    (``cka/<stage>``). ``drift.jsonl``, in the log folder of the run's first start, has all of it,
+    also where the last epoch's scalars come after the logger's last line.
 
-    theta0 is cloned before the first step of a fresh run, after pre-trained weights are loaded. It
-    travels with the checkpoint (key ``mmbackbone_anchor``) and a resumed run takes it from there.
-    It is no part of the model, so a saved model and an EMA copy do not have it.
-
-    Training is not changed by a bit: random numbers, modes and statistics are put back.
+    theta0 is cloned before the first step of a fresh run, and travels with the checkpoint (key
+    ``mmbackbone_anchor``). Training is not changed by a bit.
 
     Args:
         target: Dotted path of the module to measure, or a list of paths.
@@ -65,8 +61,6 @@ class DriftHook(Hook):
         >>> custom_hooks = [dict(type='DriftHook', interval=1)]
     """
 
-    priority = 'NORMAL'  # before LoggerHook, so that the epoch's last line has the scalars
-
     def __init__(
         self,
         target: Union[str, Sequence[str]] = 'backbone',
@@ -83,6 +77,7 @@ class DriftHook(Hook):
         self.anchor: Optional[Anchor] = None
         self._saved: Optional[dict[str, torch.Tensor]] = None
         self._resumed = False
+        self._run: Optional[_Run] = None
 
     # -- when ------------------------------------------------------------------------------------
 
@@ -101,14 +96,11 @@ class DriftHook(Hook):
         refuse_sharded(runner, 'DriftHook')
         refuse_second(runner, self)
         model = unwrap(runner.model)
-        self.stage_map = StageMap.of(model, self.target)
-        self._images = self._find_images(runner, model) if is_main_process() else None
-        self._epochs = EpochEnds(runner, self.interval)
-        self._file = JsonLines(runner, 'drift.jsonl')
-        self._weights, self._features = Scalars(runner, 'drift'), Scalars(runner, 'cka')
+        stage_map = StageMap.of(model, self.target)
         if not is_main_process():
             return
-        names, device = self._names(model), 'cpu' if self.offload else None
+        images = self._find_images(runner, model)
+        names, device = self._names(model, stage_map), 'cpu' if self.offload else None
         if not self._resumed:
             self.anchor = Anchor.of(model, names, device)
         elif self._saved is None:
@@ -120,81 +112,39 @@ class DriftHook(Hook):
         else:
             self.anchor = Anchor.load(self._saved, model, names, device)
             self._saved = None
-        self._theta0 = self.anchor.tensors
-        self._fingerprint = self.anchor.fingerprint()
+        self._run = _Run(
+            target=self.target,
+            stage_map=stage_map,
+            anchor=self.anchor,
+            images=images,
+            file=JsonLines(runner, 'drift.jsonl'),
+            weights=Scalars(runner, 'drift'),
+            features=Scalars(runner, 'cka'),
+        )
         source = 'the checkpoint' if self._resumed else 'the start of this run'
         print_log(
             f'DriftHook: reference weights of {self.target!r} are those of {source} '
-            f'(fingerprint {self._fingerprint})',
+            f'(fingerprint {self._run.fingerprint})',
             logger='current',
         )
-        self._try_images(runner)
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Measures at the end of every ``interval``-th epoch."""
-        epoch = self._epochs.after_iter(runner, batch_idx)
-        if epoch is not None and is_main_process():
-            self._record(runner, epoch, runner.iter + 1)
-
-    def after_train(self, runner) -> None:
-        """Measures the last epoch of a run that was stopped."""
-        epoch = self._epochs.after_train(runner)
-        if epoch is not None and is_main_process():
-            self._record(runner, epoch, runner.iter)
+        self._measured = runner.iter
+        if images is not None:
+            self._try_images(runner, self._run, images)
 
     # -- what ------------------------------------------------------------------------------------
 
-    def measure(self, runner) -> dict[str, Any]:
-        """All numbers now, as the file has them."""
-        model = unwrap(runner.model)
-        state, anchor = named_tensors(model), self._theta0
-        groups = {stage.name: stage.parameters for stage in self.stage_map}
-        stages = weight_drift(state, anchor, groups)
-        # Added blocks have no pre-trained weights to be far from.
-        own = [n for s in self.stage_map if not s.is_block for n in s.parameters]
-        network = weight_drift(state, anchor, dict(network=own))['network']
-        norms = {s.name: norm_buffers(model, s.modules) for s in self.stage_map}
-        by_stage = {
-            n: dict(zip(('mean', 'std'), statistics_drift(state, anchor, means)))
-            for n, means in norms.items()
-            if means
-        }
-        found = dict(stages=stages, network=network, norm_statistics=by_stage)
-        found['norm_mean'], found['norm_std'] = statistics_drift(
-            state, anchor, [name for means in norms.values() for name in means]
-        )
-        found['cka'] = {} if self._images is None else self._similarity(runner, self._images)
-        return found
-
     def _record(self, runner, epoch: int, iteration: int) -> None:
-        found = self.measure(runner)
-        self._weights.update(
-            dict(
-                found['stages'],
-                network=found['network'],
-                norm_mean=found['norm_mean'],
-                norm_std=found['norm_std'],
-            )
-        )
-        self._features.update(found['cka'])
-        place = dict(iter=iteration, epoch=epoch, anchor=self._fingerprint)
-        self._file.write({**place, **found})
+        run = cast(_Run, self._run)
+        found = run.measure(runner)
+        totals = {key: found[key] for key in ('network', 'norm_mean', 'norm_std')}
+        run.weights.update({**found['stages'], **totals})
+        run.features.update(found['cka'])
+        run.file.write(dict(iter=iteration, epoch=epoch, anchor=run.fingerprint, **found))
 
-    def _similarity(self, runner, batches: Iterable[Any]) -> dict[str, float]:
-        target = cast(str, self.target)  # there are no images for several
-        backbone, prefix = find_module(unwrap(runner.model), target), f'{target}.'
-        reference = {n[len(prefix) :]: t for n, t in self._theta0.items()}
-        with untouched_attributes([runner.message_hub]):
-            values = feature_similarity(backbone, map(inputs_of, batches), reference)
-        indices = getattr(backbone, 'out_indices', ())
-        return dict(zip(output_names(len(values), self.stage_map, indices), values))
-
-    def _try_images(self, runner) -> None:
+    def _try_images(self, runner, run: '_Run', images: SeededBatches) -> None:
         """Compares the first image: what cannot be is said now, and not after an epoch."""
-        if self._images is None:
-            return
         try:
-            self._similarity(runner, itertools.islice(self._images, 1))
+            run.similarity(runner, itertools.islice(images, 1))
         except Exception as error:
             words = str(error).splitlines()
             raise ValueError(
@@ -203,11 +153,11 @@ class DriftHook(Hook):
                 'them out'
             ) from error
 
-    def _names(self, model) -> list[str]:
+    def _names(self, model, stage_map: StageMap) -> list[str]:
         targets = [self.target] if isinstance(self.target, str) else self.target
         inside = tuple(f'{t}.' if t else '' for t in targets)
         buffers = [n for n, _ in model.named_buffers() if n.startswith(inside)]
-        return [*self.stage_map.parameters, *buffers]
+        return [*stage_map.parameters, *buffers]
 
     def _find_images(self, runner, model) -> Optional[SeededBatches]:
         """The same images each time, one by one: sizes may differ, and little memory is held."""
@@ -223,3 +173,52 @@ class DriftHook(Hook):
             logger='current',
         )
         return None
+
+
+@dataclass
+class _Run:
+    """A run under way, on the rank that measures."""
+
+    target: Union[str, list[str]]
+    stage_map: StageMap
+    anchor: Anchor
+    images: Optional[SeededBatches]
+    file: JsonLines
+    weights: Scalars
+    features: Scalars
+
+    def __post_init__(self) -> None:
+        self.fingerprint = self.anchor.fingerprint()
+
+    def measure(self, runner) -> dict[str, Any]:
+        """All numbers now, as the file has them."""
+        model = unwrap(runner.model)
+        state, anchor = named_tensors(model), self.anchor.tensors
+        stages = weight_drift(state, anchor, {s.name: s.parameters for s in self.stage_map})
+        # Added blocks have no pre-trained weights to be far from.
+        own = [n for s in self.stage_map if not s.is_block for n in s.parameters]
+        network = weight_drift(state, anchor, dict(network=own))['network']
+        norms = {s.name: norm_buffers(model, s.modules) for s in self.stage_map}
+        by_stage = {
+            n: dict(zip(('mean', 'std'), statistics_drift(state, anchor, means)))
+            for n, means in norms.items()
+            if means
+        }
+        mean, std = statistics_drift(state, anchor, [n for part in norms.values() for n in part])
+        return dict(
+            stages=stages,
+            network=network,
+            norm_statistics=by_stage,
+            norm_mean=mean,
+            norm_std=std,
+            cka={} if self.images is None else self.similarity(runner, self.images),
+        )
+
+    def similarity(self, runner, batches: Iterable[Any]) -> dict[str, float]:
+        target = cast(str, self.target)  # there are no images for several
+        backbone, prefix = find_module(unwrap(runner.model), target), f'{target}.'
+        reference = {n[len(prefix) :]: t for n, t in self.anchor.tensors.items()}
+        with untouched_attributes([runner.message_hub]):
+            values = feature_similarity(backbone, map(inputs_of, batches), reference)
+        indices = getattr(backbone, 'out_indices', ())
+        return dict(zip(output_names(len(values), self.stage_map, indices), values))

@@ -3,10 +3,10 @@
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, Optional, Union
+from dataclasses import dataclass
+from typing import Any, Optional, Union, cast
 
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
@@ -23,7 +23,7 @@ from ..utils.sampling import SeededBatches
 from ..utils.untouched import untouched_attributes
 from ..utils.wrappers import unwrap
 from .checks import check_count, check_names, refuse_second
-from .epochs import EpochEnds
+from .epochs import EpochHook
 from .jsonl import JsonLines
 from .runners import refuse_sharded
 from .scalars import Scalars
@@ -33,7 +33,7 @@ FOLDER = 'eigenspectrum'  # beside eigen.jsonl
 
 @HOOKS.register_module()
 @arguments_by_name()
-class EigenspectrumHook(Hook):
+class EigenspectrumHook(EpochHook):
     """Measures the eigenvalues of the features' second moments: before training and after epochs.
 
     Scalars ``eigen/<layer>/dim`` are intrinsic dimensionalities (eigenvalues above ``threshold``).
@@ -78,8 +78,6 @@ class EigenspectrumHook(Hook):
         >>> custom_hooks = [dict(type='EigenspectrumHook', interval=1)]
     """
 
-    priority = 'NORMAL'  # before LoggerHook, so that the epoch's last line has the scalars
-
     def __init__(
         self,
         layers: Union[str, Sequence[str], None] = None,
@@ -110,6 +108,7 @@ class EigenspectrumHook(Hook):
         self.seed = check_count('seed', seed, least=0)
         self._resumed = False
         self._warned = False
+        self._run: Optional[_Run] = None
 
     # -- when ------------------------------------------------------------------------------------
 
@@ -122,13 +121,9 @@ class EigenspectrumHook(Hook):
         refuse_sharded(runner, 'EigenspectrumHook')
         refuse_second(runner, self)
         model = unwrap(runner.model)
-        self._shown = resolve_layers(model, self.layers or default_layers(model))
-        self._layers = list(self._shown)
-        if self.convolutions:
-            inside = convolution_layers(model, default_layers(model))
-            self._layers += [name for name in inside if name not in self._layers]
-        self._epochs = EpochEnds(runner, self.interval)
-        self._batches = SeededBatches(
+        shown = resolve_layers(model, self.layers or default_layers(model))
+        inside = convolution_layers(model, default_layers(model)) if self.convolutions else []
+        batches = SeededBatches(
             self._find_loader(runner),
             model,
             num_batches=self.num_batches,
@@ -136,38 +131,32 @@ class EigenspectrumHook(Hook):
             rank=get_rank(),
             world_size=get_world_size(),
         )
-        self._scalars = Scalars(runner, 'eigen')
-        self._file = JsonLines(runner, 'eigen.jsonl')
-        self._set_aside()
+        self._run = _Run(
+            shown,
+            list(dict.fromkeys([*shown, *inside])),
+            batches,
+            Scalars(runner, 'eigen'),
+            JsonLines(runner, 'eigen.jsonl'),
+        )
+        self._run.set_aside()
+        self._measured = runner.iter
         if not self._resumed:
             self._record(runner, 0, runner.iter)
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Measures at the end of every ``interval``-th epoch."""
-        epoch = self._epochs.after_iter(runner, batch_idx)
-        if epoch is not None:
-            self._record(runner, epoch, runner.iter + 1)
-
-    def after_train(self, runner) -> None:
-        """Measures the last epoch of a run that was stopped."""
-        epoch = self._epochs.after_train(runner)
-        if epoch is not None:
-            self._record(runner, epoch, runner.iter)
 
     # -- what ------------------------------------------------------------------------------------
 
     def measure(self, runner) -> dict[str, SecondMoment]:
         """Second moments by layer, of the images of all ranks; every rank has to call it."""
-        model = unwrap(runner.model)
+        run = cast(_Run, self._run)
         found: dict[str, SecondMoment] = {}
         error: Optional[ValueError] = None
-        if len(self._batches):
+        if len(run.batches):
             try:
                 with untouched_attributes([runner.message_hub]):
                     found = collect_moments(
-                        model,
-                        self._batches,
-                        self._layers,
+                        unwrap(runner.model),
+                        run.batches,
+                        run.layers,
                         foreground=self.foreground,
                         stride=self.stride,
                     )
@@ -176,70 +165,49 @@ class EigenspectrumHook(Hook):
         return _of_all_ranks(found, error)
 
     def _record(self, runner, epoch: int, iteration: int) -> None:
-        start = time.perf_counter()
+        start, run = time.perf_counter(), cast(_Run, self._run)
         moments = self.measure(runner)
-        written = self._file.path
+        written = run.file.path
         if written is None:  # not rank 0
             return
-        info = dict(
-            epoch=epoch,
-            iter=iteration,
-            images=max(m.images for m in moments.values()),
-            threshold=self.threshold,
-            relative=self.relative,
-            center=self.center,
-            foreground=self.foreground,
-            stride=self.stride,
-            split=self.split,
-            seed=self.seed,
-        )
-        spectra = Spectra(
-            {
-                name: summarize(moment, self.threshold, self.relative, self.center)
-                for name, moment in moments.items()
-                if moment.images
-            },
-            info,
-        )
-        self._warn(spectra, [name for name, moment in moments.items() if not moment.images])
+        info = dict(epoch=epoch, iter=iteration, images=max(m.images for m in moments.values()))
+        names = ('threshold', 'relative', 'center', 'foreground', 'stride', 'split', 'seed')
+        info.update((name, getattr(self, name)) for name in names)
+        layers = {
+            name: summarize(moment, self.threshold, self.relative, self.center)
+            for name, moment in moments.items()
+            if moment.images
+        }
+        spectra = Spectra(layers, info)
+        self._warn(spectra, [name for name in moments if name not in layers])
         # The last epoch of an iteration loop may be cut, and then has the number of the one before.
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
         file = f'{FOLDER}/{f"iter_{iteration}" if by_iter else f"epoch_{epoch}"}.npz'
         path = written.parent / file
         path.parent.mkdir(exist_ok=True)
         save_spectra(path, spectra)
-        summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
-        self._file.write(dict(info, file=file, layers=summaries))
-        shown = {n: s.summary.dim for n, s in spectra.layers.items() if self._is_shown(n)}
-        self._scalars.update({f'{name}/dim': dim for name, dim in shown.items()})
+        summaries = {name: s.summary.to_dict() for name, s in layers.items()}
+        run.file.write(dict(info, file=file, layers=summaries))
+        shown = {f'{n}/dim': s.summary.dim for n, s in layers.items() if run.is_shown(n)}
+        run.scalars.update(shown)
         print_log(
-            f'EigenspectrumHook: {len(spectra.layers)} layers over {info["images"]} images '
+            f'EigenspectrumHook: {len(layers)} layers over {info["images"]} images '
             f'({self.split}) in {time.perf_counter() - start:.1f} s: {path}',
             logger='current',
         )
 
-    def _is_shown(self, name: str) -> bool:
-        """Whether an output is of a layer that was asked for, and not of ``convolutions``."""
-        layer = name.partition('#')[0]
-        # A name that is no module's is one of several outputs, which no convolution has.
-        return layer in self._shown or layer not in self._layers
-
     def _warn(self, spectra: Spectra, empty: list[str]) -> None:
         """Says once what the numbers are limited by."""
-        limited = spectra.rank_limited
-        if limited and not self._warned:
-            print_log(
-                'EigenspectrumHook: fewer positions than channels: the number of images limits the '
-                f'dimension, not the network, in {_some(limited)}; raise num_batches',
-                logger='current',
-                level=logging.WARNING,
+        texts = []
+        if spectra.rank_limited:
+            texts.append(
+                'fewer positions than channels: the number of images limits the dimension, not the '
+                f'network, in {_some(spectra.rank_limited)}; raise num_batches'
             )
-        if empty and not self._warned:
-            print_log(
-                f'EigenspectrumHook: left out, for no position counts: {_some(empty)}',
-                logger='current',
-                level=logging.WARNING,
-            )
+        if empty:
+            texts.append(f'left out, for no position counts: {_some(empty)}')
+        for text in texts if not self._warned else ():
+            print_log(f'EigenspectrumHook: {text}', logger='current', level=logging.WARNING)
         self._warned = True
 
     def _find_loader(self, runner) -> Any:
@@ -252,13 +220,27 @@ class EigenspectrumHook(Hook):
             )
         return runner.val_dataloader
 
-    def _set_aside(self) -> None:
+
+@dataclass
+class _Run:
+    """A run under way."""
+
+    shown: list[str]  # layers that were asked for
+    layers: list[str]  # and those of ``convolutions``
+    batches: SeededBatches
+    scalars: Scalars
+    file: JsonLines
+
+    def is_shown(self, name: str) -> bool:
+        """Whether an output is of a layer that was asked for."""
+        layer = name.partition('#')[0]
+        # A name that is no module's is one of several outputs, which no convolution has.
+        return layer in self.shown or layer not in self.layers
+
+    def set_aside(self) -> None:
         """Files of epochs that a resumed run does again are kept, under another name."""
-        written = self._file.path
-        if written is None:  # not rank 0
-            return
-        for line in self._file.superseded:
-            path = written.parent / line['file']
+        for line in self.file.superseded:
+            path = self.file.path.parent / line['file']  # type: ignore[union-attr]
             if path.is_file():
                 path.replace(path.with_name(f'{path.name}.superseded'))
 
@@ -275,12 +257,11 @@ def _of_all_ranks(
         if error is not None:
             raise error
         return found
-    errors = all_gather_object(None if error is None else str(error))
-    for rank, text in enumerate(errors):
+    own = {name: moment.num_channels for name, moment in found.items()}
+    widths: dict[str, int] = {}
+    for rank, (text, part) in enumerate(all_gather_object((error and str(error), own))):
         if text is not None:
             raise ValueError(f'rank {rank}: {text}') from error
-    widths: dict[str, int] = {}
-    for part in all_gather_object({name: m.num_channels for name, m in found.items()}):
         widths.update(part)  # a rank without images knows no layers
     for name, width in widths.items():
         moment = found.get(name) or SecondMoment(width)

@@ -1,58 +1,48 @@
-"""When an epoch ends, for hooks that measure then."""
+"""Base of the hooks that measure at the end of epochs."""
 
-from typing import Optional
+from typing import Any, Optional
 
+from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop
 
 
-class EpochEnds:
-    """Which epochs a hook measures: every ``interval``-th, and the last of the run.
+class EpochHook(Hook):
+    """Measures at the end of every ``interval``-th epoch, and of the last one of the run.
 
     In an iteration loop an epoch is as many iterations as the training loader is long; the last may
-    be cut.
-
-    Args:
-        runner: The runner, in ``before_train``.
-        interval: Epochs from one measurement to the next.
+    be cut. Asked in ``after_train_iter``, so that the epoch's last line of the log has what is
+    measured.
     """
 
-    def __init__(self, runner, interval: int = 1) -> None:
-        self._interval = interval
-        self._length = len(runner.train_dataloader)
-        self._by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
-        self._measured = runner.iter
+    priority = 'NORMAL'  # before LoggerHook, so that the epoch's last line has the scalars
+    interval: int
+    _measured: Optional[int] = None  # iterations done then; None: this process does not measure
 
-    def after_iter(self, runner, batch_idx: int) -> Optional[int]:
-        """Number of the epoch that ends with this iteration and is to be measured now.
+    def _record(self, runner: Any, epoch: int, iteration: int) -> None:
+        """Measures; both numbers count from 1, and are 0 before the first step."""
+        raise NotImplementedError
 
-        Asked in ``after_train_iter``, so that the epoch's last line of the log has what is
-        measured.
-
-        Returns:
-            The number, from 1; None if no epoch ends or it is not to be measured.
-        """
-        if self._by_iter:
-            epoch, rest = divmod(runner.iter + 1, self._length)
-            last = runner.iter + 1 == runner.max_iters
-            ends = rest == 0 or last
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if self._measured is None:
+            return
+        length, done = len(runner.train_dataloader), runner.iter + 1
+        if _by_iter(runner):
+            epoch, last = done // length, done == runner.max_iters
+            ends = done % length == 0 or last
         else:
-            epoch = runner.epoch + 1
-            ends = batch_idx + 1 == self._length
+            epoch, ends = runner.epoch + 1, batch_idx + 1 == length
             last = epoch == runner.max_epochs
-        if not ends or not (epoch % self._interval == 0 or last):
-            return None
-        self._measured = runner.iter + 1
-        return epoch
+        if ends and (epoch % self.interval == 0 or last):
+            self._measured = done
+            self._record(runner, epoch, done)
 
-    def after_train(self, runner) -> Optional[int]:
-        """Number of the epoch that turned out to be the last, if it has not been measured.
+    def after_train(self, runner) -> None:
+        """A run may be stopped (``EarlyStoppingHook``), which nobody knows when that epoch ends."""
+        if self._measured not in (None, runner.iter):
+            self._measured = runner.iter
+            by_iter = runner.iter // len(runner.train_dataloader)
+            self._record(runner, by_iter if _by_iter(runner) else runner.epoch, runner.iter)
 
-        A run may be stopped (``EarlyStoppingHook``), which nobody knows when that epoch ends.
 
-        Returns:
-            The number, from 1; None if the weights have been measured as they are.
-        """
-        if runner.iter == self._measured:
-            return None
-        self._measured = runner.iter
-        return runner.iter // self._length if self._by_iter else runner.epoch
+def _by_iter(runner) -> bool:
+    return isinstance(runner.train_loop, IterBasedTrainLoop)

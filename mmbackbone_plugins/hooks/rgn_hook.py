@@ -27,15 +27,10 @@ class RGNHook(GradientHook):
     Gradients are those that the step is made of: accumulated, averaged over ranks, unscaled, and
     not yet clipped. Training is not changed by a bit.
 
-    Scalars ``rgn/<stage>`` (mean over the stage's tensors) and ``rgn/mean`` (over all tensors). A
-    frozen stage has no scalar, never a zero: its scalar leaves the log when the stage is frozen,
-    for mmengine would go on printing the last value. ``rgn.jsonl`` in the log folder of the run's
-    first start has one line per measurement with all stages, layers and tensors, in which frozen
-    stages are marked ``"frozen"``; a resumed run goes on in it, without repeats. A second hook of
-    this kind in one run says ``rgn-<target>`` instead of ``rgn``.
-
-    A step that a loss scaler skips is not measured (the next one is), only counted, in the scalar
-    ``rgn/skipped_steps``. Without a scaler, NaN or Inf is reported with its stage and iteration.
+    Scalars are ``rgn/<stage>`` (mean over the stage's tensors), ``rgn/mean`` (over all tensors) and
+    ``rgn/skipped_steps``, those that a loss scaler skipped. A frozen stage has no scalar, never a
+    zero. ``rgn.jsonl`` in the log folder of the run's first start has all stages, layers and
+    tensors. A second hook of this kind in one run says ``rgn-<target>`` instead of ``rgn``.
 
     Source: "Mind the Backbone", arXiv 2303.14744. There RGN is measured once, before fine-tuning
     (``tools/analysis_tools/measure_rgn.py``); following it along the run is our reading.
@@ -57,6 +52,8 @@ class RGNHook(GradientHook):
 
     # After FreezingSchedulerHook has decided what trains, before LoggerHook writes the scalars.
     priority = 'NORMAL'
+    _file: JsonLines  # from before_train on, as the next
+    _counts: dict[str, Any]
 
     def __init__(
         self,
@@ -67,6 +64,10 @@ class RGNHook(GradientHook):
         super().__init__(target)
         self.interval = check_count('interval', interval)
         self.granularity = choice('granularity', granularity, GRANULARITIES)
+        self._pending: dict[int, Deferred] = {}
+        self._skipped: dict[int, Any] = {}  # by wrapper that has stepped in this iteration
+        self._skipped_before: list[torch.Tensor] = []  # fused optimizers' since the last transfer
+        self._broken: tuple[str, ...] = ()
 
     # -- when ------------------------------------------------------------------------------------
 
@@ -76,10 +77,6 @@ class RGNHook(GradientHook):
         self._parameters = {name: named[name] for name in self.stage_map.parameters}
         self._file = JsonLines(runner, f'{self._name}.jsonl')
         self._counts = _counts(runner, self._name)
-        self._pending: dict[int, Deferred] = {}
-        self._skipped: dict[int, Any] = {}  # by wrapper that has stepped in this iteration
-        self._skipped_before: list[torch.Tensor] = []  # fused optimizers' since the last transfer
-        self._broken: tuple[str, ...] = ()
         # Gradients are equal on all ranks, so one of them looks.
         if is_main_process() and not self._listen():
             self._warn(
@@ -96,7 +93,6 @@ class RGNHook(GradientHook):
             self._pending[id(wrapper)] = measure(held, self.granularity, scale=scale)
 
     def after_step(self, wrapper: OptimWrapper, skipped: Any) -> None:
-        """Notes whether the step was taken."""
         self._skipped[id(wrapper)] = skipped
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -105,7 +101,6 @@ class RGNHook(GradientHook):
         self._remove_frozen('', ['mean'])
 
     def after_train(self, runner) -> None:
-        """Leaves the optimizer wrappers as they were found."""
         self._finish()
         super().after_train(runner)
         if self._counts['steps'] and not self._counts['with_gradient']:
