@@ -89,7 +89,8 @@ def check_something_trains(
         training = rest | {id(p) for p in freezer.parameters_of(phase.trainable)}
         if not training:
             errors.append(
-                f'schedule: nothing trains from {phase.start} to {phase.end - 1}; every parameter '
+                f'schedule: nothing trains from {phase.start + 1} to {phase.end}, as the log '
+                'counts; every parameter '
                 'outside the target is frozen too. Leave at least the head trainable'
             )
             break
@@ -97,9 +98,10 @@ def check_something_trains(
             # torch's GradScaler.step refuses an optimizer without a single gradient.
             if isinstance(wrapper, AmpOptimWrapper) and not held_by(wrapper) & training:
                 errors.append(
-                    f'optim_wrapper.{name}: none of its parameters trains from {phase.start} to '
-                    f'{phase.end - 1}, and a loss scaler cannot step without gradients; use '
-                    'OptimWrapper for it, or put it into one optimizer with what trains'
+                    f'optim_wrapper.{name}: none of its parameters trains from {phase.start + 1} '
+                    f'to {phase.end}, as the log counts, and a loss scaler cannot step without '
+                    'gradients; use OptimWrapper for it, or put it into one optimizer with what '
+                    'trains'
                 )
                 return errors
     return errors
@@ -119,12 +121,7 @@ def check_own_freezing(plan: FreezePlan, freezer: Freezer, phases: Sequence[Phas
 
 
 def unreached(plan: FreezePlan, phases: Sequence[Phase]) -> Iterator[str]:
-    """What a schedule would train, but not within a run of this length.
-
-    Args:
-        plan: The schedule over its stages.
-        phases: The phases of the run.
-    """
+    """What a schedule would train, but not within a run of this length."""
     schedule, ruled = plan.schedule, frozenset(plan.ruled)
     end = phases[-1].end if phases else 0
     run = f'this run of {end} {schedule.unit}s'
@@ -135,7 +132,8 @@ def unreached(plan: FreezePlan, phases: Sequence[Phase]) -> Iterator[str]:
         if not training:
             then = ': the target never trains'
         elif training[-1].end < end:
-            then = f': after {schedule.unit} {training[-1].end - 1} the target never trains again'
+            after = f'{schedule.unit} {training[-1].end} of the log'
+            then = f': after {after} the target never trains again'
         yield f'schedule: {schedule!r} names {list(past)}, which {run} never reaches{then}'
     never = [name for name in plan.ruled if not any(name in phase.trainable for phase in phases)]
     if training and never and not schedule.constant:
@@ -163,8 +161,8 @@ def _warn_accumulation(
         span = f'the epoch of {length} iterations' if schedule.by_epoch else 'the phases'
         yield (
             f'optim_wrapper.accumulative_counts={counts} does not divide {span}: at the change of '
-            f'phase at {schedule.unit} {cut[0]} the target loses the gradients of the window that '
-            'the change cuts; everything else keeps them'
+            f'phase after {schedule.unit} {cut[0]} the target loses the gradients of the window '
+            'that the change cuts; everything else keeps them'
         )
 
 

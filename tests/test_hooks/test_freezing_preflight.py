@@ -107,7 +107,7 @@ def test_nothing_trains(tmp_path):
             p.requires_grad_(name.startswith('backbone.'))
 
     message = error_of(tmp_path, rig.dbf(2), prepare=freeze_the_rest)
-    assert 'nothing trains from 1 to 1' in message
+    assert 'nothing trains from 2 to 2, as the log counts' in message
 
 
 def test_target_is_the_whole_model(tmp_path):
@@ -223,8 +223,11 @@ def test_milestones_past_the_end_are_a_warning(tmp_path):
     [
         (dict(type='ProbeThenFinetune', probe=6), 'names [6], which this run of 2 epochs never'),
         (dict(type='ProbeThenFinetune', probe=6), 'reaches: the target never trains'),
-        (dict(type='StepFreezing', rho=100), 'after epoch 0 the target never trains again'),
-        (dict(type='MilestoneFreezing', train_epochs=[0, 5]), 'after epoch 0 the target never'),
+        (
+            dict(type='StepFreezing', rho=100),
+            'after epoch 1 of the log the target never trains again',
+        ),
+        (dict(type='MilestoneFreezing', train_epochs=[0, 5]), 'after epoch 1 of the log the'),
         (dict(type='MilestoneFreezing', train_epochs=[1, 5]), 'never reaches'),
         (dict(type='GradualUnfreezing', start=2, every=1), 'the target never trains'),
         (dict(type='GradualUnfreezing', start=0, every=1), 'does not come to a in this run of 2'),
