@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -28,17 +29,8 @@ _MOVES = (
     *('index', 'slice', 'select', 'gather', 'scatter', 'nonzero', 'masked', 'unique', '_unique'),
     *('embedding', 'flip', 'roll', 'split', '_local_scalar_dense', '_unsafe_view', 'bernoulli'),
     *('any', 'all', 'max.', 'min.', 'amax', 'amin', 'aminmax', 'argmax', 'argmin', 'sort', 'topk'),
-    *(
-        'isnan',
-        'equal',
-        '_foreach',
-        '_fused',
-        '_amp',
-        'normal',
-        'uniform',
-        'constant_pad',
-        'bincount',
-    ),
+    *('isnan', 'equal', '_foreach', '_fused', '_amp', 'normal', 'uniform', 'constant_pad'),
+    'bincount',
 )
 
 
@@ -76,15 +68,12 @@ class OperatorCounter:
         self._flops = new_flop_counter()
         self._stack = ExitStack()
         self._watch = _watcher(self._flops)
+        self.stop = self._stack.close
 
     def start(self) -> 'OperatorCounter':
-        self._stack.enter_context(_counted_extensions(self._watch.uncounted))
-        self._stack.enter_context(self._flops)
-        self._stack.enter_context(self._watch)
+        for part in (_counted_extensions(self._watch.uncounted), self._flops, self._watch):
+            self._stack.enter_context(part)
         return self
-
-    def stop(self) -> None:
-        self._stack.close()
 
     __enter__ = start
 
@@ -119,7 +108,6 @@ def _watcher(flops: Any) -> Any:
             super().__init__()
             self.backward = 0
             self.uncounted: Counter[str] = Counter()
-            self._silent: dict[Any, bool] = {}
             self._stepped = False
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -134,9 +122,7 @@ def _watcher(flops: Any) -> Any:
                 self._stepped = True
                 self.backward += added
             if not known and (going_back or not self._stepped):
-                if func not in self._silent:
-                    self._silent[func] = _is_silent(func)
-                if not self._silent[func]:
+                if not _is_silent(func):
                     self.uncounted[_name(func)] += 1
             return result
 
@@ -147,6 +133,7 @@ def _name(func: Any) -> str:
     return str(getattr(func, '_overloadpacket', func))
 
 
+@cache
 def _is_silent(func: Any) -> bool:
     """Whether an operator does no arithmetic, or one operation an element."""
     space, _, name = _name(func).partition('.')

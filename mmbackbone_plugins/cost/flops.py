@@ -91,12 +91,10 @@ def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[An
 
 def _total(losses: dict[str, Any]) -> torch.Tensor:
     """The sum that mmengine's ``parse_losses`` takes: of all entries with 'loss' in their name."""
-    terms = []
-    for name, value in losses.items() if isinstance(losses, dict) else ():
-        if 'loss' in name:
-            values = value if isinstance(value, (list, tuple)) else [value]
-            terms += [v.mean() for v in values]
-    total = torch.stack([t.reshape(()) for t in terms]).sum() if terms else torch.zeros(())
+    named = losses.items() if isinstance(losses, dict) else ()
+    values = [value for name, value in named if 'loss' in name]
+    terms = [t for v in values for t in (v if isinstance(v, (list, tuple)) else [v])]
+    total = torch.stack([t.mean() for t in terms]).sum() if terms else torch.zeros(())
     if not total.requires_grad:
         found = list(losses) if isinstance(losses, dict) else type(losses).__name__
         raise ValueError(

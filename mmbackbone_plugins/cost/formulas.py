@@ -27,13 +27,9 @@ def custom_formulas() -> dict[Any, Callable[..., int]]:
 def convolution_flops(images: int, weight: Shape, positions: Shape) -> int:
     """FLOPs of a convolution, and of each of its two gradients.
 
-    Every entry of the weight meets every position once. Its shape, ``(out, in / groups, ...)`` or
-    of a transposed one ``(in, out / groups, ...)``, has the groups in it.
-
-    Args:
-        images: Number of images.
-        weight: Shape of the weight.
-        positions: Spatial shape of the output, of a transposed convolution that of the input.
+    Every entry of the weight meets every position once: of the output, of a transposed convolution
+    those of the input. The weight's shape, ``(out, in / groups, ...)`` or of a transposed one
+    ``(in, out / groups, ...)``, has the groups in it.
     """
     return 2 * images * prod(weight) * prod(positions)
 
@@ -41,11 +37,8 @@ def convolution_flops(images: int, weight: Shape, positions: Shape) -> int:
 def attention_flops(query: Shape, key: Shape, value: Shape, backward: bool = False) -> int:
     """FLOPs of an attention kernel: scores and their product with the values, masked ones too.
 
-    Args:
-        query: ``(batch, heads, queries, width)``.
-        key: ``(batch, heads or fewer, keys, width)``.
-        value: ``(batch, heads or fewer, keys, width of values)``.
-        backward: Of the three gradients, for which the kernels do the scores again.
+    Shapes are ``(batch, heads, length, width)``; keys and values may have fewer heads.
+    ``backward``: of the three gradients, for which the kernels do the scores again.
     """
     widths = 3 * query[-1] + 2 * value[-1] if backward else query[-1] + value[-1]
     return 2 * prod(query[:-1]) * key[-2] * widths
@@ -53,10 +46,6 @@ def attention_flops(query: Shape, key: Shape, value: Shape, backward: bool = Fal
 
 def _convolution(images: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
     return convolution_flops(images[0], weight, out_shape[2:])
-
-
-def _transposed(images: Shape, weight: Shape, *_: Any, **__: Any) -> int:
-    return convolution_flops(images[0], weight, images[2:])
 
 
 def _either(images: Shape, weight: Shape, *settings: Any, out_shape: Shape, **__: Any) -> int:
@@ -74,20 +63,6 @@ def _convolution_backward(
 
 def _product(left: Shape, right: Shape, *_: Any, **__: Any) -> int:
     return 2 * prod(left) * (right[-1] if len(right) > 1 else 1)
-
-
-def _added_product(added: Shape, left: Shape, right: Shape, **__: Any) -> int:
-    return _product(left, right)
-
-
-def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    return attention_flops(query, key, value)
-
-
-def _attention_backward(
-    gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any
-) -> int:
-    return attention_flops(query, key, value, backward=True)
 
 
 def _attention_layer(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
@@ -118,12 +93,15 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     **dict.fromkeys(
         ('cudnn_convolution', 'mkldnn_convolution', '_slow_conv2d_forward'), _convolution
     ),
-    'cudnn_convolution_transpose': _transposed,
+    'cudnn_convolution_transpose': lambda x, w, *_, **__: convolution_flops(x[0], w, x[2:]),
     **dict.fromkeys(('mv', 'dot', 'vdot', '_int_mm'), _product),
     **dict.fromkeys(
         ('addmm_', 'addmv', 'addmv_', 'addbmm', 'addbmm_', 'baddbmm_', '_addmm_activation'),
-        _added_product,
+        lambda added, left, right, **_: _product(left, right),
     ),
-    **{_kernel(kind): _attention for kind in _KERNELS},
-    **{f'{_kernel(kind)}_backward': _attention_backward for kind in _KERNELS},
+    **dict.fromkeys(map(_kernel, _KERNELS), lambda q, k, v, *_, **__: attention_flops(q, k, v)),
+    **dict.fromkeys(
+        (f'{_kernel(kind)}_backward' for kind in _KERNELS),
+        lambda gradient, q, k, v, *_, **__: attention_flops(q, k, v, backward=True),
+    ),
 }

@@ -1,4 +1,4 @@
-"""The bill of a run: what each phase has cost, in one object that survives restarts.
+"""What each phase of a run has cost, in one object that survives restarts.
 
 A ledger keeps what was measured: steps, batches by shape, FLOPs of the shapes that were counted,
 seconds, memory, bytes. Totals are worked out when they are asked for. It is written to a JSON file
@@ -113,8 +113,6 @@ class Ledger:
     memory_kind: Optional[str] = None
     notes: list[str] = field(default_factory=list)
 
-    # -- adding up -------------------------------------------------------------------------------
-
     def phase(self, name: str, stages: list[str], trainable_parameters: int) -> PhaseCost:
         """The phase of that name, made if need be.
 
@@ -139,15 +137,14 @@ class Ledger:
         if later.iteration <= self.iteration:
             return
         ours, theirs = self.totals(), later.totals()
-        self.lost.steps += theirs['steps'] - ours['steps']
-        self.lost.flops += max(0, (theirs['training_flops'] or 0) - (ours['training_flops'] or 0))
-        for key in ('step_seconds', 'data_seconds'):
-            self.lost.seconds += max(0.0, theirs[key] - ours[key])
-        self.lost.communicated_bytes += max(
-            0, theirs['communicated_bytes'] - ours['communicated_bytes']
-        )
 
-    # -- what it comes to ------------------------------------------------------------------------
+        def more(key: str) -> Any:
+            return max(0, (theirs[key] or 0) - (ours[key] or 0))
+
+        self.lost.steps += theirs['steps'] - ours['steps']
+        self.lost.flops += more('training_flops')
+        self.lost.seconds += more('step_seconds') + more('data_seconds')
+        self.lost.communicated_bytes += more('communicated_bytes')
 
     @property
     def steps(self) -> int:
@@ -161,9 +158,8 @@ class Ledger:
     @property
     def full_training_flops(self) -> Optional[int]:
         """FLOPs of full fine-tuning on the same batches; None where it was not counted."""
-        counted = dict(self.full)
-        if FULL in self.phases:
-            counted.update(self.phases[FULL].counted)
+        whole = self.phases[FULL].counted if FULL in self.phases else {}
+        counted = {**self.full, **whole}
         return _sum(weigh(phase.batches, counted) for phase in self.phases.values())
 
     @property
@@ -187,8 +183,6 @@ class Ledger:
             communicated_bytes=sum(p.communicated_bytes for p in phases),
         )
 
-    # -- JSON ------------------------------------------------------------------------------------
-
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and dicts; phases and totals with what follows from them."""
         found = asdict(self)
@@ -200,13 +194,9 @@ class Ledger:
 
     @classmethod
     def from_dict(cls, data: Any) -> 'Ledger':
-        """Reads what :meth:`to_dict` has made.
-
-        Raises:
-            ValueError: If it is something else, or of a version that is not known.
-        """
-        if not isinstance(data, Mapping) or data.get('version') != VERSION:
-            version = data.get('version') if isinstance(data, Mapping) else None
+        """Reads what :meth:`to_dict` has made; a ValueError if it is anything else."""
+        version = data.get('version') if isinstance(data, Mapping) else None
+        if version != VERSION:
             raise ValueError(f'not a cost record of version {VERSION} (its version is {version!r})')
         try:
             known = _known(cls, data)
@@ -229,10 +219,7 @@ class Ledger:
 
     @classmethod
     def read(cls, path: Path) -> 'Ledger':
-        """Reads a file.
-
-        Args:
-            path: The file, or the work dir that holds it.
+        """Reads a file, or that of a work dir.
 
         Raises:
             FileNotFoundError: If there is none; the message says how to get one.

@@ -1,6 +1,7 @@
 """Peak memory of a span of work: of torch's allocator on a GPU, of the process elsewhere."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
@@ -13,7 +14,7 @@ _STATUS, _CLEAR = Path('/proc/self/status'), Path('/proc/self/clear_refs')
 
 
 class PeakMemory:
-    """Reads, and sets back, the highest amount of memory in use.
+    """Reads, and sets back where it may (``reset``), the highest amount of memory in use.
 
     On CUDA that is ``torch.cuda.max_memory_allocated``: weights, optimizer state, gradients and
     activations, whatever its reserve. mmengine sets the same counter back at every line of its log,
@@ -21,10 +22,6 @@ class PeakMemory:
     all its libraries; Linux lets a process set its high-water mark back, elsewhere the number is
     the highest since the process began. The C library may keep what has been freed, so that a phase
     after one with more memory looks as large.
-
-    Args:
-        device: Where the model is.
-        reset: Whether :meth:`reset` may set the counter back.
     """
 
     def __init__(self, device: torch.device, reset: bool = True) -> None:
@@ -52,12 +49,10 @@ class PeakMemory:
         """The peak in bytes; None where there is no way to know."""
         if self._cuda:
             return torch.cuda.max_memory_allocated(self._device)
-        try:
+        with suppress(OSError):
             for line in _STATUS.read_text().splitlines():
                 if line.startswith('VmHWM:'):
                     return int(line.split()[1]) * 1024
-        except OSError:
-            pass
         try:
             import resource
         except ImportError:  # Windows

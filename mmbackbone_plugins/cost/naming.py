@@ -1,4 +1,4 @@
-"""Names of phases, by what trains in them: what a reader of a bill looks for."""
+"""Names of phases, by what trains in them: what a reader of its costs looks for."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Optional
@@ -33,15 +33,11 @@ def phase_name(
         where something outside the target is frozen too.
     """
     on = [name for name in trainable if name in training]
-    stages = [name for name in on if name not in blocks]
     if len(on) == len(trainable) and rest and trainable:
         return FULL
-    if stages:
-        name = '+'.join(stages)
-    elif on:
-        name = BLOCKS
-    else:
-        name = PROBING if probing else FROZEN
+    name = '+'.join(name for name in on if name not in blocks)
+    if not name:
+        name = BLOCKS if on else PROBING if probing else FROZEN
     return name if rest else f'{name}, part of the rest'
 
 
@@ -54,10 +50,8 @@ def first_training(plan: Iterable[Phase], ruled: Collection[str]) -> Optional[in
 class PhaseNames:
     """Names the phases of a run by the parameters that train in them.
 
-    Args:
-        stage_map: The stages that phases are named by.
-        allowed: Names of the parameters that may train, in or outside the stages.
-        begins: When a schedule first trains something of the stages; None if it never does.
+    ``allowed`` are names of the parameters that may train, in or outside the stages; ``begins`` is
+    when a schedule first trains something of the stages, None if it never does.
     """
 
     def __init__(
@@ -75,12 +69,7 @@ class PhaseNames:
         return [name for name, held in self._members.items() if held & training]
 
     def name(self, training: frozenset[str], now: int) -> str:
-        """The name of a phase, see :func:`phase_name`.
-
-        Args:
-            training: Names of the parameters that train in it.
-            now: The time, in the unit of ``begins``.
-        """
+        """The name of a phase, see :func:`phase_name`; ``now`` is in the unit of ``begins``."""
         if training >= self._allowed:
             return FULL
         probing = self._begins is not None and now < self._begins

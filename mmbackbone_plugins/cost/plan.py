@@ -1,4 +1,4 @@
-"""The bill of a whole run, before it starts: what trains in each phase and what that costs."""
+"""What a whole run will cost, before it starts: what trains in each phase, and its FLOPs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ def plan_runs(
         freezer: The freezer over the model's target.
         plans: The schedules over the stages of the target; steps that they share are counted once.
         length: Length of the run in the unit of the schedules.
-        report: Called with the number of steps counted and of all to count, for a progress bar.
+        report: Called with the number of steps counted and of all to count.
 
     Returns:
         A plan per schedule; its FLOPs are for one image.
@@ -94,6 +94,7 @@ def plan_runs(
     spans = [plan.phases(length) for plan in plans]
     distinct = dict.fromkeys([*(p.trainable for span in spans for p in span), full])
     training, flops = _count_steps(model, batch, freezer, list(distinct), report)
+    size = sum(p.numel() for p in model.parameters())
     runs = []
     for plan, span in zip(plans, spans):
         sets = dict.fromkeys([*(p.trainable for p in span), full])
@@ -103,7 +104,7 @@ def plan_runs(
                 schedule=repr(plan.schedule),
                 unit=plan.schedule.unit,
                 phases=span,
-                parameters=sum(p.numel() for p in model.parameters()),
+                parameters=size,
                 trainable={stages: sum(training[stages].values()) for stages in sets},
                 ever_trainable=sum(ever.values()),
                 flops={stages: flops[stages] for stages in sets},

@@ -54,9 +54,7 @@ def _flops_of(shape: str, counted: Mapping[str, Counted], part: str) -> int:
         return abs(math.log(there[1] / pixels)), abs(math.log(there[0] / images))
 
     nearest = min(counted, key=distance)
-    there = _size(nearest)
-    known = getattr(counted[nearest], part)
-    return round(known * images * pixels / (there[0] * there[1]))
+    return round(getattr(counted[nearest], part) * images * pixels / math.prod(_size(nearest)))
 
 
 def _size(shape: str) -> tuple[int, int]:
