@@ -18,11 +18,7 @@ from ..utils.checkpoints import other_prefix, weights_of
 
 @dataclass(frozen=True)
 class Anchor:
-    """Reference weights.
-
-    Attributes:
-        tensors: Clones of parameters and buffers by their name in the model.
-    """
+    """Reference weights: clones of parameters and buffers by their name in the model."""
 
     tensors: dict[str, torch.Tensor] = field(repr=False)
 
@@ -33,16 +29,7 @@ class Anchor:
         names: Iterable[str],
         device: Optional[Union[str, torch.device]] = None,
     ) -> 'Anchor':
-        """Clones parameters and buffers.
-
-        Args:
-            model: The model, without a distributed wrapper.
-            names: Names of parameters and persistent buffers.
-            device: Where the clones are kept; by default beside the originals.
-
-        Raises:
-            KeyError: If the model has no such tensor.
-        """
+        """Clones parameters and persistent buffers; by default beside the originals."""
         state = named_tensors(model)
         return cls({n: state[n].detach().to(device, copy=True) for n in names})
 
@@ -54,19 +41,12 @@ class Anchor:
         names: Iterable[str],
         device: Optional[Union[str, torch.device]] = None,
     ) -> 'Anchor':
-        """Takes an anchor out of saved tensors.
-
-        Args:
-            tensors: Saved tensors by name; those that are not asked for are left out.
-            model: The model that they are a reference for.
-            names: Names that are wanted.
-            device: Where they are kept; by default beside the model's own.
+        """Takes those that are wanted out of saved tensors; by default beside the model's own.
 
         Raises:
             ValueError: If one is missing or has another shape; the message lists the first few.
         """
-        state = named_tensors(model)
-        names = list(names)
+        state, names = named_tensors(model), list(names)
         wrong = [f'{n} (missing)' for n in names if n not in tensors]
         wrong += [
             f'{n} (shape {tuple(tensors[n].shape)}, the model has {tuple(state[n].shape)})'
@@ -109,15 +89,8 @@ def tensors_of_checkpoint(
 ) -> dict[str, torch.Tensor]:
     """Tensors of a checkpoint under their names in a detector.
 
-    Args:
-        checkpoint: What a file holds: a state dict, or a mapping with one in it.
-        names: Names in the detector that are looked for.
-        target: Dotted path of the module that the checkpoint may be of alone, as files of
-            pre-trained backbones are.
-        label: How messages begin.
-
-    Returns:
-        All tensors by name; those of a backbone alone with ``target`` put before them.
+    ``target`` is the dotted path of the module that the checkpoint may be of alone, as files of
+    pre-trained backbones are; then it is put before all names. ``label`` is how messages begin.
 
     Raises:
         ValueError: If it holds no tensors, or those that are wanted under another prefix.
@@ -126,8 +99,7 @@ def tensors_of_checkpoint(
     state = weights_of(checkpoint, label)
     if target and not any(name in state for name in names):
         within = [name.removeprefix(f'{target}.') for name in names]
-        hint = other_prefix(state, within)
-        if hint:
+        if hint := other_prefix(state, within):
             raise ValueError(f'{label} is not of this model{hint}')
         state = {f'{target}.{name}': tensor for name, tensor in state.items()}
     return state

@@ -48,8 +48,7 @@ class Coverage:
         added = tuple(
             f'{n}.' for n, m in model.named_modules() if getattr(m, 'is_added_block', False)
         )
-        used = set()
-        skipped = {}
+        used, skipped = set(), {}
         for name in stage_map.parameters:
             hits = [e for e in exclude if fnmatch.fnmatchcase(name, e)]
             used.update(hits)
@@ -59,8 +58,7 @@ class Coverage:
                 skipped[name] = f'exclude {hits[0]!r}'
             elif trains is not None and name not in trains:
                 skipped[name] = 'never trains'
-        idle = [e for e in exclude if e not in used]
-        if idle:
+        if idle := [e for e in exclude if e not in used]:
             raise ValueError(
                 f'exclude: the pattern {idle[0]!r} matches no parameter; names are such as '
                 f'{stage_map.parameters[0]!r}, and * stands for any characters'

@@ -21,15 +21,8 @@ def weight_drift(
 ) -> dict[str, float]:
     """``||theta - theta0||_2 / ||theta0||_2`` of groups of tensors, each taken as one vector.
 
-    Holds the difference of one tensor at a time, and waits for the device once.
-
-    Args:
-        parameters: The tensors now, by name.
-        anchor: Reference tensors by name, on any device.
-        groups: Names of tensors by name of a group, such as a stage.
-
-    Returns:
-        Drift by group, dimensionless. A reference of zeros gives 0 if nothing has moved, else Inf.
+    By group of names, such as a stage, dimensionless. A reference of zeros gives 0 if nothing has
+    moved, else Inf. Holds the difference of one tensor at a time, and waits for the device once.
 
     Raises:
         ValueError: If a tensor has no reference, or one of another shape.
@@ -67,18 +60,9 @@ def _check_references(
 
 
 def norm_buffers(model: nn.Module, modules: Iterable[str]) -> list[str]:
-    """Names of the running means of the norm layers among some modules that keep statistics.
-
-    Args:
-        model: The model.
-        modules: Names of modules of it.
-    """
-    inside = dict(model.named_modules())
-    return [
-        f'{name}.running_mean'
-        for name in modules
-        if isinstance(getattr(inside[name], 'running_mean', None), torch.Tensor)
-    ]
+    """Names of the running means of the norm layers among some modules that keep statistics."""
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    return [mean for name in modules if (mean := f'{name}.running_mean') in buffers]
 
 
 @torch.no_grad()
@@ -87,18 +71,12 @@ def statistics_drift(
 ) -> tuple[float, float]:
     """Drift of running statistics of norm layers, over all their channels.
 
-    Args:
-        buffers: Buffers now, by name.
-        anchor: Reference buffers by name.
-        means: Names of running means; the variances are beside them.
+    ``means`` are names of running means; the variances are beside them.
 
     Returns:
         Root mean square over channels of the shift of the mean, in units of the channel's initial
         standard deviation; and of the logarithm of the ratio of the standard deviations. Both 0
         where nothing moved. Our definition: the paper has none.
-
-    Raises:
-        ValueError: If a buffer has no reference, or one of another shape.
     """
     shifts, spreads = [], []
     for name in means:
@@ -119,15 +97,9 @@ def statistics_drift(
 def linear_cka(x: Features, y: Features) -> float:
     """Linear centred kernel alignment of two sets of features of the same examples.
 
-    ``||Yc^T Xc||_F^2 / (||Xc^T Xc||_F ||Yc^T Yc||_F)`` with columns centred: 1 for features equal
-    up to rotation and scale, near 0 for unrelated ones. In float64.
-
-    Args:
-        x: Features, shape ``(examples, channels)``.
-        y: Features, shape ``(examples, other channels)``.
-
-    Returns:
-        A number from 0 to 1; NaN if one of the sets is constant, or has a NaN or Inf.
+    ``||Yc^T Xc||_F^2 / (||Xc^T Xc||_F ||Yc^T Yc||_F)`` with columns centred, in float64; features
+    are ``(examples, channels)`` each. 1 for features equal up to rotation and scale, near 0 for
+    unrelated ones; NaN if one of the sets is constant, or has a NaN or Inf.
 
     Raises:
         ValueError: If the shapes do not fit, or features are complex.
@@ -169,12 +141,7 @@ def _centred(features: torch.Tensor) -> torch.Tensor:
 def pooled(feature: torch.Tensor, positions: int = 8) -> torch.Tensor:
     """The examples of a feature map: its positions, pooled to a grid.
 
-    Args:
-        feature: Shape ``(N, C, H, W)``.
-        positions: Largest number of rows and columns of the grid.
-
-    Returns:
-        Shape ``(N * rows * columns, C)``.
+    ``(N, C, H, W)`` becomes ``(N * rows * columns, C)``, of ``positions`` rows and columns at most.
     """
     grid = (min(positions, feature.shape[2]), min(positions, feature.shape[3]))
     feature = nn.functional.adaptive_avg_pool2d(feature, grid)

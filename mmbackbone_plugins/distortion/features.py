@@ -28,16 +28,13 @@ def feature_similarity(
 
     Args:
         backbone: Takes images and returns feature maps, from the input to the output.
-        images: Batches of shape ``(N, 3, H, W)``, preprocessed, on the backbone's device. The
-            examples of the comparison are positions of the feature maps, pooled to a grid.
+        images: Batches of shape ``(N, 3, H, W)``, preprocessed, on the backbone's device.
         reference: Reference parameters and buffers by their name in the backbone.
-        positions: Rows and columns of the grid, at most.
+        positions: The examples of the comparison are positions of the feature maps, pooled to a
+            grid of at most so many rows and columns.
 
     Returns:
         One number from 0 to 1 per feature map.
-
-    Raises:
-        ValueError: If there are no images.
     """
     now: list[list[torch.Tensor]] = []
     then: list[list[torch.Tensor]] = []
@@ -47,10 +44,8 @@ def feature_similarity(
         for batch in images:
             device = batch.device
             weights = {f'backbone.{n}': tensor.to(device) for n, tensor in reference.items()}
-            for outputs, kept in (
-                (anew(batch), now),
-                (functional_call(anew, weights, (batch,)), then),
-            ):
+            both = (anew(batch), now), (functional_call(anew, weights, (batch,)), then)
+            for outputs, kept in both:
                 outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
                 kept.append([pooled(feature, positions) for feature in outputs])
     if not now:
@@ -77,12 +72,9 @@ class _InEval(nn.Module):
 
 
 def output_names(count: int, stages: Iterable[Stage], out_indices: Iterable[int] = ()) -> list[str]:
-    """Names of a backbone's outputs: those of the stages they come from, where that is known.
+    """Names of ``count`` outputs of a backbone: of the stages they come from, where that is known.
 
-    Args:
-        count: Number of outputs.
-        stages: The backbone's stages.
-        out_indices: ``out_indices`` of an MMDetection backbone.
+    ``out_indices`` are those of an MMDetection backbone.
     """
     # A block put after a stage is no output of its own.
     names = [s.name for s in stages if s.name.startswith('stage') and not s.is_block]

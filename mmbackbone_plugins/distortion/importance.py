@@ -8,6 +8,7 @@ process keeps the importance of its own data, so that their weights drift apart;
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Callable, Optional, Union
 
 import torch
@@ -195,24 +196,22 @@ def estimate_importance(
     parameters = _chosen_parameters(model, target, names)
     totals: dict[str, torch.Tensor] = {}
     passes = 0
-    source = _one_by_one(batches, num_batches) if chosen.single_images else batches
-    count = None if chosen.single_images else num_batches
-    for number in gradient_passes(model, source, count, enable=parameters.values()):
-        passes = number
+    count = num_batches
+    if chosen.single_images:
+        batches, count = _one_by_one(batches, count), None
+    for passes in gradient_passes(model, batches, count, enable=parameters.values()):
         for name, parameter in parameters.items():
             if parameter.grad is None:  # not on the path to this batch's loss
                 continue
             score = _score(chosen, parameter.grad, parameter)
             totals[name] = totals[name].add_(score) if name in totals else score
         if progress is not None:
-            progress(number)
+            progress(passes)
     counts = torch.tensor(float(passes), dtype=torch.float64)
-    found = {}
-    for name, parameter in parameters.items():
-        total = totals.get(name)
-        if total is None:
-            total = _score(chosen, torch.zeros_like(parameter), parameter)
-        found[name] = total
+    found = {
+        name: totals[name] if name in totals else _score(chosen, torch.zeros_like(p), p)
+        for name, p in parameters.items()
+    }
     if reduce is not None:
         device = next(iter(found.values())).device
         counts = counts.float().to(device)
@@ -259,10 +258,7 @@ def _chosen_parameters(
 
 def _one_by_one(batches: Iterable[Any], count: Optional[int]) -> Iterator[Any]:
     """Images of the first batches, each as a batch of its own."""
-    for number, batch in enumerate(batches):
-        if number == count:
-            return
-        batch = only_labelled(batch)
+    for batch in map(only_labelled, islice(batches, count)):
         for index in range(_length(batch)):
             yield _take(batch, index)
 

@@ -20,12 +20,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What an importance was estimated from.
+    """What an importance was estimated from, as hashes.
 
     Attributes:
-        config: Hash of the settings: kind, passes, parameters, model, loader, processes.
-        weights: Hash of all weights and buffers of the model.
-        data: Hash of the data set.
+        config: Of the settings: kind, passes, parameters, model, loader, processes.
+        weights: Of all weights and buffers of the model.
+        data: Of the data set.
     """
 
     config: str
@@ -42,31 +42,20 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class ImportanceFile:
-    """What a file holds.
-
-    Attributes:
-        kind: Kind of the importance.
-        fingerprint: What it was estimated from.
-        tensors: Importance by name, on the CPU.
-    """
+    """What a file holds: a kind, what it was estimated from, and importance by name on the CPU."""
 
     kind: str
     fingerprint: Fingerprint
     tensors: dict[str, torch.Tensor]
 
     def save(self, path: Path) -> None:
-        """Writes the file at one go: whatever interrupts this, no half of it is left."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, 'wb') as file:
             torch.save(self.to_dict(), file)
 
     @classmethod
     def load(cls, path: Path) -> 'ImportanceFile':
-        """Reads a file.
-
-        Raises:
-            ValueError: If it is not there, or no such file.
-        """
+        """Reads a file; a ValueError if it is not there, or no such file."""
         label = f'importance file {str(path)!r}'
         if not path.exists():
             raise ValueError(f'{label} does not exist')
@@ -81,8 +70,8 @@ class ImportanceFile:
     def to_dict(self) -> dict[str, Any]:
         """The content as plain types, for a checkpoint."""
         tensors = {n: t.detach().cpu() for n, t in self.tensors.items()}
-        print_of = asdict(self.fingerprint)
-        return dict(version=VERSION, kind=self.kind, fingerprint=print_of, tensors=tensors)
+        fingerprint = asdict(self.fingerprint)
+        return dict(version=VERSION, kind=self.kind, fingerprint=fingerprint, tensors=tensors)
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> 'ImportanceFile':
@@ -98,9 +87,7 @@ def path_in(folder: Path, kind: str, fingerprint: Fingerprint) -> Path:
 def fingerprint_data(dataset: Any, samples: int = 64) -> str:
     """A hash of a data set: its length, classes, and annotations of images spread over it.
 
-    Args:
-        dataset: A data set; of those of mmengine (``get_data_info``) the annotations count.
-        samples: Number of images whose annotations are looked at.
+    Those of ``samples`` images count, of mmengine's data sets (``get_data_info``).
     """
     length: Optional[int] = len(dataset) if hasattr(dataset, '__len__') else None
     parts: list[Any] = [type(dataset).__name__, length, getattr(dataset, 'metainfo', None)]

@@ -24,11 +24,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 def l2_norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """L2 norm of every tensor, on its device, without a copy of it and without waiting for it.
 
-    Args:
-        tensors: Tensors of any shapes, layouts and number types, on any devices.
-
-    Returns:
-        Scalars of float64.
+    Tensors of any shapes, layouts and number types, on any devices; scalars of float64.
     """
     norms: list[Any] = [None] * len(tensors)
     room = torch.empty(_CHUNK, dtype=torch.float64)

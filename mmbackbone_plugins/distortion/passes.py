@@ -27,24 +27,18 @@ def gradient_passes(
 
     The model is in train mode, as its detector and backbone understand it, and the loss is the sum
     of all detector losses. Afterwards, or when the iterator is closed, the model and all random
-    numbers are as they were (:func:`untouched`). No optimizer takes part.
+    numbers are as they were (:func:`untouched`). No optimizer takes part. Yields the number of the
+    batch, from 1. Source: arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
 
     Args:
-        model: A detector of mmengine's kind: ``data_preprocessor``, ``mode='loss'`` and
-            ``parse_losses``.
+        model: A detector of mmengine's kind.
         batches: Batches as the training loader yields them. An iterable with a state of its own
             (a sampler's) is the caller's: hand in a loader made for this.
         count: Number of batches to take; all by default.
         enable: Parameters that require a gradient for the time of the passes, frozen or not.
 
-    Yields:
-        Number of the batch, from 1.
-
     Raises:
         ValueError: If there is no batch, or nothing in the model requires a gradient.
-
-    Source:
-        arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
     """
     done = 0
     detector: Any = model
@@ -59,12 +53,10 @@ def gradient_passes(
         for batch in batches:
             with torch.enable_grad():
                 data = detector.data_preprocessor(batch, True)
-                loss, _ = detector.parse_losses(losses_of(model, data))
-                loss.backward()
+                detector.parse_losses(losses_of(model, data))[0].backward()
             done += 1
             yield done
-            for p in model.parameters():
-                p.grad = None
+            model.zero_grad()
             if done == count:
                 break
     if not done:
@@ -76,9 +68,6 @@ def allow_single_values(model: nn.Module) -> None:
 
     It has no variance for a batch norm, which takes its running statistics instead. A group norm
     gives what it gives the same image in a larger batch. For good, so within :func:`untouched`.
-
-    Args:
-        model: The model, in train mode.
     """
 
     def before(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -113,20 +102,8 @@ def average_rgn(
 ) -> RGNTable:
     """The paper's analysis: RGN averaged over batches of training data, before any step.
 
-    Args:
-        model: See :func:`gradient_passes`; without a distributed wrapper.
-        batches: Batches of the training loader.
-        target: Dotted path of the module to measure, or a list of paths.
-        granularity: ``'tensor'`` or ``'kernel'``.
-        count: Number of batches; all by default.
-        progress: Called with the number of batches done.
-
-    Returns:
-        The table. Its numbers are means of ratios over batches, not ratios of means.
-
-    Raises:
-        ValueError: If an argument is not one of the above, there is no batch, or everything is
-            frozen.
+    Means of ratios over batches, not ratios of means; see :func:`gradient_passes` for the
+    arguments. ``progress`` is called with the number of batches done.
     """
     choice('granularity', granularity, GRANULARITIES)
     stage_map = StageMap.of(model, target)

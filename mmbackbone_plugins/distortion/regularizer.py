@@ -71,13 +71,9 @@ def add_penalty_gradient(
 
 
 def check_coeff(coeff: Any) -> float:
-    """Returns a strength, or raises.
-
-    Raises:
-        ValueError: If it is not a finite number of at least 0.
-    """
+    """Returns a strength; a ValueError if it is not a finite number of at least 0."""
     number = isinstance(coeff, Real) and not isinstance(coeff, bool)
-    if not number or not math.isfinite(coeff) or coeff < 0:
+    if not number or not 0 <= coeff < math.inf:
         raise ValueError(f'coeff must be a finite number of at least 0, got {coeff!r}')
     return float(coeff)
 
@@ -101,10 +97,6 @@ def compare(
 ) -> tuple[float, Optional[float], dict[str, float]]:
     """Brings measurements of one step from the device and sums them up.
 
-    Args:
-        pulls: Measurements of different parameters.
-        groups: Names of parameters by group, e.g. by stage.
-
     Returns:
         The penalty; the norm of what it adds to the gradients over the norm of the loss gradient,
         None without a gradient; and that ratio by group, without groups that have no gradient.
@@ -125,19 +117,9 @@ def compare(
 
 
 class Penalty:
-    """The penalty on a set of parameters, step after step.
+    """The penalty on a set of parameters, step after step; see :func:`add_penalty_gradient`.
 
     Needs no memory beyond theta0 and the importance but one buffer as large as the largest tensor.
-
-    Args:
-        params: See :func:`add_penalty_gradient`.
-        anchor: theta0 by name.
-        importance: Importance by name, or None.
-        coeff: Strength.
-        capped: See :func:`add_penalty_gradient`.
-
-    Raises:
-        ValueError: See :func:`add_penalty_gradient`.
     """
 
     def __init__(
@@ -154,21 +136,18 @@ class Penalty:
         self._anchor = _fitting('anchor', anchor, self._params, exact=True)
         _extremes('anchor', self._anchor)
         self._importance = None
-        # Extremes of the importance are known from the start, so that a step need not clip, or
-        # look, where no value can reach the limits.
-        self._extremes: dict[str, tuple[float, float]] = {}
         if importance is not None:
             self._importance = _fitting('importance', importance, self._params, exact=False)
-            self._extremes = _extremes('importance', self._importance)
+        # Known from the start, so that a step need not clip, or look, where no value can reach
+        # the limits.
+        self._extremes = _extremes('importance', self._importance or {})
         self._buffers: dict[tuple, torch.Tensor] = {}
 
     @torch.no_grad()
     def add(self, lr: Rates, scale: Optional[torch.Tensor] = None) -> None:
         """Adds the penalty to the gradients of all parameters that have one.
 
-        Args:
-            lr: Learning rate, one for all or by name.
-            scale: Loss scale that the gradients still carry; the penalty is multiplied by it.
+        ``scale`` is a loss scale that the gradients still carry; the penalty is multiplied by it.
         """
         for name, parameter, gradient, rate in self._held(lr):
             moved = self._moved(name, parameter)
@@ -185,12 +164,7 @@ class Penalty:
 
     @torch.no_grad()
     def measure(self, lr: Rates, scale: Optional[torch.Tensor] = None) -> Pull:
-        """Compares the penalty with the gradients as they are; changes nothing, waits for nothing.
-
-        Args:
-            lr: Learning rate, one for all or by name.
-            scale: Loss scale that the gradients still carry.
-        """
+        """Compares the penalty with the gradients as they are, without changing or waiting."""
         held = self._held(lr)
         added, values = [], []
         for name, parameter, _, rate in held:

@@ -102,28 +102,18 @@ class Deferred:
 def read(
     parts: Sequence[Deferred], extra: Sequence[torch.Tensor] = ()
 ) -> tuple[Measurement, list[float]]:
-    """Brings the numbers of several measurements, and more scalars, from the device at one go.
-
-    Args:
-        parts: Measurements of different parameters at one step.
-        extra: Other scalars that are wanted from the device.
-
-    Returns:
-        The measurements as one, and the other scalars.
-    """
+    """Brings measurements of one step as one, and ``extra`` scalars, from the device at one go."""
+    found = Measurement({}, {}, {})
     tensors = [part.numbers.flatten() for part in parts] + [e.detach().reshape(1) for e in extra]
     if not tensors:
-        return Measurement({}, {}, {}), []
+        return found, []
     tensors = [t.to(tensors[0].device, torch.float64) for t in tensors]
     numbers = iter(torch.cat(tensors).tolist())  # the one point where the device is waited for
-    found = Measurement({}, {}, {})
     for part in parts:
         found.values.update((name, next(numbers)) for name in part.names)
-        found.rms.update(
-            (name, next(numbers) / max(count, 1) ** 0.5)
-            for name, count in zip(part.names, part.numels)
-        )
-        found.numels.update(zip(part.names, part.numels))
+        sizes = dict(zip(part.names, part.numels))
+        found.rms.update((name, next(numbers) / max(n, 1) ** 0.5) for name, n in sizes.items())
+        found.numels.update(sizes)
     return found, list(numbers)
 
 
@@ -134,17 +124,10 @@ def measure(
     eps: float = 1e-8,
     scale: Optional[torch.Tensor] = None,
 ) -> Deferred:
-    """Starts a measurement without waiting for the device.
+    """Starts a measurement without waiting for the device; see :func:`relative_gradient_norm`.
 
-    Args:
-        named_parameters: See :func:`relative_gradient_norm`.
-        granularity: ``'tensor'`` or ``'kernel'``.
-        eps: Added to every denominator.
-        scale: Loss scale that the gradients still carry. The ratios are divided by it, which is
-            exact for a power of two.
-
-    Raises:
-        ValueError: See :func:`relative_gradient_norm`.
+    The ratios are divided by ``scale``, a loss scale that the gradients still carry, which is exact
+    for a power of two.
     """
     choice('granularity', granularity, GRANULARITIES)
     if not isinstance(eps, Real) or not 0 <= eps < math.inf:
@@ -153,13 +136,14 @@ def measure(
     pairs = list(pairs)
     if any(isinstance(pair, torch.Tensor) for pair in pairs):
         raise ValueError('named_parameters must be pairs of a name and a parameter, not parameters')
-    held = [(name, p, _dense(p.grad)) for name, p in pairs if p.grad is not None and p.numel()]
-    names = tuple(name for name, _, _ in held)
-    numels = tuple(p.numel() for _, p, _ in held)
+    held = {name: p for name, p in pairs if p.grad is not None and p.numel()}
+    names, weights = tuple(held), list(held.values())
+    numels = tuple(p.numel() for p in weights)
     if not held:
         return Deferred(names, numels, torch.zeros(2, 0))
-    device = held[0][1].device
-    weights, gradients = [p for _, p, _ in held], [g for _, _, g in held]
+    device = weights[0].device
+    grads = [p.grad for p in weights if p.grad is not None]
+    gradients = [g if g.layout == torch.strided else g.to_dense() for g in grads]
     if granularity == 'tensor':
         norms = _stack(l2_norms([*gradients, *weights]), device).view(2, -1)
         ratios, norms = norms[0] / (norms[1] + eps), norms[1]
@@ -176,22 +160,12 @@ def _stack(scalars: list[torch.Tensor], device: torch.device) -> torch.Tensor:
     return torch.stack([s.to(device) for s in scalars])
 
 
-def _dense(gradient: torch.Tensor) -> torch.Tensor:
-    return gradient if gradient.layout == torch.strided else gradient.to_dense()
-
-
 @torch.no_grad()
 def kernel_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
-    """The authors' ratio, entry by entry, before any mean.
+    """The authors' ratio, entry by entry, before any mean: ``|g| / (|w| + eps)``.
 
-    Args:
-        gradient: Gradient of the weight.
-        weight: A parameter of any shape.
-        eps: Added to every denominator.
-
-    Returns:
-        ``|g| / (|w| + eps)``, in float64 and of the weight's shape. Of a 4-dimensional weight
-        ``(O, I, kh, kw)`` both are summed over the window first: ``(O, I, 1, 1)``.
+    In float64 and of the weight's shape. Of a 4-dimensional weight ``(O, I, kh, kw)`` both are
+    summed over the window first: ``(O, I, 1, 1)``.
 
     Source:
         arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
@@ -217,13 +191,11 @@ def average(measurements: Iterable[Measurement]) -> Measurement:
     found = list(measurements)
     if not found:
         raise ValueError('no batch was measured: the loader is empty')
-    last = {name: m for m in found for name in m.values}
-    values = {}
-    for name in last:
+    mean = Measurement({}, {}, {})
+    for measurement in found:  # the last that has a tensor says how large it is
+        mean.rms.update(measurement.rms)
+        mean.numels.update(measurement.numels)
+    for name in mean.numels:
         seen = [m.values[name] for m in found if name in m.values]
-        values[name] = sum(seen) / len(seen)
-    return Measurement(
-        values,
-        {name: m.rms[name] for name, m in last.items()},
-        {name: m.numels[name] for name, m in last.items()},
-    )
+        mean.values[name] = sum(seen) / len(seen)
+    return mean

@@ -1,6 +1,7 @@
 """From ratios of tensors to a table: layers, stages, the network; what is frozen, what explodes."""
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
@@ -21,10 +22,8 @@ KINDS = ('weight', 'norm', 'bias')
 def kind_of(name: str, parameter: nn.Parameter) -> str:
     """Which kind of parameter one is; ratios of different kinds are decades apart.
 
-    Returns:
-        ``'bias'`` by its name (many start at zero); ``'weight'``: of convolutions and linear
-        layers, two dimensions or more; ``'norm'``: a factor per channel, of norm layers and layer
-        scales.
+    ``'bias'`` by its name (many start at zero); ``'weight'``: of convolutions and linear layers,
+    two dimensions or more; ``'norm'``: a factor per channel, of norm layers and layer scales.
     """
     leaf = name.rpartition('.')[2]
     if 'bias' in leaf:  # also in_proj_bias, relative_position_bias_table
@@ -72,12 +71,9 @@ def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optiona
     if broken:
         worst = math.nan if any(map(math.isnan, broken)) else math.inf
         return Aggregate(worst, worst, worst, len(ratios), sum(entries))
-    middle = sorted(ratios)
-    half = len(middle) // 2
-    median = middle[half] if len(middle) % 2 else (middle[half - 1] + middle[half]) / 2
     weighted = math.fsum(r * n for r, n in zip(ratios, entries)) / sum(entries)
     mean = math.fsum(ratios) / len(ratios)
-    return Aggregate(mean, weighted, median, len(ratios), sum(entries))
+    return Aggregate(mean, weighted, statistics.median(ratios), len(ratios), sum(entries))
 
 
 @dataclass(frozen=True)
@@ -127,45 +123,35 @@ class RGNTable:
             measurement: Numbers of parameters of the map.
             stage_map: The stages.
             frozen: Names of stages that are frozen; see :func:`frozen_stages`.
-            kinds: Kind of every parameter, see :func:`kinds_of`; without it there is no median
-                over weights.
+            kinds: See :func:`kinds_of`; without it there is no median over weights.
         """
-        values, numels = measurement.values, measurement.numels
-        stages: dict[str, Optional[Aggregate]] = {}
-        for stage in stage_map:
-            inside = {name: values[name] for name in stage.parameters if name in values}
-            stages[stage.name] = aggregate(inside, numels)
+        numels, frozen = measurement.numels, set(frozen)
         # In the order of the network, which that of the optimizers need not be.
-        values = {name: values[name] for name in stage_map.parameters if name in values}
-        layers: dict[str, dict[str, float]] = {}
-        for name, value in values.items():
-            layers.setdefault(name.rpartition('.')[0], {})[name] = value
-        own = {name for stage in stage_map if not stage.is_block for name in stage.parameters}
+        values = {n: measurement.values[n] for n in stage_map.parameters if n in measurement.values}
+
+        def over(names: Iterable[str]) -> Optional[Aggregate]:
+            return aggregate({name: values[name] for name in names if name in values}, numels)
+
         places = {name: stage_map.stage_of(name) for name in values}
-        heavy = {name: v for name, v in values.items() if kinds.get(name) == 'weight'}
+        stages = {stage.name: over(stage.parameters) for stage in stage_map}
+        sleeping = [name for name, found in stages.items() if found is None]
+        layers: dict[str, list[str]] = {}
+        for name in values:
+            layers.setdefault(name.rpartition('.')[0], []).append(name)
+        own = {name for name in values if not stage_map[places[name]].is_block}
+        heavy = [name for name in values if kinds.get(name) == 'weight']
         parts = {stage: [n for n in heavy if places[n] == stage] for stage in stages}
         parts['network'] = [n for n in heavy if n in own]
-        weights = {
-            part: found.median
-            for part, names in parts.items()
-            if (found := aggregate({n: heavy[n] for n in names}, numels)) is not None
-        }
-        sleeping = [n for n, found in stages.items() if found is None]
-        frozen = set(frozen)
         return cls(
-            network=aggregate({n: v for n, v in values.items() if n in own}, numels),
+            network=over(own),
             stages=stages,
-            layers={
-                name: found
-                for name, inside in layers.items()
-                if (found := aggregate(inside, numels)) is not None
-            },
+            layers={name: found for name, inside in layers.items() if (found := over(inside))},
             tensors=values,
             frozen=tuple(n for n in sleeping if n in frozen),
             without_gradient=tuple(n for n in sleeping if n not in frozen),
             near_zero=tuple(n for n in values if measurement.rms[n] < NEAR_ZERO),
             nonfinite=tuple(n for n, v in values.items() if not math.isfinite(v)),
-            weights=weights,
+            weights={part: found.median for part, n in parts.items() if (found := over(n))},
             kinds={n: kinds[n] for n in values if n in kinds},
             places=places,
         )
@@ -179,10 +165,9 @@ class RGNTable:
         """The table as JSON holds it; a frozen stage is the word ``'frozen'``."""
         words = dict.fromkeys(self.frozen, 'frozen')
         words.update(dict.fromkeys(self.without_gradient, 'no gradient'))
+        totals = asdict(self.network) if self.network else {}
         return dict(
-            mean=_number(self.network, 'mean'),
-            weighted=_number(self.network, 'weighted'),
-            median=_number(self.network, 'median'),
+            **{key: totals.get(key) for key in ('mean', 'weighted', 'median')},
             weights=self.weights,
             stages={n: words[n] if a is None else asdict(a) for n, a in self.stages.items()},
             layers={name: a.mean for name, a in self.layers.items()},
@@ -193,12 +178,9 @@ class RGNTable:
 
     def text(self) -> str:
         """The stages as a text table, with a note on tensors to mistrust."""
-        rows: list[tuple[str, ...]] = [
-            ('stage', 'mean', 'weighted', 'median', 'of weights', 'tensors')
-        ]
-        rows += [self._row(name, found) for name, found in self.stages.items()]
-        rows.append(self._row('network', self.network))
-        lines = [table(rows)]
+        head = ('stage', 'mean', 'weighted', 'median', 'of weights', 'tensors')
+        everything = {**self.stages, 'network': self.network}
+        lines = [table([head, *(self._row(name, found) for name, found in everything.items())])]
         if self.near_zero:
             first = ', '.join(self.near_zero[:3]) + (', ...' if len(self.near_zero) > 3 else '')
             lines.append(
@@ -222,7 +204,3 @@ def frozen_stages(stage_map: StageMap, parameters: Mapping[str, nn.Parameter]) -
     return tuple(
         s.name for s in stage_map if not any(parameters[n].requires_grad for n in s.parameters)
     )
-
-
-def _number(found: Optional[Aggregate], key: str) -> Optional[float]:
-    return None if found is None else getattr(found, key)
