@@ -23,9 +23,9 @@ from ..spectra import (
     eigenspectrum,
     merged,
     resampled,
-    width_tables,
     widths_by_threshold,
 )
+from ..spectra.widths import interval, sensitivity_table, width_table
 from ..utils import checkpoints
 from ..utils.sampling import SeededBatches
 from . import launch
@@ -95,10 +95,10 @@ class WidthStudy:
                 f'layers is {largest:.3g}'
             )
         plan, resamples = plans[args.threshold], self._bootstrap(groups)
-        print(f'\n{width_tables.width_table(self.baseline, plan, resamples)}')
+        print(f'\n{width_table(self.baseline, plan, resamples)}')
         kind = 'of the largest eigenvalue' if args.relative else 'absolute'
         print(f'\nSensitivity to the threshold ({kind})')
-        print(width_tables.sensitivity_table(wanted, plans, self._parameters))
+        print(sensitivity_table(wanted, plans, self._parameters))
         self._print_costs(plan, resamples)
         self._write(plan)
         print(f'wrote {args.out}')
@@ -193,7 +193,7 @@ class WidthStudy:
         ):
             print(f'{label}: {a:,} -> {b:,}, {b / a - 1:+.1%}')
         if resamples:
-            spread = width_tables.interval(self._parameters(r.widths) for r in resamples)
+            spread = interval(self._parameters(r.widths) for r in resamples)
             print(f'parameters over resamples of the images, 5..95%: {spread}')
         if plan.dimensionalities == self.baseline:
             print(

@@ -1,6 +1,8 @@
 """Second moments of a model's layers over images, without a trace in the model."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union, cast
 
 import torch
@@ -17,22 +19,12 @@ from .moments import NonFiniteFeature, SecondMoment
 
 def forward_tensors(model: nn.Module) -> Callable[[Any], Any]:
     """Goes forward up to raw outputs: ``mode='tensor'`` of a detector, else a plain call."""
-
-    def forward(batch: Any) -> Any:
-        if isinstance(batch, dict):
-            return model(**batch, mode='tensor')
-        return model(batch)
-
-    return forward
+    return lambda batch: model(**batch, mode='tensor') if isinstance(batch, dict) else model(batch)
 
 
 def forward_features(model: nn.Module) -> Callable[[Any], Any]:
     """Goes forward up to the neck (``extract_feat`` of a detector): no head is computed."""
-
-    def forward(batch: Any) -> Any:
-        return cast(Any, model).extract_feat(batch['inputs'] if isinstance(batch, dict) else batch)
-
-    return forward
+    return lambda batch: cast(Any, model).extract_feat(_inputs(batch))
 
 
 def needed_forward(model: nn.Module, layers: Iterable[str]) -> Callable[[Any], Any]:
@@ -44,6 +36,10 @@ def needed_forward(model: nn.Module, layers: Iterable[str]) -> Callable[[Any], A
     inside = all(model.get_submodule(layer) in cheap for layer in layers)
     reaches = inside and hasattr(detector, 'extract_feat')
     return forward_features(detector) if reaches else forward_tensors(detector)
+
+
+def _inputs(batch: Any) -> Any:
+    return batch['inputs'] if isinstance(batch, dict) else batch
 
 
 @torch.no_grad()
@@ -108,30 +104,26 @@ def collect_moments(
     forward = forward or needed_forward(model, wanted)
     found: dict[str, list[SecondMoment]] = {}  # in the order of computation
     named = {layers} if isinstance(layers, str) else set(layers)
-    taps = [_Tap(model, n, found, foreground, stride, groups, strict=n in named) for n in wanted]
+    taps = [_Tap(model, n, found, foreground, stride, groups or 1, n in named) for n in wanted]
     done = 0
-    handles = []
-    with untouched(model):
+    with untouched(model), ExitStack() as hooks:
         set_mode(model, False)
-        try:
+        for tap in taps:
+            handle = model.get_submodule(tap.layer).register_forward_hook(tap)
+            hooks.callback(handle.remove)
+        for batch in batches:
+            inputs = _inputs(batch)
+            take = len(inputs) if num_images is None else min(len(inputs), num_images - done)
             for tap in taps:
-                handles.append(model.get_submodule(tap.layer).register_forward_hook(tap))
-            for batch in batches:
-                inputs = batch['inputs'] if isinstance(batch, dict) else batch
-                take = len(inputs) if num_images is None else min(len(inputs), num_images - done)
-                for tap in taps:
-                    tap.begin(len(inputs), take, done, tuple(inputs.shape[-2:]), geometry(batch))
-                forward(batch)
-                for tap in taps:
-                    tap.end()
-                done += take
-                if progress is not None:
-                    progress(done)
-                if done == num_images:
-                    break
-        finally:
-            for handle in handles:
-                handle.remove()
+                tap.begin(len(inputs), take, done, tuple(inputs.shape[-2:]), geometry(batch))
+            forward(batch)
+            for tap in taps:
+                tap.end()
+            done += take
+            if progress is not None:
+                progress(done)
+            if done == num_images:
+                break
     if not done:
         raise ValueError('no images to collect second moments from')
     if not found:
@@ -139,22 +131,17 @@ def collect_moments(
     return found if groups else {name: moments[0] for name, moments in found.items()}
 
 
+@dataclass
 class _Tap:
     """The forward hook of a module."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layer: str,
-        moments: dict[str, list[SecondMoment]],
-        region: Optional[str],
-        stride: int,
-        groups: Optional[int],
-        strict: bool,
-    ) -> None:
-        self.model, self.layer, self.moments = model, layer, moments
-        self.region, self.stride, self.groups = region, stride, groups or 1
-        self.strict = strict  # a pattern may match what is never called or yields no features
+    model: nn.Module
+    layer: str
+    moments: dict[str, list[SecondMoment]]
+    region: Optional[str]
+    stride: int
+    groups: int
+    strict: bool  # a pattern may match what is never called or yields no features
 
     def begin(
         self,
@@ -165,8 +152,7 @@ class _Tap:
         geometry: Optional[list[ImageGeometry]],
     ) -> None:
         self.number, self.take, self.first, self.shape = number, take, first, shape
-        self.geometry = geometry
-        self.calls = 0
+        self.geometry, self.calls = geometry, 0
         if geometry is None and self.region is not None:
             raise ValueError(
                 f'foreground={self.region!r} needs batches with data samples that have '
@@ -184,7 +170,8 @@ class _Tap:
         if not features:
             return
         again = f'#{self.calls}' if self.calls > 1 else ''
-        for name, feature in zip(self._names(len(features)), features):
+        names = names_of_outputs(self.model, self.layer, len(features))
+        for name, feature in zip(names, features):
             self._add(f'{name}{again}', feature)
 
     def end(self) -> None:
@@ -194,9 +181,6 @@ class _Tap:
                 'forward, past all hooks): name a module inside it, or another one'
             )
 
-    def _names(self, count: int) -> list[str]:
-        return names_of_outputs(self.model, self.layer, count)
-
     def _add(self, name: str, feature: torch.Tensor) -> None:
         if len(feature) != self.number:
             raise ValueError(
@@ -204,7 +188,10 @@ class _Tap:
                 'feature map an image (maps of regions or windows are no feature maps here)'
             )
         feature = channels_first(feature.detach(), self.shape)
-        width = feature.shape[1] if feature.dim() == 4 else feature.shape[2]
+        if feature.dim() == 3 and (grid := token_grid(feature.shape[1], self.shape)):
+            feature = feature.transpose(1, 2).unflatten(2, grid)
+        is_map = feature.dim() == 4
+        width = feature.shape[1 if is_map else 2]
         moments = self.moments.setdefault(name, [SecondMoment(width) for _ in range(self.groups)])
         if moments[0].num_channels != width:
             raise ValueError(
@@ -212,7 +199,9 @@ class _Tap:
                 'tokens or maps are not of a fixed width'
             )
         feature = feature[: self.take]
-        feature, mask = self._thinned(feature, self._mask(name, feature))
+        mask, step = self._mask(name, feature), self.stride
+        feature = feature[..., ::step, ::step] if is_map else feature[:, ::step]
+        mask = None if mask is None else mask[:, ::step, ::step]
         for group, moment in enumerate(moments):
             start = (group - self.first) % self.groups
             part = slice(start, None, self.groups)
@@ -233,32 +222,12 @@ class _Tap:
         if feature.dim() == 4:
             rows, columns = feature.shape[2:]
             return position_mask(geometry, (rows, columns), self.region, feature.device)
-        grid = token_grid(feature.shape[1], self.shape)
-        if grid is not None:
-            mask = position_mask(geometry, grid, self.region, feature.device)
-            return None if mask is None else mask.flatten(1)
         if self.region is not None or any(image.padded for image in geometry):
             raise ValueError(
                 f'layer {name!r} yields {feature.shape[1]} tokens for an input of {self.shape}: '
                 'where they are in the image is not known, so padding and regions cannot be told'
             )
         return None
-
-    def _thinned(
-        self, feature: torch.Tensor, mask: Optional[torch.Tensor]
-    ) -> tuple[torch.Tensor, Optional[torch.Tensor]]:
-        step = self.stride
-        if step == 1:
-            return feature, mask
-        if feature.dim() == 4:
-            return feature[..., ::step, ::step], None if mask is None else mask[:, ::step, ::step]
-        grid = token_grid(feature.shape[1], self.shape)
-        if grid is None:
-            return feature[:, ::step], None if mask is None else mask[:, ::step]
-        keep = torch.zeros(grid, dtype=torch.bool)
-        keep[::step, ::step] = True
-        keep = keep.flatten().to(feature.device)
-        return feature[:, keep], None if mask is None else mask[:, keep]
 
     def _image(self, number: int) -> str:
         name = self.geometry[number].name if self.geometry else ''

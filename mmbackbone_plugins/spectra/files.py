@@ -15,12 +15,7 @@ INFO = '__info__'  # the one entry that is no layer
 
 @dataclass(frozen=True)
 class Spectra:
-    """Spectra of a model's layers.
-
-    Attributes:
-        layers: By name, in the order of computation.
-        info: How and when they were measured; plain values.
-    """
+    """Spectra by layer, in the order of computation, and how and when they were measured."""
 
     layers: dict[str, Spectrum]
     info: dict[str, Any] = field(default_factory=dict)
@@ -38,16 +33,14 @@ class Spectra:
 def save_spectra(path: Union[str, Path], spectra: Spectra) -> None:
     """Writes a compressed ``.npz``: eigenvalues by layer, and ``__info__``, a text of JSON.
 
-    The text has ``info`` and ``summaries`` by layer. The file appears at one go: a kill leaves the
-    old one or none.
+    The text has ``info`` and ``summaries`` by layer. A kill leaves the old file or none.
     """
-    path = Path(path)
     summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
     text = json.dumps(dict(info=spectra.info, summaries=summaries))
-    with atomic_write(path, 'wb') as file:
-        values: dict[str, Any] = {name: s.eigenvalues for name, s in spectra.layers.items()}
-        header: dict[str, Any] = {INFO: np.array(text)}
-        np.savez_compressed(file, **header, **values)
+    content: dict[str, Any] = {INFO: np.array(text)}
+    content.update((name, s.eigenvalues) for name, s in spectra.layers.items())
+    with atomic_write(Path(path), 'wb') as file:
+        np.savez_compressed(file, **content)
 
 
 def load_spectra(path: Union[str, Path]) -> Spectra:

@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 import torch
 from torch import nn
@@ -13,16 +13,8 @@ from ..utils.names import nearest
 
 CONVOLUTIONS = (nn.Conv2d,)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
-ACTIVATIONS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Hardswish,
-    nn.Mish,
-    nn.ELU,
-)
+_RELU_LIKE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU)
+ACTIVATIONS = (*_RELU_LIKE, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 
 
 def default_layers(model: nn.Module) -> list[str]:
@@ -68,10 +60,7 @@ def resolve_layers(model: nn.Module, layers: Union[str, Sequence[str]]) -> list[
     for layer in wanted:
         if not isinstance(layer, str):
             raise ValueError(f'layers must be names of modules, got {layer!r}')
-        if any(c in layer for c in '*?['):
-            matches = fnmatch.filter(names, layer)
-        else:
-            matches = [layer] if layer in names else []
+        matches = [layer] if layer in names else fnmatch.filter(names, layer)
         if not matches:
             near = nearest(layer, names, 3, 0.4)
             raise ValueError(f'layers: {type(model).__name__} has no module {layer!r}{near}')
@@ -79,15 +68,10 @@ def resolve_layers(model: nn.Module, layers: Union[str, Sequence[str]]) -> list[
     return list(dict.fromkeys(found))
 
 
-def is_feature(value: Any) -> bool:
-    """Whether a value may be a feature map ``(N, C, H, W)`` or tokens ``(N, L, C)``."""
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() in (3, 4)
-
-
 def features_of(output: Any) -> list[torch.Tensor]:
-    """All feature maps in what a module returns, nested lists, tuples and dicts included."""
-    if is_feature(output):
-        return [output]
+    """All feature maps ``(N, C, H, W)`` and tokens ``(N, L, C)`` in what a module returns."""
+    if isinstance(output, torch.Tensor):
+        return [output] if output.is_floating_point() and output.dim() in (3, 4) else []
     if isinstance(output, dict):
         output = list(output.values())
     if isinstance(output, (list, tuple)):
@@ -129,14 +113,7 @@ def names_of_outputs(model: nn.Module, layer: str, count: int) -> list[str]:
     stages: Iterable[Stage] = ()
     if next(module.parameters(), None) is not None:
         stages = StageMap.of(model, layer)
-    inside = output_names(count, stages, _out_indices(module) or ())
-    return [f'{layer}.{name}' for name in inside]
-
-
-def _out_indices(module: nn.Module) -> Optional[Sequence[int]]:
-    """``out_indices`` of a backbone, or of the one that it wraps."""
-    for part in (module, getattr(module, 'backbone', None)):
-        indices = getattr(part, 'out_indices', None)
-        if isinstance(indices, (list, tuple)):
-            return indices
-    return None
+    parts = (module, getattr(module, 'backbone', None))  # or the one that it wraps
+    found = (getattr(part, 'out_indices', None) for part in parts)
+    indices = next((i for i in found if isinstance(i, (list, tuple))), ())
+    return [f'{layer}.{name}' for name in output_names(count, stages, indices)]

@@ -1,7 +1,7 @@
 """Which positions of a feature map are image, object or background."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional, cast
 
 import torch
@@ -27,7 +27,7 @@ class ImageGeometry:
     input_shape: tuple[int, int]
     image_shape: tuple[int, int]
     boxes: Optional[torch.Tensor] = None
-    ignored: Optional[torch.Tensor] = field(default=None)
+    ignored: Optional[torch.Tensor] = None
     name: str = ''
 
     @property
@@ -38,11 +38,7 @@ class ImageGeometry:
 def centers(
     grid: tuple[int, int], input_shape: tuple[int, int], device: Any = None
 ) -> torch.Tensor:
-    """Centres of the positions of a feature map in pixels of the input, by the ratio of sizes.
-
-    Returns:
-        Shape ``(rows, columns, 2)``, x then y, float64.
-    """
+    """Centres of a map's positions in pixels of the input, ``(rows, columns, 2)``, x then y."""
     (rows, columns), (height, width) = grid, input_shape
     y = (torch.arange(rows, dtype=torch.float64, device=device) + 0.5) * (height / rows)
     x = (torch.arange(columns, dtype=torch.float64, device=device) + 0.5) * (width / columns)
@@ -50,20 +46,11 @@ def centers(
 
 
 def inside_boxes(points: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Whether points lie in any of the boxes, borders included.
+    """Whether points ``(..., 2)``, x then y, lie in any of the boxes, borders included.
 
     A box without an area is its border. A quadrilateral that crosses itself is the two triangles
-    that are seen, and a box with a NaN or Inf has nothing in it.
-
-    Args:
-        points: ``(..., 2)``, x then y.
-        boxes: See :class:`ImageGeometry`.
-
-    Returns:
-        bool, ``(...)``.
-
-    Raises:
-        ValueError: If boxes are of another format.
+    that are seen, and a box with a NaN or Inf has nothing in it. A ValueError for boxes of another
+    format than those of :class:`ImageGeometry`.
     """
     if boxes.dim() != 2 or boxes.shape[1] not in (4, 5, 8):
         raise ValueError(
@@ -91,14 +78,13 @@ def _in_rotated(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
 
 def _in_quadrilateral(points: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
     corners = box.view(4, 2)
-    edges = corners.roll(-1, 0) - corners
+    ends = corners.roll(-1, 0)
+    edges = ends - corners
     offset = points[..., None, :] - corners
     # Left of the edge, seen along it, where positive; on its line, or the edge is a point, where 0.
     side = edges[:, 0] * offset[..., 1] - edges[:, 1] * offset[..., 0]
-    ends = corners.roll(-1, 0)
-    within = (points[..., None, :] >= torch.minimum(corners, ends)) & (
-        points[..., None, :] <= torch.maximum(corners, ends)
-    )
+    point = points[..., None, :]
+    within = (point >= torch.minimum(corners, ends)) & (point <= torch.maximum(corners, ends))
     border = ((side == 0) & within.all(-1)).any(-1)
     # A ray from the point towards larger x crosses the outline an odd number of times.
     above = corners[:, 1] > points[..., None, 1]
@@ -115,13 +101,8 @@ def position_mask(
     """Positions of a feature map that count, for the images of a batch.
 
     A position belongs to where its centre lies, mapped to the input by the ratio of sizes. The
-    background is what is image and in no box, ignored ones included.
-
-    Args:
-        geometry: Of each image.
-        grid: Rows and columns of the feature map.
-        region: ``'foreground'``, ``'background'`` or None for both.
-        device: Where the mask is wanted.
+    background is what is image and in no box, ignored ones included. ``grid`` is rows and columns
+    of the map; ``region`` is ``'foreground'``, ``'background'`` or None for both.
 
     Returns:
         bool, ``(N, rows, columns)``; None if all positions count.
@@ -136,11 +117,7 @@ def position_mask(
 
 
 def check_region(region: Optional[str]) -> None:
-    """Refuses what is no region.
-
-    Raises:
-        ValueError: If it is none of ``'foreground'``, ``'background'`` and None.
-    """
+    """Refuses what is none of ``'foreground'``, ``'background'`` and None."""
     if region is not None and region not in REGIONS:
         raise ValueError(f'foreground must be None or one of {REGIONS}, got {region!r}')
 
@@ -185,29 +162,27 @@ def token_grid(length: int, input_shape: tuple[int, int]) -> Optional[tuple[int,
 def geometry_of(batch: Any) -> Optional[list[ImageGeometry]]:
     """Geometry of a preprocessed batch of MMDetection's kind, else None.
 
-    Args:
-        batch: A dict with ``inputs`` and ``data_samples``; a sample has ``metainfo`` with
-            ``img_shape`` and, where there is ground truth, ``gt_instances.bboxes``.
+    That is a dict with ``inputs`` and ``data_samples``; a sample has ``metainfo`` with
+    ``img_shape`` and, where there is ground truth, ``gt_instances.bboxes``.
     """
-    samples = batch.get('data_samples') if isinstance(batch, dict) else None
-    inputs = batch.get('inputs') if isinstance(batch, dict) else None
+    parts = batch if isinstance(batch, dict) else {}
+    samples, inputs = parts.get('data_samples'), parts.get('inputs')
     if not samples or not isinstance(inputs, torch.Tensor):
         return None
     shape = cast(tuple[int, int], tuple(inputs.shape[-2:]))
-    found = []
-    for sample in samples:
-        info = getattr(sample, 'metainfo', {})
-        name = info.get('img_path') or info.get('img_id')
-        found.append(
-            ImageGeometry(
-                input_shape=shape,
-                image_shape=tuple(info.get('img_shape', shape))[:2],
-                boxes=_boxes(getattr(sample, 'gt_instances', None)),
-                ignored=_boxes(getattr(sample, 'ignored_instances', None)),
-                name='' if name is None else str(name),
-            )
-        )
-    return found
+    return [_geometry(sample, shape) for sample in samples]
+
+
+def _geometry(sample: Any, shape: tuple[int, int]) -> ImageGeometry:
+    info = getattr(sample, 'metainfo', {})
+    name = info.get('img_path') or info.get('img_id')
+    return ImageGeometry(
+        input_shape=shape,
+        image_shape=tuple(info.get('img_shape', shape))[:2],
+        boxes=_boxes(getattr(sample, 'gt_instances', None)),
+        ignored=_boxes(getattr(sample, 'ignored_instances', None)),
+        name='' if name is None else str(name),
+    )
 
 
 def _boxes(instances: Any) -> Optional[torch.Tensor]:

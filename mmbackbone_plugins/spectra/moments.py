@@ -1,7 +1,7 @@
 """Streaming second moments of feature maps."""
 
 from collections.abc import Iterator, Mapping
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import torch
@@ -73,11 +73,9 @@ class SecondMoment:
     """
 
     def __init__(self, num_channels: int) -> None:
-        self.num_channels = whole_number(
-            'num_channels', num_channels, allowed='a positive whole number'
-        )
-        self.images = 0
-        self.samples = 0
+        allowed = 'a positive whole number'
+        self.num_channels = whole_number('num_channels', num_channels, allowed=allowed)
+        self.images = self.samples = 0
         self._second: Optional[torch.Tensor] = None  # its upper triangle counts
         self._means: Optional[torch.Tensor] = None
         self._point: Optional[torch.Tensor] = None  # what both are about; None: 0
@@ -120,11 +118,7 @@ class SecondMoment:
             add_product(second, columns.flatten(1), weight)
 
     def merge(self, other: 'SecondMoment') -> 'SecondMoment':
-        """Adds the images of another moment to this one, and returns this one.
-
-        Raises:
-            ValueError: If the other has another number of channels.
-        """
+        """Adds the images of another moment to this one, and returns this one."""
         if other.num_channels != self.num_channels:
             raise ValueError(
                 f'moments of {self.num_channels} and {other.num_channels} channels do not merge'
@@ -147,8 +141,7 @@ class SecondMoment:
         Raises:
             ValueError: If no image has counted.
         """
-        if not self.images:
-            raise ValueError('no image has counted: there is no second moment')
+        self._refuse_empty('second moment')
         second, means = self._sums_about(self._point if center else None)  # centred about any
         upper = second.triu()
         matrix = (upper + upper.triu(1).T) / self.images
@@ -158,13 +151,8 @@ class SecondMoment:
         return matrix
 
     def mean(self) -> torch.Tensor:
-        """Mean over images of each image's mean, ``(C,)`` in float64.
-
-        Raises:
-            ValueError: If no image has counted.
-        """
-        if not self.images:
-            raise ValueError('no image has counted: there is no mean')
+        """Mean over images of each image's mean, ``(C,)`` in float64."""
+        self._refuse_empty('mean')
         return self._sums_about(None)[1] / self.images
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -180,11 +168,7 @@ class SecondMoment:
         return dict(second=second, means=means, counts=counts)
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> 'SecondMoment':
-        """Takes sums up, and returns itself.
-
-        Raises:
-            ValueError: If they are of another number of channels, or not the three above.
-        """
+        """Takes such sums up, and returns itself; a ValueError for anything else."""
         c = self.num_channels
         wanted = dict(second=(c, c), means=(c,), counts=(2,))
         shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -195,9 +179,11 @@ class SecondMoment:
         self.images, self.samples = state['counts'].tolist()
         return self
 
-    # -- parts -----------------------------------------------------------------------------------
+    def _refuse_empty(self, what: str) -> None:
+        if not self.images:
+            raise ValueError(f'no image has counted: there is no {what}')
 
-    def _allocate(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    def _allocate(self, device: Any = 'cpu') -> tuple[torch.Tensor, torch.Tensor]:
         if self._second is None or self._means is None:
             self._means = torch.zeros(self.num_channels, dtype=torch.float64, device=device)
             self._second = torch.outer(self._means, self._means)
@@ -205,7 +191,7 @@ class SecondMoment:
 
     def _sums_about(self, point: Optional[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Second moments (the upper triangle counts) and means about another point, summed."""
-        second, means = self._allocate(torch.device('cpu'))
+        second, means = self._allocate()
         if point is self._point:
             return second, means
         zero = torch.zeros_like(means)
@@ -238,17 +224,15 @@ class SecondMoment:
             )
         return mask.flatten(1)
 
-    def _columns(self, device: torch.device) -> int:
-        """Positions that are worked on at once."""
+    def _columns(self, device: torch.device) -> int:  # positions that are worked on at once
         chunk = CHUNK.get(device.type, CHUNK['other'])
         return max(chunk // self.num_channels, LEAST_COLUMNS)
 
     def _whole(self, flat: torch.Tensor) -> Iterator[tuple[torch.Tensor, float, int]]:
         """Batches without a mask, some images or some positions of an image at a time.
 
-        Yields:
-            Features ``(C, images, positions)`` in float64, the weight of a position, and the number
-            of the first image.
+        Yields features ``(C, images, positions)`` in float64, the weight of a position, and the
+        number of the first image.
         """
         number, _, positions = flat.shape
         if not positions:

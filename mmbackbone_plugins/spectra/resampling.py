@@ -10,20 +10,10 @@ from .moments import SecondMoment
 def resampled(
     groups: Sequence[Mapping[str, SecondMoment]], count: int, seed: int = 0
 ) -> Iterator[dict[str, SecondMoment]]:
-    """Bootstrap: moments of as many groups as there are, drawn with replacement.
+    """Bootstrap: moments by layer of as many groups as there are, drawn with replacement.
 
-    Images are independent, positions of an image are not: what is drawn is groups of whole images.
-
-    Args:
-        groups: For each group of images the moment of each layer; at least two groups.
-        count: Number of draws.
-        seed: Of the draws.
-
-    Yields:
-        The moment of each layer over the images of a draw. What comes in is not changed.
-
-    Raises:
-        ValueError: If there are fewer than two groups.
+    Images are independent, positions of an image are not: what is drawn is groups of whole images,
+    at least two, ``count`` times. What comes in is not changed.
 
     Source:
         Efron, "Bootstrap methods: another look at the jackknife", 1979. Groups are ours: the

@@ -12,7 +12,7 @@ from .moments import Array as Values
 from .moments import SecondMoment, as_tensor
 
 # Negative eigenvalues up to this part of the trace are rounding, beyond they are an error.
-ROUNDING = {torch.float64: 1e-8}
+ROUNDING = 1e-8
 ROUNDING_BELOW_FLOAT64 = 1e-4
 
 
@@ -40,8 +40,7 @@ def eigenspectrum(matrix: Values, scale: Optional[float] = None) -> Values:
         >>> eigenspectrum(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
         tensor([4., 1.], dtype=torch.float64)
     """
-    tensor = _checked(matrix)
-    values = _clamped(_raw(tensor), _tolerance(tensor, scale))
+    values = _eigenvalues(matrix, scale).clamp(min=0)
     return values.to(matrix.device) if isinstance(matrix, torch.Tensor) else values.numpy()
 
 
@@ -196,13 +195,10 @@ def summarize(
     scale = None
     if isinstance(moment, SecondMoment):
         images, samples = moment.images, moment.samples
-        matrix: Values = moment.matrix(center)
         scale = float(moment.matrix().trace()) if center else None
-    else:
-        matrix = moment
-    tensor = _checked(matrix)
-    raw = _raw(tensor)
-    values = _clamped(raw, _tolerance(tensor, scale)).numpy()
+        moment = moment.matrix(center)
+    raw = _eigenvalues(moment, scale)
+    values = raw.clamp(min=0).numpy()
     dim = intrinsic_dimensionality(values, threshold, relative)
     summary = SpectrumSummary(
         width=len(values),
@@ -221,51 +217,32 @@ def summarize(
     return Spectrum(values, summary)
 
 
-def _checked(matrix: Values) -> torch.Tensor:
+def _eigenvalues(matrix: Values, scale: Optional[float]) -> torch.Tensor:
+    """Eigenvalues with their rounding, checked; ``scale`` as in :func:`eigenspectrum`."""
     tensor = as_tensor(matrix).detach().cpu()
     if tensor.dim() != 2 or tensor.shape[0] != tensor.shape[1] or not len(tensor):
         raise ValueError(f'matrix must be square, got {tuple(tensor.shape)}')
     if tensor.is_complex():
         raise ValueError(f'matrix must be real, got {tensor.dtype}')
-    if not tensor.is_floating_point():
-        tensor = tensor.double()
-    if not torch.isfinite(tensor).all():
-        raise ValueError('matrix holds NaN or Inf')
     exact = tensor.double()
-    if (exact - exact.T).abs().max() > _rounding(tensor) * exact.abs().max():
+    if not torch.isfinite(exact).all():
+        raise ValueError('matrix holds NaN or Inf')
+    whole = tensor.dtype == torch.float64 or not tensor.is_floating_point()
+    rounding = ROUNDING if whole else ROUNDING_BELOW_FLOAT64
+    if (exact - exact.T).abs().max() > rounding * exact.abs().max():
         raise ValueError('matrix is not symmetric: it is no second moment')
-    return tensor
-
-
-def _rounding(tensor: torch.Tensor) -> float:
-    return ROUNDING.get(tensor.dtype, ROUNDING_BELOW_FLOAT64)
-
-
-def _tolerance(tensor: torch.Tensor, scale: Optional[float]) -> float:
-    scale = float(tensor.double().diagonal().abs().sum()) if scale is None else scale
-    return _rounding(tensor) * scale
-
-
-def _raw(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(np.linalg.eigvalsh(tensor.double().numpy())[::-1].copy())
-
-
-def _clamped(values: torch.Tensor, tolerance: float) -> torch.Tensor:
-    lowest = float(values[-1])
-    if lowest < -tolerance:
+    values = torch.from_numpy(np.linalg.eigvalsh(exact.numpy())[::-1].copy())
+    scale = float(exact.diagonal().abs().sum()) if scale is None else scale
+    if float(values[-1]) < -rounding * scale:
         raise ValueError(
-            f'the lowest eigenvalue is {lowest:.3g}, of {float(values[0]):.3g} at most: this is no '
-            'second moment, or it was computed with too few digits (float64 is needed)'
+            f'the lowest eigenvalue is {float(values[-1]):.3g}, of {float(values[0]):.3g} at most: '
+            'this is no second moment, or it was computed with too few digits (float64 is needed)'
         )
-    return values.clamp(min=0)
+    return values
 
 
 def check_threshold(threshold: float, relative: bool = False) -> None:
-    """Refuses what is no threshold.
-
-    Raises:
-        ValueError: If it is not a positive number (below 1 if relative).
-    """
+    """Refuses what is no positive number (below 1 if relative)."""
     number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
     if not number or not 0 < threshold < (1 if relative else math.inf):
         allowed = 'between 0 and 1 (relative)' if relative else 'positive and finite'

@@ -5,11 +5,14 @@ No model is known here: layers are names, and what a choice of widths costs is a
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+import numpy as np
+
 from ..utils.checks import whole_number
+from ..utils.text import table
 from .spectrum import Values, intrinsic_dimensionality
 
 Widths = dict[str, int]
@@ -40,13 +43,7 @@ class WidthPlan:
 def widths_at(alpha: float, dimensionalities: Mapping[str, int], multiple: int = 8) -> Widths:
     """Widths proportional to dimensionalities, rounded to the nearest multiple, at least one.
 
-    Args:
-        alpha: Channels for each dimension.
-        dimensionalities: Intrinsic dimensionality, by layer.
-        multiple: What every width is a multiple of; halves round up.
-
-    Returns:
-        Number of channels, by layer.
+    ``alpha`` is channels for each dimension; halves round up.
     """
     return {
         name: multiple * max(1, int(alpha * dimension / multiple + 0.5))
@@ -132,9 +129,7 @@ def check_budget(
 ) -> None:
     """Refuses a budget that no widths fit, which takes one count.
 
-    Raises:
-        ValueError: If it is not a finite number of at least 0, or the smallest widths cost more;
-            the message says how much.
+    The message of the ValueError says how much the smallest widths cost.
     """
     _finite(budget, 'budget')
     least = macs(dict.fromkeys(layers, multiple))
@@ -163,21 +158,9 @@ def widths_by_threshold(
 ) -> dict[float, WidthPlan]:
     """How much the widths depend on where the line between signal and nothing is drawn.
 
-    Args:
-        spectra: Eigenvalues of each layer's second moment.
-        thresholds: What eigenvalues must exceed to count.
-        baseline_widths: See :func:`determine_widths`.
-        macs: See :func:`determine_widths`.
-        budget: See :func:`determine_widths`.
-        multiple: See :func:`determine_widths`.
-        relative: Whether thresholds are parts of each layer's largest eigenvalue.
-
-    Returns:
-        A plan by threshold. A threshold above all eigenvalues of all layers has none.
-
-    Raises:
-        ValueError: As :func:`determine_widths`, but for a threshold that leaves nothing; or if a
-            threshold is not positive (and below 1 if relative).
+    As :func:`determine_widths` for the dimensionalities that ``spectra``, the eigenvalues of each
+    layer's second moment, have above each of the thresholds (``relative``: parts of the layer's
+    largest). A threshold above all eigenvalues of all layers has no plan.
     """
     plans = {}
     for threshold in thresholds:
@@ -211,3 +194,43 @@ def _check(dimensionalities: Mapping[str, int], baseline: Mapping[str, int], mul
             'every dimensionality is 0, so there is nothing to derive widths from: the threshold '
             'is above all eigenvalues'
         )
+
+
+def interval(values: Iterable[int]) -> str:
+    """From the fifth to the ninety-fifth percentile of resamples; a dash without any."""
+    values = list(values)
+    if not values:
+        return '-'
+    low, high = np.percentile(values, [5, 95], method='nearest')
+    return f'{low:,}..{high:,}'
+
+
+def width_table(
+    baseline: Mapping[str, int], plan: WidthPlan, resamples: Sequence[WidthPlan] = ()
+) -> str:
+    """Width, dimensionality and new width of each layer, with intervals over resamples."""
+    spread = '(5..95%)'
+    rows = [('layer', 'width', 'dimension', spread, 'new width', spread)]
+    for name, width in baseline.items():
+        dimensions = interval(r.dimensionalities[name] for r in resamples)
+        widths = interval(r.widths[name] for r in resamples)
+        now = f'{width:,}', f'{plan.dimensionalities[name]:,}'
+        rows.append((name, *now, dimensions, f'{plan.widths[name]:,}', widths))
+    return table(rows)
+
+
+def sensitivity_table(
+    thresholds: Iterable[float],
+    plans: Mapping[float, WidthPlan],
+    parameters: Callable[[Mapping[str, int]], int],
+) -> str:
+    """What each threshold that was tried leads to; ``parameters`` is their number by widths."""
+    rows = [('threshold', 'dimensions', 'alpha', 'parameters', 'MACs')]
+    for threshold in thresholds:
+        if (plan := plans.get(threshold)) is None:
+            rows.append((f'{threshold:.3g}', '0', 'nothing is above it', '', ''))
+            continue
+        dimensions, alpha = sum(plan.dimensionalities.values()), f'{plan.alpha:.3f}'
+        numbers = f'{dimensions:,}', alpha, f'{parameters(plan.widths):,}', f'{plan.macs:,}'
+        rows.append((f'{threshold:.3g}', *numbers))
+    return table(rows, '>>>>>')
