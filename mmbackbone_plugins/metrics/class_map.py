@@ -1,20 +1,5 @@
 """Which classes of DOTA-v1.0 and DIOR-R mean the same thing.
 
-====================  ================================  =================
-common class          DOTA-v1.0                         DIOR-R
-====================  ================================  =================
-plane                 plane                             airplane
-baseball-diamond      baseball-diamond                  baseballfield
-bridge                bridge                            bridge
-ground-track-field    ground-track-field                groundtrackfield
-vehicle               small-vehicle, large-vehicle      vehicle
-ship                  ship                              ship
-tennis-court          tennis-court                      tenniscourt
-basketball-court      basketball-court                  basketballcourt
-storage-tank          storage-tank                      storagetank
-harbor                harbor                            harbor
-====================  ================================  =================
-
 Not common, though close: DOTA labels the pitch (soccer-ball-field), DIOR-R the building around one
 (stadium). DIOR-R's overpass is a road above a road, and has a class of its own beside bridge.
 DOTA labels single planes and helicopters; DIOR-R's airport is the whole ground. The rest exists in
@@ -91,19 +76,12 @@ def common_classes(
             f'set {list(labelled)}, the map {dict(groups)}'
         )
     place: dict[Optional[str], int] = {common: i for i, common in enumerate(names)}
-    return CommonClasses(
-        names,
-        tuple(place.get(meaning.get(name), -1) for name in predicted),
-        tuple(place.get(meaning.get(name), -1) for name in labelled),
-    )
+    places = ([place.get(meaning.get(n), -1) for n in given] for given in (predicted, labelled))
+    return CommonClasses(names, *map(tuple, places))
 
 
 def named_map(class_map: Union[str, Mapping[str, Sequence[str]]]) -> Mapping[str, Sequence[str]]:
-    """A class map, or the one of a name.
-
-    Raises:
-        ValueError: If the name is unknown, or the map empty.
-    """
+    """A class map, or the one of a name; a ValueError if it is unknown or empty."""
     found = CLASS_MAPS.get(class_map) if isinstance(class_map, str) else class_map
     if not found or not isinstance(found, Mapping):
         raise ValueError(
@@ -114,11 +92,7 @@ def named_map(class_map: Union[str, Mapping[str, Sequence[str]]]) -> Mapping[str
 
 
 def named_classes(classes: Union[str, Sequence[str]]) -> Sequence[str]:
-    """A list of classes, or that of a data set.
-
-    Raises:
-        ValueError: If the data set is unknown.
-    """
+    """A list of classes, or that of a data set; a ValueError if that is unknown."""
     if isinstance(classes, str) and classes not in DATASET_CLASSES:
         raise ValueError(
             f'predicted_classes must be one of {list(DATASET_CLASSES)} or a list of names, '

@@ -32,12 +32,8 @@ _OWN_SEED = ('impulse_noise', 'glass_blur')
 def select_corruptions(names: Sequence[str]) -> list[str]:
     """Corruptions by name or group, each once, in the order asked for.
 
-    Args:
-        names: Names of corruptions; ``'benchmark'`` for the 15; ``'noise'``, ``'blur'``,
-            ``'weather'``, ``'digital'``; ``'validation'`` for the other 4 of the library.
-
-    Raises:
-        ValueError: If a name is none of these, or there is none.
+    Groups are ``'benchmark'`` for the 15; ``'noise'``, ``'blur'``, ``'weather'``, ``'digital'``;
+    ``'validation'`` for the other 4 of the library. A ValueError if a name is none of these.
     """
     groups = dict(GROUPS, benchmark=BENCHMARK, validation=VALIDATION)
     chosen: list[str] = []
@@ -53,11 +49,7 @@ def select_corruptions(names: Sequence[str]) -> list[str]:
 
 
 def check_corruption(corruption: Any, severity: Any, seed: Any) -> None:
-    """Checks the arguments that all share.
-
-    Raises:
-        ValueError: If one is out of range; the message names it.
-    """
+    """Checks the arguments that all share; the ValueError names the one that is out of range."""
     if corruption not in (*BENCHMARK, *VALIDATION):
         raise ValueError(
             f'corruption must be one of {[*BENCHMARK, *VALIDATION]}, got {corruption!r}'
@@ -72,11 +64,7 @@ def check_corruption(corruption: Any, severity: Any, seed: Any) -> None:
 def image_seed(name: str, corruption: str, severity: int, seed: int = 0) -> int:
     """Seed of one picture's noise, in 0 .. 2**32 - 1; the same in every process and order.
 
-    Args:
-        name: What identifies the picture, e.g. its file name.
-        corruption: Name of the corruption.
-        severity: 1 to 5.
-        seed: Another one gives other noise.
+    ``name`` is what identifies the picture, e.g. its file name.
     """
     text = '\n'.join((name, corruption, str(severity), str(seed)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], 'big')
@@ -91,13 +79,6 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, seed: int) -> np.
         corruption: One of :data:`BENCHMARK` or :data:`VALIDATION`.
         severity: 1 to 5; 0 returns the picture itself.
         seed: Of the random numbers, in 0 .. 2**32 - 1.
-
-    Returns:
-        A new picture of the same shape and type.
-
-    Raises:
-        ValueError: If an argument is out of range, or the picture is smaller or of another kind.
-        ImportError: If ``imagecorruptions`` is missing.
     """
     check_corruption(corruption, severity, seed)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -127,11 +108,7 @@ def corrupt(image: np.ndarray, corruption: str, severity: int, seed: int) -> np.
 
 
 def load_library() -> Any:
-    """The library ``imagecorruptions``.
-
-    Raises:
-        ImportError: If it is missing; the message says what to install.
-    """
+    """The library ``imagecorruptions``; an ImportError says what to install."""
     try:
         import imagecorruptions
     except ImportError as error:

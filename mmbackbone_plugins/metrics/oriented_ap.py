@@ -15,10 +15,10 @@ EVAL_MODES = ('11points', 'area')
 
 
 class Truth(NamedTuple):
-    """Labelled boxes of one image.
+    """Labelled boxes of one image, in pixels.
 
     Attributes:
-        boxes: In pixels, of shape (N, 5) or (N, 8).
+        boxes: Of shape (N, 5) or (N, 8).
         labels: Class of each, of shape (N,).
         ignored_boxes: Boxes that neither have to be found nor count as wrong, like ``boxes``.
         ignored_labels: Class of each.
@@ -34,7 +34,7 @@ class Detections(NamedTuple):
     """Predicted boxes of one image.
 
     Attributes:
-        boxes: In pixels, of shape (N, 5) or (N, 8).
+        boxes: Like those of :class:`Truth`.
         labels: Class of each, of shape (N,).
         scores: Confidence of each, of shape (N,).
     """
@@ -120,24 +120,18 @@ def _best_overlaps(
             others = truth.ignored_boxes[truth.ignored_labels == label]
             free = np.repeat([False, True], [len(boxes), len(others)])
             boxes = np.concatenate([boxes, others])
-        count = int(own.sum())
-        if not count:
-            continue
         scores.append(found.scores[own])
-        if len(boxes):
+        if own.any() and len(boxes):
             ious = _ious(found.boxes[own], boxes, box_type)
             best = ious.argmax(1)
-            overlap.append(ious[np.arange(count), best])
+            overlap.append(ious[np.arange(len(best)), best])
             matched.append(first + best)
             ignored.append(free[best])
             first += len(boxes)
         else:
-            overlap.append(np.full(count, -1, np.float32))
-            matched.append(np.full(count, -1))
-            ignored.append(np.zeros(count, bool))
-    if not scores:
-        nothing = np.zeros(0)
-        return nothing, nothing.astype(int), nothing.astype(bool), nothing
+            overlap.append(np.full(own.sum(), -1, np.float32))
+            matched.append(np.full(own.sum(), -1))
+            ignored.append(np.zeros(own.sum(), bool))
     return tuple(np.concatenate(parts) for parts in (overlap, matched, ignored, scores))
 
 

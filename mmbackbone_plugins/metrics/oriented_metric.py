@@ -93,17 +93,11 @@ class OrientedMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            found = sample['pred_instances']
-            truth, ignored = sample['gt_instances'], sample.get('ignored_instances') or {}
-            self.results.append(
-                (
-                    Truth(
-                        *self._boxes(truth, 'labelled'),
-                        *self._boxes(ignored, 'ignored'),
-                    ),
-                    Detections(*self._boxes(found, 'predicted'), _array(found['scores'])),
-                )
-            )
+            found, ignored = sample['pred_instances'], sample.get('ignored_instances') or {}
+            labelled = self._boxes(sample['gt_instances'], 'labelled')
+            truth = Truth(*labelled, *self._boxes(ignored, 'ignored'))
+            detections = Detections(*self._boxes(found, 'predicted'), _array(found['scores']))
+            self.results.append((truth, detections))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         # mmengine makes plain tuples of named ones.
@@ -145,16 +139,17 @@ class OrientedMetric(BaseMetric):
         return scores
 
     def _table(self, classes: Sequence[str], found: OrientedAP) -> str:
-        named = [k for k, t in enumerate(self.iou_thrs) if _percent(t) in _NAMED]
-        header = [f'AP{_percent(self.iou_thrs[k])}' for k in named]
-        rows = [['class', 'boxes', 'detections', 'mAP', *header]]
+        keys = ['mAP', *(f'AP{p}' for p in map(_percent, self.iou_thrs) if p in _NAMED)]
+        rows = [['class', 'boxes', 'detections', *keys]]
+
+        def add(name: str, boxes: int, detections: int, ap: np.ndarray) -> None:
+            scores = self._scores(ap)
+            shown = ['-' if math.isnan(scores[key]) else f'{scores[key]:.3f}' for key in keys]
+            rows.append([name, f'{boxes:,}', f'{detections:,}', *shown])
+
         for label, name in enumerate(classes):
-            values = [found.ap[label].mean(), *found.ap[label, named]]
-            rows.append(_row(name, found.boxes[label], found.detections[label], values))
-        kept = found.ap[found.boxes > 0]
-        means = kept.mean(0) if len(kept) else np.full(len(self.iou_thrs), math.nan)
-        values = [means.mean(), *means[named]]
-        rows.append(_row('all', found.boxes.sum(), found.detections.sum(), values))
+            add(name, found.boxes[label], found.detections[label], found.ap[label : label + 1])
+        add('all', found.boxes.sum(), found.detections.sum(), found.ap[found.boxes > 0])
         return table(rows)
 
     def _boxes(self, instances: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -212,8 +207,3 @@ def _renamed_truth(truth: Truth, places: Sequence[int]) -> Truth:
         labels = np.asarray(places, int)[labels]
         parts += [boxes[labels >= 0], labels[labels >= 0]]
     return Truth(*parts)
-
-
-def _row(name: str, boxes: int, detections: int, values: Sequence[float]) -> list[str]:
-    shown = ['-' if math.isnan(v) else f'{v:.3f}' for v in values]
-    return [name, f'{boxes:,}', f'{detections:,}', *shown]

@@ -58,10 +58,7 @@ class Corruption:
         return results
 
     def __repr__(self) -> str:
-        return (
-            f'Corruption(corruption={self.corruption!r}, severity={self.severity}, '
-            f'seed={self.seed})'
-        )
+        return f'Corruption({", ".join(f"{name}={value!r}" for name, value in vars(self).items())})'
 
 
 def insert_corruption(
@@ -71,9 +68,9 @@ def insert_corruption(
 
     Args:
         dataset: Config of a dataset, also one that wraps others (``dataset``, ``datasets``).
-        corruption: See :class:`Corruption`.
-        severity: See :class:`Corruption`.
-        seed: See :class:`Corruption`.
+        corruption: See :class:`Corruption`, as the next two.
+        severity: 0 to 5.
+        seed: Of the noise.
 
     Returns:
         The same config.
