@@ -36,16 +36,13 @@ def only_labelled(batch: Any) -> Any:
 def losses_of(model: nn.Module, data: Any) -> dict[str, Any]:
     """Losses of a preprocessed batch; of labelled images alone where there are no others.
 
-    Raises:
-        ValueError: If the images are labelled ones alone, and the detector has no loss for them.
+    For which a detector without such a loss raises a ValueError.
     """
     if has_branches(data) and set(data['inputs']) == {LABELLED}:
         check_labelled_loss(model)
         inputs, samples = data['inputs'][LABELLED], data['data_samples'][LABELLED]
         return cast(Any, model).loss_by_gt_instances(inputs, samples)
-    if isinstance(data, dict):
-        return model(**data, mode='loss')
-    return model(*data, mode='loss')
+    return cast(Any, model)._run_forward(data, mode='loss')
 
 
 def check_labelled_loss(model: nn.Module) -> None:
@@ -58,12 +55,7 @@ def check_labelled_loss(model: nn.Module) -> None:
 
 
 def detector_around(model: nn.Module, layers: Iterable[str]) -> nn.Module:
-    """The innermost detector that has all the layers: the student of a semi-supervised detector.
-
-    Args:
-        model: The model.
-        layers: Names of modules.
-    """
+    """The innermost detector that has all the layers: the student of a semi-supervised one."""
     found = {_path_of_detector(model, layer) for layer in layers}
     return model.get_submodule(found.pop()) if len(found) == 1 else model
 

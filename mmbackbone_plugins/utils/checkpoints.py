@@ -43,23 +43,14 @@ def is_address(path: PathLike) -> bool:
 def defect(path: PathLike, whole: bool = True) -> Optional[str]:
     """Why a checkpoint cannot be loaded, as far as its file shows; None if it can.
 
-    A checkpoint of PyTorch is a zip file with its list of contents at the end, so that one that was
-    cut off while it was written has none; or, of PyTorch before 1.6, a pickle.
-
-    Args:
-        path: The checkpoint.
-        whole: Whether every byte is checked, not the list of contents alone.
-
-    Returns:
-        The rest of a sentence that begins with the file.
+    The rest of a sentence that begins with the file. A checkpoint of PyTorch is a zip file with its
+    list of contents at the end, so that one that was cut off while it was written has none; or, of
+    PyTorch before 1.6, a pickle. ``whole``: every byte is checked, not the list of contents alone.
     """
     path = Path(path)
-    if path.is_dir():
-        return 'is a folder, not a checkpoint'
-    if not path.exists():
-        return 'is not there'
     if not path.is_file():
-        return 'is no file'
+        folder = 'is a folder, not a checkpoint'
+        return folder if path.is_dir() else 'is no file' if path.exists() else 'is not there'
     try:
         with path.open('rb') as file:
             start = file.read(64)
@@ -100,11 +91,7 @@ def is_safetensors(path: PathLike) -> bool:
 
 
 def read_safetensors(path: PathLike, map_location: Any = None) -> dict[str, torch.Tensor]:
-    """Reads a file of safetensors.
-
-    Raises:
-        ImportError: If the package for it is not installed.
-    """
+    """Reads a file of safetensors; an ImportError if the package for it is not installed."""
     try:
         from safetensors.torch import load_file
     except ImportError as error:
@@ -129,21 +116,17 @@ def check(path: PathLike, label: Optional[str] = None) -> None:
     if not local.exists():  # git-annex and caches leave links to what they have not fetched
         link = f': it is a link to {os.readlink(local)!r}' if local.is_symlink() else ''
         raise FileNotFoundError(f'{label} does not exist{link}')
-    why = defect(local, whole=False)
-    if why:
+    if why := defect(local, whole=False):
         raise ValueError(f'{label} cannot be read: it {why}')
 
 
 def read(path: PathLike, label: Optional[str] = None, weights_only: bool = False) -> Mapping:
-    """Reads a checkpoint into the memory of the CPU.
+    """Reads a checkpoint into the memory of the CPU; what it holds, a mapping.
 
     Args:
         path: File or address.
         label: See :func:`check`.
         weights_only: Whether nothing but tensors and plain values may be in it.
-
-    Returns:
-        What it holds, a mapping.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -177,9 +160,6 @@ def weights_of(
         checkpoint: What a file holds: a state dict, or a mapping with one in it.
         label: How the message begins.
         places: Keys under which it may be; the first counts.
-
-    Raises:
-        ValueError: If there are none.
     """
     inside = (checkpoint[key] for key in places if isinstance(checkpoint.get(key), Mapping))
     state = next(inside, checkpoint)

@@ -15,31 +15,18 @@ def whole_number(
 ) -> int:
     """Returns a whole number of at least ``least`` and at most ``most``.
 
-    Args:
-        name: Name of the argument, for the message.
-        value: What was given.
-        least: The least that is allowed.
-        allowed: What is allowed, in words.
-        most: The most that is allowed.
-
-    Raises:
-        ValueError: If it is anything else; the message names the argument and what is allowed.
+    A ValueError for anything else names the argument and ``allowed``, what is allowed in words.
     """
     # bool is an Integral in Python, but rho=True is a mistake and not rho=1.
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Integral)
-        or not least <= int(value) <= most
-    ):
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= int(value) <= most:
         raise ValueError(f'{name} must be {allowed}, got {value!r}')
     return int(value)
 
 
 def flag(name: str, value: Any) -> bool:
-    """Returns a truth value.
-
-    Raises:
-        ValueError: If it is anything else, such as a text, which would count as true.
+    """Returns a truth value; a ValueError for anything else, such as a text, which would count as
+    true.
     """
     if not isinstance(value, bool):
         raise ValueError(f'{name} must be True or False, got {value!r}')
@@ -47,11 +34,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, allowed: Iterable[Any]) -> Any:
-    """Returns one of some texts or constants.
-
-    Raises:
-        ValueError: If it is anything else, such as 0 for False; the message lists all.
-    """
+    """Returns one of some texts or constants; a ValueError for all else, such as 0 for False."""
     allowed = list(allowed)
     if not any(value is a or (isinstance(value, str) and value == a) for a in allowed):
         raise ValueError(f'{name} must be one of {", ".join(map(repr, allowed))}, got {value!r}')

@@ -7,12 +7,8 @@ from typing import Any
 def every_dataset(config: Any, where: str = 'dataset') -> Iterator[tuple[str, dict[str, Any]]]:
     """A dataset's config and all that it wraps (``dataset``, ``datasets``), from the outside in.
 
-    Args:
-        config: Of a dataset, or of a loader, which wraps one; what is no mapping has none.
-        where: Where it stands; begins the path of each.
-
-    Yields:
-        Path, as in ``train_dataloader.dataset.datasets.0``, and config.
+    Yields the path of each, as in ``train_dataloader.dataset.datasets.0``, which begins with
+    ``where``, and its config. A loader wraps a dataset; what is no mapping has none.
 
     Examples:
         >>> joined = dict(type='ConcatDataset', datasets=[dict(type='A'), dict(type='B')])
@@ -30,8 +26,5 @@ def every_dataset(config: Any, where: str = 'dataset') -> Iterator[tuple[str, di
 
 def innermost_datasets(config: Any, where: str = 'dataset') -> list[tuple[str, dict[str, Any]]]:
     """Those of :func:`every_dataset` that read files: all but the wrappers."""
-    return [
-        (path, one)
-        for path, one in every_dataset(config, where)
-        if not one.get('dataset') and not one.get('datasets')
-    ]
+    everything = every_dataset(config, where)
+    return [(p, one) for p, one in everything if not (one.get('dataset') or one.get('datasets'))]

@@ -11,17 +11,10 @@ from typing import IO, Any
 
 @contextmanager
 def atomic_write(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
-    """Opens a file that takes its name when it is complete.
+    """Opens a file that takes its name when it is complete; ``'w'`` is UTF-8 text, ``'wb'`` bytes.
 
     Whatever interrupts the writing (a kill, a full disk), readers see the old file or none, and
     no half of a new one is left unless the process was killed.
-
-    Args:
-        path: Where the file shall be.
-        mode: ``'w'`` for UTF-8 text, ``'wb'`` for bytes.
-
-    Yields:
-        The open file.
     """
     path = Path(path)
     draft = path.with_name(f'{path.name}.{os.getpid()}.new')

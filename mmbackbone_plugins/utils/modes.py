@@ -13,10 +13,8 @@ from torch import nn
 def set_modes(modes: Iterable[tuple[nn.Module, bool]]) -> None:
     """Brings modules into modes, through a ``train()`` of their own where they have one.
 
-    Args:
-        modes: Modules and whether they shall be in train mode, parents before their children,
-            because a ``train()`` reaches into the children. Those of a module with a ``train()``
-            of its own must be among them.
+    Parents come before their children, because a ``train()`` reaches into the children. Those of a
+    module with a ``train()`` of its own must be among them.
     """
     for module, training in modes:
         if module.training == training:

@@ -8,29 +8,19 @@ from typing import Any, Callable
 
 
 def type_name(config: Mapping[str, Any]) -> str:
-    """The bare name of what a config builds.
+    """The bare name of what a config builds; without a ``type`` it is ``'None'``.
 
     Configs in pure Python hold classes where others hold names, with or without a scope:
     ``Resize``, ``'mmdet.Resize'`` and ``'Resize'`` are one.
-
-    Args:
-        config: A config with ``type``; without one the name is ``'None'``.
     """
     kind = config.get('type')
     return getattr(kind, '__name__', str(kind)).rsplit('.', 1)[-1]
 
 
 def nearest(name: Any, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
-    """The names nearest to a wrong one, as the end of an error message.
+    """``'; nearest: ...'``, the names nearest to a wrong one, as the end of an error message.
 
-    Args:
-        name: What was given.
-        known: What there is.
-        count: How many to name at most.
-        cutoff: How alike they must be, from 0 to 1.
-
-    Returns:
-        ``'; nearest: ...'``, or nothing if none is near.
+    Nothing if none of the known is at least as alike as ``cutoff``, from 0 to 1.
     """
     found = get_close_matches(str(name), list(known), count, cutoff)
     return f'; nearest: {", ".join(found)}' if found else ''
@@ -39,13 +29,7 @@ def nearest(name: Any, known: Iterable[str], count: int = 1, cutoff: float = 0.6
 def check_arguments(kind: Callable[..., Any], arguments: Mapping[str, Any], hint: str = '') -> None:
     """Refuses arguments that a class or function does not take, and too few of them.
 
-    Args:
-        kind: What is to be called.
-        arguments: Its arguments by name.
-        hint: What else to say of arguments that it does not take.
-
-    Raises:
-        ValueError: If so; the message has the nearest name, and all that there are.
+    The ValueError has the nearest name or else the ``hint``, and all that there are.
     """
     parameters = inspect.signature(kind).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -65,8 +49,7 @@ def arguments_by_name(
 ) -> Callable[[type], type]:
     """Decorator of a class that configs build: a mistyped argument is answered with a near one.
 
-    Args:
-        hint: What to say instead, from all arguments; nothing where it has nothing to say.
+    ``hint`` says something else instead, from all arguments, where it has something to say.
     """
 
     def decorate(kind: Any) -> type:

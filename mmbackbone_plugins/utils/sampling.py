@@ -22,13 +22,8 @@ class Pristine:
     Reading an image may change what the next one is: transforms keep pictures, count, and draw from
     random numbers of their own, and hooks exchange whole pipelines. Annotations, which nothing
     changes, are shared by all copies and the original: what mmengine's data sets keep them in, and
-    every array, tensor, list or mapping of 1000 entries or more.
-
-    Args:
-        dataset: What is copied; annotations that it is yet to load (``lazy_init``) are loaded now.
-
-    Raises:
-        ValueError: If it cannot be copied.
+    every array, tensor, list or mapping of 1000 entries or more. Those that are yet to be loaded
+    (``lazy_init``) are loaded now. A ValueError if it cannot be copied.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -92,8 +87,7 @@ class SeededBatches:
         num_batches: Batches at most. All ranks together: each takes its share.
         num_images: Images at most.
         seed: Chooses the images and their augmentation.
-        rank: Number of this process.
-        world_size: Number of processes; batches go round. Their content does not depend on it.
+        rank: Number of this process, of ``world_size``; batches go round.
 
     Raises:
         ValueError: If the data set has no length, is empty, cannot be copied, or has branches of
@@ -131,8 +125,8 @@ class SeededBatches:
         order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))
         numbered = [(number, indices[i]) for number, i in enumerate(order[:most].tolist())]
         self.num_images = len(numbered)
-        parts = [numbered[i : i + size] for i in range(0, len(numbered), size)]
-        self.parts = parts[rank::world_size]
+        starts = range(0, len(numbered), size)[rank::world_size]
+        self.parts = [numbered[i : i + size] for i in starts]
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -201,12 +195,11 @@ def loads_boxes_after_resize(dataset: Any) -> bool:
     """
     while not hasattr(dataset, 'pipeline'):
         inner = getattr(dataset, 'dataset', None)
-        if inner is None:
-            several = getattr(dataset, 'datasets', None) or [None]
-            inner = several[0]
-        if inner is None:
+        dataset = (
+            next(iter(getattr(dataset, 'datasets', None) or ()), None) if inner is None else inner
+        )
+        if dataset is None:
             return False
-        dataset = inner
     steps: Sequence[Any] = getattr(dataset.pipeline, 'transforms', ())
     names = [type(step).__name__ for step in steps]
     resized = [i for i, name in enumerate(names) if 'Resize' in name]

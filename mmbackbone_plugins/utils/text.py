@@ -4,13 +4,7 @@ from collections.abc import Sequence
 
 
 def table(rows: Sequence[Sequence[str]], align: str = '') -> str:
-    """Aligned columns.
-
-    Args:
-        rows: Cells, row by row.
-        align: ``'<'`` (left) or ``'>'`` (right) for each column; by default the first is to the
-            left and the others are to the right.
-    """
+    """Aligned columns, ``'<'`` or ``'>'`` for each; by default ``'<>>...'``."""
     align = align or '<' + '>' * (len(rows[0]) - 1)
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join(

@@ -13,14 +13,11 @@ from torch import nn
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Puts everything back that a forward or backward pass changes.
+    """Puts everything back that a forward or backward pass changes in a model without a wrapper.
 
     Modes, parameters, buffers (running statistics), gradients, ``requires_grad``, whatever else the
     modules keep in themselves (:func:`untouched_attributes`), and the state of the random numbers
     of Python, numpy and torch on all devices. Takes the memory of a second set of weights.
-
-    Args:
-        model: The model, without a distributed wrapper.
     """
     modules = modules_of(model)
     owned: dict[torch.Tensor, Any] = dict.fromkeys(
@@ -69,12 +66,9 @@ def untouched_attributes(objects: Iterable[Any]) -> Iterator[None]:
 
     Detectors keep more than buffers: histories of samples, the last input size, thresholds of their
     assigners, counters of their losses. The originals come back, not equal copies of them, so that
-    others who hold one go on holding the right one. Modules among the objects, their parameters and
-    buffers, and registered hooks are no copies; nor is an attribute that cannot be copied (a
-    process group).
-
-    Args:
-        objects: Objects with attributes; for a model all of its modules.
+    others who hold one go on holding the right one. Modules among the objects (of a model all of
+    them), their parameters and buffers, and registered hooks are no copies; nor is an attribute
+    that cannot be copied (a process group).
     """
     objects = list(objects)
     before = [dict(vars(o)) for o in objects]
