@@ -18,9 +18,6 @@ def check_hooks(config: Mapping[str, Any]) -> None:
 
     Those of this package are built once, for a check of their arguments.
 
-    Args:
-        config: The config; what ``custom_imports`` names has been imported.
-
     Raises:
         ValueError: If a hook is not there, is no config, or has a wrong argument; the message
             names its place in the config, and the nearest name.
@@ -70,11 +67,7 @@ def _hooks(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def check_target(target: Any) -> Union[str, list[str]]:
-    """Returns a target as given, lists as lists.
-
-    Raises:
-        ValueError: If it is neither a dotted path nor a list of them.
-    """
+    """Returns a target as given, lists as lists; a ValueError if it is no path or list of them."""
     targets = [target] if isinstance(target, str) else target
     if not isinstance(targets, (list, tuple)) or not all(isinstance(t, str) for t in targets):
         raise ValueError(
@@ -84,20 +77,12 @@ def check_target(target: Any) -> Union[str, list[str]]:
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
-    """Returns a whole number of at least ``least``.
-
-    Raises:
-        ValueError: If it is anything else; the message names the argument.
-    """
+    """Returns a whole number of at least ``least``; a ValueError if it is anything else."""
     return whole_number(name, value, least, f'a whole number of at least {least}')
 
 
 def check_names(name: str, value: Any) -> list[str]:
-    """Returns a name or a list of names as a list.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """Returns a name or a list of names as a list; a ValueError if it is anything else."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
         raise ValueError(f'{name} must be a text or a list of texts, got {value!r}')
@@ -105,29 +90,16 @@ def check_names(name: str, value: Any) -> list[str]:
 
 
 def check_path(name: str, value: Any) -> Optional[str]:
-    """Returns the path of a file, or None.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """Returns the path of a file, or None; a ValueError if it is anything else."""
     if value is not None and (not isinstance(value, (str, os.PathLike)) or not os.fspath(value)):
         raise ValueError(f'{name} must be the path of a file or None, got {value!r}')
     return None if value is None else os.fspath(value)
 
 
 def refuse_second(runner, hook: Any) -> None:
-    """Refuses two hooks of a kind that would write one file and one set of scalars.
-
-    Args:
-        runner: The runner.
-        hook: One of its hooks.
-
-    Raises:
-        ValueError: If another hook has the same class.
-    """
-    if any(type(other) is type(hook) and other is not hook for other in runner.hooks):
-        name = type(hook).__name__
+    """Raises a ValueError for two hooks of a kind, which would write the same file and scalars."""
+    if sum(type(other) is type(hook) for other in runner.hooks) > 1:
         raise ValueError(
-            f'custom_hooks: there are two {name}s, which would write the same file; keep one (one '
-            'may be in default_hooks)'
+            f'custom_hooks: there are two {type(hook).__name__}s, which would write the same '
+            'file; keep one (one may be in default_hooks)'
         )

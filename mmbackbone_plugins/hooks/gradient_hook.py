@@ -16,11 +16,7 @@ from .scalars import Scalars, name_of_hook
 
 
 class GradientHook(Hook, GradientListener):
-    """Listens to the optimizers that hold parameters of a target.
-
-    Args:
-        target: Dotted path of the target, or a list of paths.
-    """
+    """Listens to the optimizers that hold parameters of a target."""
 
     stage_map: StageMap  # from _find_target on
 
@@ -36,9 +32,6 @@ class GradientHook(Hook, GradientListener):
         Args:
             runner: The runner, in ``before_train``.
             kind: What the first hook of this kind calls itself in scalars, files and checkpoints.
-
-        Raises:
-            ValueError: If there is no such target, or the run hides its gradients.
         """
         self._wrappers = list(tapped_wrappers(runner, type(self).__name__))
         self._runner, self._name = runner, name_of_hook(runner, self, kind)
@@ -61,9 +54,7 @@ class GradientHook(Hook, GradientListener):
     def _remove_frozen(self, prefix: str, totals: Sequence[str]) -> None:
         """Takes the scalars of frozen stages out of the log: nobody measures them any more.
 
-        Args:
-            prefix: What comes before the stage's name.
-            totals: Scalars over all stages, which go with the last of them.
+        ``totals``, those over all stages, go with the last of ``<prefix><stage>``.
         """
         size, names = len(prefix), self._scalars.names  # a few attribute reads a step
         shown = [n for n in names if n.startswith(prefix) and n[size:] in self.stage_map.names]

@@ -25,43 +25,31 @@ class GradientListener:
     def on_gradients(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
         """After accumulation and reduction over ranks, before clipping.
 
-        Called whenever a step is attempted; a loss scaler may still skip it.
-
-        Args:
-            wrapper: The optimizer wrapper that is about to step.
-            scale: Loss scale by which the gradients are too large; None: they are true.
+        Called whenever a step is attempted; a loss scaler may still skip it. ``scale`` is the loss
+        scale by which the gradients are too large; None: they are true.
         """
 
     def on_step(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
         """After unscaling and clipping, right before the optimizer moves the parameters.
 
         Not called for a step that a loss scaler skips, except for fused optimizers, which learn of
-        it on the device only: what is added to the gradients there has no effect. A mere look at
-        the gradients belongs into :meth:`on_gradients`, for clipping is over here.
-
-        Args:
-            wrapper: The optimizer wrapper.
-            scale: Loss scale that a fused optimizer will divide the gradients by in its kernel:
-                what is added to them must be multiplied by it. None: they are true.
+        it on the device only: what is added to the gradients there has no effect, and must be
+        multiplied by ``scale``, by which they divide in their kernel (None: gradients are true). A
+        mere look at the gradients belongs into :meth:`on_gradients`, for clipping is over here.
         """
 
     def after_step(self, wrapper: OptimWrapper, skipped: Any) -> None:
         """After the step, before gradients are cleared.
 
-        Args:
-            wrapper: The optimizer wrapper.
-            skipped: Whether the loss scaler skipped the step: a bool, or for fused optimizers a
-                tensor on the device that is positive if it did.
+        ``skipped`` tells whether the loss scaler skipped it: a bool, or for fused optimizers a
+        tensor on the device that is positive if it did.
         """
 
 
 class GradientTap:
-    """Calls listeners around the steps of one optimizer wrapper.
+    """Calls listeners around the steps of one optimizer wrapper, whose ``step`` it replaces.
 
     Made by :func:`listen`; several listeners share one tap, which goes away with the last of them.
-
-    Args:
-        wrapper: The optimizer wrapper; its ``step`` is replaced on the instance.
     """
 
     def __init__(self, wrapper: OptimWrapper) -> None:
@@ -120,8 +108,7 @@ class GradientTap:
 def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
     """Calls a listener around every step of an optimizer wrapper.
 
-    Returns:
-        The tap; ``tap.remove(listener)`` undoes this exactly.
+    ``remove(listener)`` of the tap that it returns undoes this exactly.
     """
     tap = getattr(wrapper.__dict__.get('step'), 'tap', None)
     if tap is None or not tap.listeners:
@@ -133,12 +120,8 @@ def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
 def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
     """The optimizer wrappers of a runner, once it is known that gradients can be read there.
 
-    Args:
-        runner: The runner, in ``before_train`` or later.
-        who: Name of the hook that asks, for messages.
-
-    Raises:
-        ValueError: If the runner or a wrapper hides the gradients, or does the step by itself.
+    Raises a ValueError, in the name of ``who``, if the runner or a wrapper hides them or does the
+    step by itself.
     """
     refuse_sharded(runner, who)
     for _, wrapper in optim_wrappers(runner):

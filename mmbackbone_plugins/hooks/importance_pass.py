@@ -30,14 +30,14 @@ from .progress import Progress
 
 
 class ImportancePass:
-    """One estimate for a run.
+    """One estimate for a run, in ``before_train``.
 
     The data are those of the run's training loader, through a loader and sampler of their own, with
     a copy of the data set as it is before the first step: the run's are not touched. Where the same
     estimate is in the work dir already, it is read instead.
 
     Args:
-        runner: The runner, in ``before_train``.
+        runner: The runner.
         kind: Kind of the importance.
         names: Parameters that are wanted.
         target: Dotted path of the module that has them, or a list of paths.
@@ -64,8 +64,11 @@ class ImportancePass:
         chosen = find_kind(kind)
         if chosen.needs_data:
             self._pristine = Pristine(runner.train_dataloader.dataset)
-        if chosen.single_images and has_branches(self._first_sample()):
-            check_labelled_loss(unwrap(runner.model))
+        if chosen.single_images:
+            with untouched_random_numbers():
+                first = self._pristine()[0]
+            if has_branches(first):
+                check_labelled_loss(unwrap(runner.model))
 
     @property
     def batches(self) -> int:
@@ -75,13 +78,8 @@ class ImportancePass:
         return min(self._most, max(1, whole))
 
     def check_file(self, path: Path) -> None:
-        """Refuses a file whose configuration or data are others; its weights come later.
-
-        Raises:
-            ValueError: If so, or if the file cannot be read.
-        """
-        own = self.fingerprint(weights=False)
-        _refuse(path, own, ImportanceFile.load(path), 'weights')
+        """Refuses a file of another configuration or other data; its weights come later."""
+        _read(path, self.fingerprint(weights=False), later='weights')
 
     def run(self, path: Optional[str] = None) -> ImportanceFile:
         """The importance at the present weights.
@@ -96,7 +94,7 @@ class ImportancePass:
         if dist.is_main_process():  # the others may not see its disk
             own = self.fingerprint()
             try:
-                answer = [self._given(Path(path), own) if path else self._in_work_dir(own), own]
+                answer = [_read(Path(path), own) if path else self._in_work_dir(own), own]
             except ValueError as error:
                 answer = [error, own]
         dist.broadcast_object_list(answer)
@@ -124,11 +122,6 @@ class ImportancePass:
             data=fingerprint_data(self._runner.train_dataloader.dataset),
         )
 
-    def _given(self, path: Path, own: Fingerprint) -> ImportanceFile:
-        found = ImportanceFile.load(path)
-        _refuse(path, own, found)
-        return found
-
     def _in_work_dir(self, own: Fingerprint) -> Optional[ImportanceFile]:
         folder = Path(self._runner.work_dir)
         for path in sorted(folder.glob(f'importance-{self._kind}-*.pth')):
@@ -148,9 +141,7 @@ class ImportancePass:
 
     def _estimate(self, own: Fingerprint) -> ImportanceFile:
         loader, batches = self._loader(), self.batches
-        total = batches
-        if find_kind(self._kind).single_images:
-            total *= _images_in_batch(loader)
+        images = _images_in_batch(loader) if find_kind(self._kind).single_images else 1
         self._say(f'estimates the importance {self._kind!r} from {batches} batches a process')
         model = unwrap(self._runner.model)
         # Losses and layers of detectors write into the message hub, which is no part of the model.
@@ -162,7 +153,7 @@ class ImportancePass:
                 self._target,
                 self._names,
                 batches,
-                Progress(f'importance {self._kind!r}', total),
+                Progress(f'importance {self._kind!r}', batches * images),
                 dist.all_reduce if dist.get_world_size() > 1 else None,
             )
         found = ImportanceFile(self._kind, own, tensors)
@@ -185,10 +176,6 @@ class ImportancePass:
         own['persistent_workers'] = False
         return Runner.build_dataloader(own, seed=self._seed)
 
-    def _first_sample(self) -> Any:
-        with untouched_random_numbers():
-            return self._pristine()[0]
-
     def _seeded(self, loader: DataLoader) -> Iterator[Any]:
         """Batches under random numbers of their own, different on each process."""
         seed_everything(self._seed + dist.get_rank())
@@ -203,7 +190,9 @@ def _images_in_batch(loader: DataLoader) -> int:
     return loader.batch_size or size
 
 
-def _refuse(path: Path, own: Fingerprint, found: ImportanceFile, later: str = '') -> None:
+def _read(path: Path, own: Fingerprint, later: str = '') -> ImportanceFile:
+    """Reads a file of the same fingerprint, but for a part that is checked later."""
+    found = ImportanceFile.load(path)
     wrong = [part for part in own.differences(found.fingerprint) if part != later]
     if wrong:
         raise ValueError(
@@ -211,3 +200,4 @@ def _refuse(path: Path, own: Fingerprint, found: ImportanceFile, later: str = ''
             "this run's (config: kind, parameters, number of batches, seed, model, loader, "
             'number of processes); leave importance_file out to estimate anew'
         )
+    return found

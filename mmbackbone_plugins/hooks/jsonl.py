@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,7 +14,7 @@ from ..utils.files import atomic_write
 
 
 class JsonLines:
-    """A file of measurements, one JSON object a line.
+    """A file of measurements, one JSON object a line; made in ``before_train``.
 
     A fresh run writes into its own log folder (``<work_dir>/<time of the start>/``). mmengine makes
     a new one at every start, so the checkpoint remembers the file of the first: a resumed run goes
@@ -22,11 +23,6 @@ class JsonLines:
     Should the file be gone, or the checkpoint be of another work dir, a new file is begun.
 
     NaN and Inf are written as Python and mmengine write them: ``NaN``, ``Infinity``.
-
-    Args:
-        runner: The runner, in ``before_train``: its iteration is known by then.
-        name: File name, e.g. ``'rgn.jsonl'``.
-        key: Key of the line that counts iterations; lines are kept up to ``runner.iter`` of it.
 
     Attributes:
         path: The file; None on other ranks than 0.
@@ -57,20 +53,16 @@ class JsonLines:
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends a line (rank 0 only); it is on its way to the disk when this returns."""
-        if self.path is None:
-            return
-        with self.path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps(line) + '\n')
+        if self.path is not None:
+            _append(self.path, [line])
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Reads such a file; a last line that a killed run has torn is left out."""
     found = []
     for text in path.read_text(encoding='utf-8').splitlines():
-        try:
+        with suppress(json.JSONDecodeError):
             found.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
     return found
 
 
@@ -79,8 +71,12 @@ def _cut(path: Path, key: str, iteration: int) -> list[dict[str, Any]]:
     keep = [line for line in lines if line[key] <= iteration]
     again = [line for line in lines if line[key] > iteration]
     if again:
-        with path.with_name(f'{path.name}.superseded').open('a', encoding='utf-8') as file:
-            file.writelines(json.dumps(line) + '\n' for line in again)
+        _append(path.with_name(f'{path.name}.superseded'), again)
     with atomic_write(path) as file:
         file.writelines(json.dumps(line) + '\n' for line in keep)
     return again
+
+
+def _append(path: Path, lines: list[dict[str, Any]]) -> None:
+    with path.open('a', encoding='utf-8') as file:
+        file.writelines(json.dumps(line) + '\n' for line in lines)

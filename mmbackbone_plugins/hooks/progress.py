@@ -7,14 +7,13 @@ from mmengine import ProgressBar
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+from ..utils.text import duration_text
+
 
 class Progress:
     """Shows how far a piece of work is and how long it will take; on rank 0 only.
 
-    Args:
-        what: What is done, for the log.
-        total: Number of steps.
-        every: Seconds between two lines of a log. A terminal gets a bar instead.
+    A bar on a terminal; else a line in the log every so many seconds.
     """
 
     def __init__(self, what: str, total: int, every: float = 30.0) -> None:
@@ -28,7 +27,6 @@ class Progress:
             self._bar = ProgressBar(total)
 
     def __call__(self, done: int) -> None:
-        """Notes that ``done`` steps are over."""
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update()
@@ -38,11 +36,6 @@ class Progress:
             self._last = now
             left = (now - self._start) / done * (self._total - done)
             print_log(
-                f'{self._what}: {done} of {self._total}, {_time(left)} left', logger='current'
+                f'{self._what}: {done} of {self._total}, {duration_text(left)} left',
+                logger='current',
             )
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02}:{rest:02}'

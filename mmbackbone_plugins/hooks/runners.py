@@ -34,15 +34,7 @@ def sharding(runner) -> Optional[str]:
 
 
 def refuse_sharded(runner, who: str) -> None:
-    """Stops a run in which no process holds whole parameters and gradients.
-
-    Args:
-        runner: The runner, in ``before_train`` or later.
-        who: Name of the hook that asks, for messages.
-
-    Raises:
-        ValueError: If so; the message names the setting.
-    """
+    """Raises a ValueError where no process holds whole parameters and gradients."""
     conflict = sharding(runner)
     if conflict:
         raise ValueError(f'{who}: {conflict}')

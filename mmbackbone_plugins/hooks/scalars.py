@@ -8,10 +8,6 @@ class Scalars:
 
     mmengine's logger prints the last value of every scalar for ever, which for a stage that has
     been frozen since would be a number that nobody has measured.
-
-    Args:
-        runner: The runner.
-        prefix: First part of the names.
     """
 
     def __init__(self, runner, prefix: str) -> None:
@@ -25,7 +21,6 @@ class Scalars:
         return [key[start:] for key in self._hub.log_scalars if key.startswith(self._prefix)]
 
     def update(self, values: Mapping[str, float]) -> None:
-        """Sets scalars."""
         for name, value in values.items():
             self._hub.update_scalar(self._prefix + name, value)
 
@@ -38,12 +33,9 @@ class Scalars:
 
 
 def name_of_hook(runner, hook, first: str) -> str:
-    """What a hook calls itself in scalars, files and checkpoints.
+    """What a hook with a ``target`` calls itself in scalars, files and checkpoints.
 
-    Args:
-        runner: The runner.
-        hook: A hook with a ``target``.
-        first: The name of the first hook of this kind in a run; others add their target to it.
+    ``first`` for the first hook of its kind in a run; others add their target to it.
     """
     if next(h for h in runner.hooks if type(h) is type(hook)) is hook:
         return first

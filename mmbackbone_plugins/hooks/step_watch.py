@@ -15,9 +15,6 @@ class StepWatch:
     The shape is known when the data preprocessor has made it, inside the step; the count begins
     there. ``train_step`` of the model is wrapped on the instance, so that a count ends with its
     step, even with one that fails.
-
-    Args:
-        preprocessor: The model's data preprocessor.
     """
 
     def __init__(self, preprocessor: nn.Module) -> None:
@@ -26,16 +23,12 @@ class StepWatch:
         self._waiting, self._shape, self._room = False, 'unknown', False
         self._known: Any = ()
         # A plain function: a copy of the model must not drag this object along.
-        saw = self.saw_inputs
-        self._handle = preprocessor.register_forward_hook(lambda module, args, data: saw(data))
+        self._handle = preprocessor.register_forward_hook(lambda *call: self.saw_inputs(call[2]))
 
     def before_step(self, model: nn.Module, known: Any, room: bool) -> None:
-        """Gets ready for the batch of a step.
+        """Gets ready for a step; ``known`` are shapes that need no count.
 
-        Args:
-            model: What the runner trains, wrapped or not.
-            known: Shapes that need no count.
-            room: Whether another shape may be counted.
+        ``room`` says whether another shape may be counted.
         """
         if model is not self._model:
             self._wrap(model)
@@ -57,7 +50,6 @@ class StepWatch:
             self._counter = OperatorCounter().start()
 
     def end_count(self) -> None:
-        """The step is over."""
         counter, self._counter = self._counter, None
         if counter is not None:
             counter.stop()
@@ -69,21 +61,19 @@ class StepWatch:
         return self._shape, self._found
 
     def close(self) -> None:
-        """Leaves the model as it was found."""
         self._unwrap()
         self._handle.remove()
 
     def _wrap(self, model: Any) -> None:
         self._unwrap()
         original, self._before = model.train_step, model.__dict__.get('train_step')
-        begin, end = self.begin_step, self.end_count
 
         def train_step(*args, **kwargs):
-            begin()
+            self.begin_step()
             try:
                 return original(*args, **kwargs)
             finally:
-                end()
+                self.end_count()
 
         model.train_step = self._step = train_step
         self._model = model

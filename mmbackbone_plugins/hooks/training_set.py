@@ -34,11 +34,7 @@ class TrainingSet:
 
 
 def what_trains(runner) -> TrainingSet:
-    """What trains in a run, now or at some time of it.
-
-    Args:
-        runner: The runner, after ``before_train`` of :class:`FreezingSchedulerHook`.
-    """
+    """What trains in a run; after ``before_train`` of :class:`FreezingSchedulerHook`."""
     model = unwrap(runner.model)
     found = {id(p) for p in model.parameters() if p.requires_grad}
     plan: Optional[FreezePlan] = None
