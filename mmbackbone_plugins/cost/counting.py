@@ -35,11 +35,7 @@ _MOVES = (
 
 
 def new_flop_counter() -> Any:
-    """A flop counter of torch that prints nothing, with formulas that hold.
-
-    Raises:
-        ImportError: If torch has no flop counter (2.0).
-    """
+    """A flop counter of torch that prints nothing, with formulas that hold."""
     kind = compat.flop_counter()
     if kind is None:
         raise ImportError(
@@ -51,17 +47,11 @@ def new_flop_counter() -> Any:
 class OperatorCounter:
     """Counts operators between ``start`` and ``stop``, or within ``with``; works once.
 
-    Attributes:
-        forward: FLOPs outside of backward passes.
-        backward: FLOPs in backward passes; what gradient checkpointing does again is among them.
-        by_operator: FLOPs by operator.
-        uncounted: Calls by operator, of what does arithmetic without a formula: custom operators,
-            norms, pooling, interpolation, reductions. Element-wise operators and those that only
-            move, choose or compare are not listed. What follows a backward pass (the optimizer) is
-            not either.
-
-    Raises:
-        ImportError: If torch has no flop counter (2.0).
+    ``forward`` are FLOPs outside of backward passes, ``backward`` those in them; what gradient
+    checkpointing does again is among them. ``uncounted`` are calls by operator, of what does
+    arithmetic without a formula: custom operators, norms, pooling, interpolation, reductions.
+    Element-wise operators and those that only move, choose or compare are not listed, nor is what
+    follows a backward pass (the optimizer). An ImportError if torch has no flop counter (2.0).
     """
 
     def __init__(self) -> None:
@@ -156,8 +146,6 @@ def _counted_extensions(calls: 'Counter[str]') -> Iterator[None]:
     """
     from torch.utils._python_dispatch import _disable_current_modes
 
-    replaced = []
-
     def counted(name: str, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             calls[name] += 1
@@ -166,14 +154,11 @@ def _counted_extensions(calls: 'Counter[str]') -> Iterator[None]:
 
         return call
 
-    try:
+    with ExitStack() as afterwards:
         for path in EXTENSIONS:
             module = sys.modules.get(path)
             for name, function in list(vars(module).items()) if module is not None else ():
                 if callable(function) and not isinstance(function, type) and name[:1] != '_':
-                    replaced.append((module, name, function))
+                    afterwards.callback(setattr, module, name, function)
                     setattr(module, name, counted(f'{path.split(".")[0]}.{name}', function))
         yield
-    finally:
-        for module, name, function in replaced:
-            setattr(module, name, function)

@@ -23,31 +23,18 @@ FILE_NAME = 'cost.json'
 
 @dataclass
 class PhaseCost:
-    """What one phase has cost so far: all steps in which the same parameters trained.
+    """What one phase has cost so far: all steps in which the same parameters trained."""
 
-    Attributes:
-        name: What trains, see :func:`~mmbackbone_plugins.cost.naming.phase_name`.
-        stages: Stages of the target that train.
-        trainable_parameters: Number of parameters that train.
-        steps: Iterations of the training loop.
-        batches: Batches by shape, over all ranks (counted on the first).
-        counted: FLOPs of the batches that were counted, by shape.
-        step_seconds: Wall-clock seconds of the iterations, from the batch being there to their end.
-        data_seconds: Seconds of waiting for batches, and of what other hooks do in between.
-        peak_memory: Largest memory in bytes; None where it cannot be measured.
-        communicated_bytes: Bytes of gradients that one rank has handed to the all-reduce.
-    """
-
-    name: str
-    stages: list[str] = field(default_factory=list)
-    trainable_parameters: int = 0
-    steps: int = 0
-    batches: dict[str, int] = field(default_factory=dict)
-    counted: dict[str, Counted] = field(default_factory=dict)
-    step_seconds: float = 0.0
-    data_seconds: float = 0.0
-    peak_memory: Optional[int] = None
-    communicated_bytes: int = 0
+    name: str  # what trains, see :func:`~mmbackbone_plugins.cost.naming.phase_name`
+    stages: list[str] = field(default_factory=list)  # of the target, that train
+    trainable_parameters: int = 0  # number of parameters that train
+    steps: int = 0  # iterations of the training loop
+    batches: dict[str, int] = field(default_factory=dict)  # by shape, over all ranks
+    counted: dict[str, Counted] = field(default_factory=dict)  # FLOPs of batches, by shape
+    step_seconds: float = 0.0  # wall-clock, from the batches being there to the steps' end
+    data_seconds: float = 0.0  # of waiting for batches, and of what other hooks do in between
+    peak_memory: Optional[int] = None  # bytes; None where it cannot be measured
+    communicated_bytes: int = 0  # gradients that one rank has handed to the all-reduce
 
     @property
     def flops(self) -> Optional[int]:
@@ -81,37 +68,23 @@ class Lost:
 
 @dataclass
 class Ledger:
-    """What a run has cost so far.
+    """What a run has cost so far."""
 
-    Attributes:
-        run: Identity of the run, the same in all its parts.
-        parameters: Number of parameters of the model.
-        phases: By name.
-        full: FLOPs by shape of full fine-tuning where no phase of the run is that.
-        iteration: Iterations that the run has done, those before the first record included.
-        unrecorded_steps: Iterations before the first record: the hook joined a run underway.
-        uncounted_ops: Calls in one counted step of operators that have no formula.
-        lost: What restarts have lost. Not in the totals.
-        validation_seconds: Seconds of validation.
-        counting_seconds: Seconds of counting a step of full fine-tuning apart from training.
-        parts: One entry per start: its first iteration, number of ranks, device, torch.
-        memory_kind: What ``peak_memory`` is of.
-        notes: What a reader must know.
-    """
-
-    run: str = field(default_factory=lambda: uuid.uuid4().hex)
-    parameters: int = 0
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)  # the same in all its parts
+    parameters: int = 0  # number of parameters of the model
     phases: dict[str, PhaseCost] = field(default_factory=dict)
+    # By shape, of full fine-tuning where no phase of the run is that.
     full: dict[str, Counted] = field(default_factory=dict)
-    iteration: int = 0
-    unrecorded_steps: int = 0
-    uncounted_ops: dict[str, int] = field(default_factory=dict)
-    lost: Lost = field(default_factory=Lost)
+    iteration: int = 0  # iterations that the run has done, those before the first record included
+    unrecorded_steps: int = 0  # those before the first record: the hook joined a run underway
+    uncounted_ops: dict[str, int] = field(default_factory=dict)  # calls in a step, no formula
+    lost: Lost = field(default_factory=Lost)  # what restarts have lost; not in the totals
     validation_seconds: float = 0.0
-    counting_seconds: float = 0.0
+    counting_seconds: float = 0.0  # of a step of full fine-tuning, apart from training
+    # One entry per start: its first iteration, number of ranks, device, torch.
     parts: list[dict[str, Any]] = field(default_factory=list)
-    memory_kind: Optional[str] = None
-    notes: list[str] = field(default_factory=list)
+    memory_kind: Optional[str] = None  # what ``peak_memory`` is of
+    notes: list[str] = field(default_factory=list)  # what a reader must know
 
     def phase(self, name: str, stages: list[str], trainable_parameters: int) -> PhaseCost:
         """The phase of that name, made if need be.

@@ -16,15 +16,11 @@ def phase_name(
     probing: bool = False,
     blocks: Collection[str] = (),
 ) -> str:
-    """Names a phase.
+    """Names a phase by the stages of the target of which something trains.
 
-    Args:
-        training: Stages of the target of which something trains.
-        trainable: All stages of which something may train, ordered from input to output. Those
-            that the model keeps frozen by itself are not among them.
-        rest: Whether all else that may train does.
-        probing: Whether nothing of the target has trained yet and something will.
-        blocks: Which of the stages are added blocks.
+    ``trainable`` are all of which something may, ordered from input to output, without those that
+    the model keeps frozen by itself; ``rest`` is whether all else that may train does; ``probing``
+    whether nothing of the target has trained yet and something will.
 
     Returns:
         ``'full'``: everything that may train does. ``'frozen'``: nothing of the target trains;

@@ -16,28 +16,16 @@ Stages = frozenset[str]
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a schedule trains when, and the FLOPs of a step in each of its phases.
-
-    Attributes:
-        schedule: The schedule, as text.
-        unit: ``'epoch'`` or ``'iteration'``, the unit of the phases.
-        phases: The phases in order; together they cover the run.
-        parameters: Number of parameters of the model.
-        trainable: Number of parameters that train, by set of stages.
-        ever_trainable: Number of parameters that train in one phase or more.
-        flops: FLOPs for one image, by set of stages.
-        full: The set of all stages, whose entries are those of full fine-tuning. What the model
-            keeps frozen by itself is frozen there too.
-    """
+    """What a schedule trains when, and the FLOPs of a step in each of its phases."""
 
     schedule: str
-    unit: str
-    phases: tuple[Phase, ...]
-    parameters: int
-    trainable: dict[Stages, int]
-    ever_trainable: int
-    flops: dict[Stages, StepFlops]
-    full: Stages
+    unit: str  # ``'epoch'`` or ``'iteration'``, of the phases
+    phases: tuple[Phase, ...]  # in order; together they cover the run
+    parameters: int  # of the model
+    trainable: dict[Stages, int]  # number of parameters that train, by set of stages
+    ever_trainable: int  # number of those that train in one phase or more
+    flops: dict[Stages, StepFlops]  # for one image, by set of stages
+    full: Stages  # all: full fine-tuning, but for what the model keeps frozen by itself
 
     @property
     def length(self) -> int:
@@ -79,16 +67,10 @@ def plan_runs(
 ) -> list[RunPlan]:
     """Counts a step of each distinct phase of some schedules, and one of full fine-tuning.
 
-    Args:
-        model: The detector; left as it was.
-        batch: Images, (N, C, H, W), normalised, and their N data samples with ground truth.
-        freezer: The freezer over the model's target.
-        plans: The schedules over the stages of the target; steps that they share are counted once.
-        length: Length of the run in the unit of the schedules.
-        report: Called with the number of steps counted and of all to count.
-
-    Returns:
-        A plan per schedule; its FLOPs are for one image.
+    The batch is images, (N, C, H, W), normalised, and their N data samples with ground truth; FLOPs
+    are for one image. The freezer is over the model's target, and ``length`` in the unit of the
+    schedules. The model is left as it was. ``report`` is called with the number of steps counted
+    and of all to count.
     """
     full = frozenset(freezer.stage_map.names)
     spans = [plan.phases(length) for plan in plans]

@@ -25,19 +25,12 @@ class Counted:
 def weigh(
     batches: Mapping[str, int], counted: Mapping[str, Counted], part: str = 'total'
 ) -> Optional[int]:
-    """FLOPs of batches of several shapes, of which some were counted.
+    """FLOPs of a number of batches by shape, of which some were counted.
 
     A shape that was not counted takes the FLOPs of the nearest one that was, in proportion to the
     pixels: exact for another number of images, close for another size (all but the second stage of
-    a two-stage detector goes with the pixels).
-
-    Args:
-        batches: Number of batches by shape.
-        counted: FLOPs of one batch by shape.
-        part: ``'forward'``, ``'backward'`` or ``'total'``.
-
-    Returns:
-        The sum; None where batches exist but none was counted.
+    a two-stage detector goes with the pixels). ``part`` is ``'forward'``, ``'backward'`` or
+    ``'total'``. None where batches exist but none was counted.
     """
     if not counted:
         return None if any(batches.values()) else 0

@@ -13,15 +13,10 @@ from ..utils.text import table
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which parameters a penalty holds, and why it leaves the others.
-
-    Attributes:
-        covered: Names of those that it holds.
-        skipped: Reasons by name of the others.
-    """
+    """Which parameters a penalty holds, and why it leaves the others."""
 
     covered: tuple[str, ...]
-    skipped: dict[str, str]
+    skipped: dict[str, str]  # reasons by name
 
     @classmethod
     def of(
@@ -34,13 +29,9 @@ class Coverage:
         """Goes through the parameters of the target.
 
         Blocks that were added to the backbone (SE, adapters) are left out: they have no pre-trained
-        weights to be held to, and the authors leave them out as well.
-
-        Args:
-            model: The model, without a distributed wrapper.
-            stage_map: Stages of the target.
-            exclude: Patterns of parameter names as shells know them (``'*.bn?.*'``).
-            trains: Names of parameters that train at some time of the run; None: all.
+        weights to be held to, and the authors leave them out as well. ``exclude`` are patterns of
+        parameter names as shells know them (``'*.bn?.*'``), ``trains`` the names of parameters that
+        train at some time of the run (None: all).
 
         Raises:
             ValueError: If a pattern matches no parameter of the target, or nothing is left.

@@ -20,21 +20,13 @@ def feature_similarity(
     reference: Mapping[str, torch.Tensor],
     positions: int = 8,
 ) -> list[float]:
-    """Linear CKA between the outputs of a backbone now and with its reference weights.
+    """Linear CKA of each output of a backbone between now and its reference weights, from 0 to 1.
 
     Both go forward in eval mode; the module is left as it was, mode and statistics included. There
-    is no second module: the reference weights take the place of the module's own for one call, and
-    what modules make of their weights for eval mode (LeViT's attention biases) is made anew for it.
-
-    Args:
-        backbone: Takes images and returns feature maps, from the input to the output.
-        images: Batches of shape ``(N, 3, H, W)``, preprocessed, on the backbone's device.
-        reference: Reference parameters and buffers by their name in the backbone.
-        positions: The examples of the comparison are positions of the feature maps, pooled to a
-            grid of at most so many rows and columns.
-
-    Returns:
-        One number from 0 to 1 per feature map.
+    is no second module: the reference weights, by their name in the backbone, take the place of
+    the module's own for one call, and what modules make of their weights for eval mode (LeViT's
+    attention biases) is made anew for it. Images are batches ``(N, 3, H, W)``, preprocessed, on the
+    backbone's device; examples are positions of the feature maps, see :func:`pooled`.
     """
     now: list[list[torch.Tensor]] = []
     then: list[list[torch.Tensor]] = []

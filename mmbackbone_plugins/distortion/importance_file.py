@@ -20,16 +20,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What an importance was estimated from, as hashes.
+    """What an importance was estimated from, as hashes."""
 
-    Attributes:
-        config: Of the settings: kind, passes, parameters, model, loader, processes.
-        weights: Of all weights and buffers of the model.
-        data: Of the data set.
-    """
-
-    config: str
-    weights: str
+    config: str  # settings: kind, passes, parameters, model, loader, processes
+    weights: str  # all weights and buffers of the model
     data: str
 
     def differences(self, other: 'Fingerprint') -> list[str]:

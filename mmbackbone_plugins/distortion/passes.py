@@ -36,9 +36,6 @@ def gradient_passes(
             (a sampler's) is the caller's: hand in a loader made for this.
         count: Number of batches to take; all by default.
         enable: Parameters that require a gradient for the time of the passes, frozen or not.
-
-    Raises:
-        ValueError: If there is no batch, or nothing in the model requires a gradient.
     """
     done = 0
     detector: Any = model

@@ -82,10 +82,8 @@ def check_coeff(coeff: Any) -> float:
 class Pull:
     """How the penalty compares with the loss at one step, still on the device.
 
-    Attributes:
-        names: Parameters with a gradient.
-        numbers: Shape ``(3, len(names))``: norm of the loss gradient, norm of what is added to it,
-            value of the penalty ``s / 2 * ||p - theta0||^2``.
+    Of each parameter with a gradient, ``(3, len(names))``: norm of the loss gradient, norm of what
+    is added to it, value of the penalty ``s / 2 * ||p - theta0||^2``.
     """
 
     names: tuple[str, ...]

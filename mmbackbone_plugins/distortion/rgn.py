@@ -67,32 +67,20 @@ def relative_gradient_norm(
 
 @dataclass(frozen=True)
 class Measurement:
-    """RGN of parameters at one step.
-
-    Attributes:
-        values: RGN by name of the parameter.
-        rms: Root mean square of the parameter's entries, by name.
-        numels: Number of its entries, by name.
-    """
+    """RGN of parameters at one step, by name."""
 
     values: dict[str, float]
-    rms: dict[str, float]
-    numels: dict[str, int]
+    rms: dict[str, float]  # root mean square of the parameter's entries
+    numels: dict[str, int]  # number of its entries
 
 
 @dataclass(frozen=True)
 class Deferred:
-    """A measurement whose numbers are still on the device.
+    """A measurement whose numbers are still on the device."""
 
-    Attributes:
-        names: Names of the parameters that have a gradient.
-        numels: Numbers of their entries.
-        numbers: RGN in row 0 and L2 norms of the parameters in row 1, shape ``(2, len(names))``.
-    """
-
-    names: tuple[str, ...]
-    numels: tuple[int, ...]
-    numbers: torch.Tensor
+    names: tuple[str, ...]  # parameters that have a gradient
+    numels: tuple[int, ...]  # numbers of their entries
+    numbers: torch.Tensor  # (2, len(names)): RGN, and L2 norms of the parameters
 
     def read(self) -> Measurement:
         """Waits for the device and returns the numbers."""

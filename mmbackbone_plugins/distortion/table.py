@@ -40,21 +40,13 @@ def kinds_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """RGN of several tensors.
+    """RGN of several tensors."""
 
-    Attributes:
-        mean: Unweighted mean over the tensors, as in the paper's code.
-        weighted: Mean weighted by the number of entries of each tensor.
-        median: Median over the tensors, which single exploding ratios do not move.
-        tensors: Number of tensors with a gradient.
-        entries: Number of their entries.
-    """
-
-    mean: float
-    weighted: float
-    median: float
-    tensors: int
-    entries: int
+    mean: float  # unweighted, as in the paper's code
+    weighted: float  # mean weighted by the number of entries of each tensor
+    median: float  # which single exploding ratios do not move
+    tensors: int  # number of those with a gradient
+    entries: int  # number of their entries
 
 
 def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optional[Aggregate]:
@@ -78,36 +70,23 @@ def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optiona
 
 @dataclass(frozen=True)
 class RGNTable:
-    """The RGN of a part of a model, in full.
+    """The RGN of a part of a model, in full."""
 
-    Attributes:
-        network: Over all tensors but those of added blocks, as the authors do: SE blocks and
-            adapters start near zero, and a ratio to nothing would drown the rest. None when none
-            has a gradient.
-        stages: By stage, from input to output; None for a stage without a gradient.
-        layers: By layer (the module that holds the tensors).
-        tensors: By parameter.
-        frozen: Stages in which no parameter requires a gradient.
-        without_gradient: Stages that could train, but no gradient has reached them.
-        near_zero: Tensors whose root mean square is below ``NEAR_ZERO``: mistrust their ratios.
-        nonfinite: Tensors whose RGN is NaN or Inf.
-        weights: Median over the weights of convolutions and linear layers, by stage and over the
-            ``'network'``: no bias that starts at zero moves it.
-        kinds: Kind of every tensor, see :func:`kind_of`.
-        places: Stage of every tensor.
-    """
-
+    # Over all tensors but those of added blocks, as the authors do: SE blocks and adapters start
+    # near zero, and a ratio to nothing would drown the rest. None when none has a gradient.
     network: Optional[Aggregate]
-    stages: dict[str, Optional[Aggregate]]
-    layers: dict[str, Aggregate]
-    tensors: dict[str, float]
-    frozen: tuple[str, ...]
-    without_gradient: tuple[str, ...]
-    near_zero: tuple[str, ...]
-    nonfinite: tuple[str, ...]
+    stages: dict[str, Optional[Aggregate]]  # from input to output; None without a gradient
+    layers: dict[str, Aggregate]  # by the module that holds the tensors
+    tensors: dict[str, float]  # by parameter
+    frozen: tuple[str, ...]  # stages in which no parameter requires a gradient
+    without_gradient: tuple[str, ...]  # stages that could train, but no gradient has reached them
+    near_zero: tuple[str, ...]  # tensors below ``NEAR_ZERO``: mistrust their ratios
+    nonfinite: tuple[str, ...]  # tensors whose RGN is NaN or Inf
+    # Median over the weights of convolutions and linear layers, by stage and over the 'network':
+    # no bias that starts at zero moves it.
     weights: dict[str, float]
-    kinds: dict[str, str]
-    places: dict[str, str]
+    kinds: dict[str, str]  # of every tensor, see :func:`kind_of`
+    places: dict[str, str]  # stage of every tensor
 
     @classmethod
     def of(

@@ -16,11 +16,8 @@ from ..utils.names import nearest, type_name
 def check_hooks(config: Mapping[str, Any]) -> None:
     """Refuses hooks of a config that cannot be built, before anything else of it is.
 
-    Those of this package are built once, for a check of their arguments.
-
-    Raises:
-        ValueError: If a hook is not there, is no config, or has a wrong argument; the message
-            names its place in the config, and the nearest name.
+    Those of this package are built once, for a check of their arguments. The ValueError names the
+    hook's place in the config, and the nearest name.
     """
     with HOOKS.switch_scope_and_registry(config.get('default_scope', None)):
         for where, hook in _hooks(config):
@@ -68,12 +65,8 @@ def _hooks(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def check_target(target: Any) -> Union[str, list[str]]:
     """Returns a target as given, lists as lists; a ValueError if it is no path or list of them."""
-    targets = [target] if isinstance(target, str) else target
-    if not isinstance(targets, (list, tuple)) or not all(isinstance(t, str) for t in targets):
-        raise ValueError(
-            f"target must be a dotted path such as 'backbone' or a list of them, got {target!r}"
-        )
-    return target if isinstance(target, str) else list(target)
+    found = check_names('target', target, "a dotted path such as 'backbone' or a list of them")
+    return target if isinstance(target, str) else found
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
@@ -81,11 +74,11 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return whole_number(name, value, least, f'a whole number of at least {least}')
 
 
-def check_names(name: str, value: Any) -> list[str]:
+def check_names(name: str, value: Any, allowed: str = 'a text or a list of texts') -> list[str]:
     """Returns a name or a list of names as a list; a ValueError if it is anything else."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f'{name} must be a text or a list of texts, got {value!r}')
+        raise ValueError(f'{name} must be {allowed}, got {value!r}')
     return list(names)
 
 

@@ -79,15 +79,12 @@ class DriftHook(EpochHook):
         self._resumed = False
         self._run: Optional[_Run] = None
 
-    # -- when ------------------------------------------------------------------------------------
-
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps theta0 of a checkpoint that the run resumes from; taken up in ``before_train``."""
         if runner._resume:  # not load_from: those weights are the start of a fresh run
             self._resumed, self._saved = True, checkpoint.get(ANCHOR_KEY)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Sends theta0 along; hooks with the same tensors share them."""
         if self.anchor is not None:
             checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
 
@@ -130,8 +127,6 @@ class DriftHook(EpochHook):
         self._measured = runner.iter
         if images is not None:
             self._try_images(runner, self._run, images)
-
-    # -- what ------------------------------------------------------------------------------------
 
     def _record(self, runner, epoch: int, iteration: int) -> None:
         run = cast(_Run, self._run)

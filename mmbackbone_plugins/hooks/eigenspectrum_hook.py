@@ -37,15 +37,12 @@ class EigenspectrumHook(EpochHook):
     """Measures the eigenvalues of the features' second moments: before training and after epochs.
 
     Scalars ``eigen/<layer>/dim`` are intrinsic dimensionalities (eigenvalues above ``threshold``).
-    ``eigen.jsonl``, in the log folder of the run's first start, has a line per measurement with the
-    summary of every layer, and ``eigenspectrum/epoch_<n>.npz`` beside it the spectra
-    (``iter_<n>.npz`` in an iteration loop); epoch 0 is before the first step of a fresh run. A
-    resumed run goes on in that folder.
+    ``eigen.jsonl``, in the log folder of the run's first start, has the summary of every layer, and
+    ``eigenspectrum/epoch_<n>.npz`` beside it the spectra (``iter_<n>.npz`` in an iteration loop);
+    epoch 0 is before the first step of a fresh run.
 
-    Training is not changed by a bit: modes, statistics and random numbers are put back, the data
-    loaders are not touched, and the forward hooks are there only while measuring. Ranks share the
-    images, and the result is that of one process (norm layers with statistics of their own on each
-    rank make ranks differ: see SyncBuffersHook).
+    Training is not changed by a bit. Ranks share the images, and the result is that of one process
+    (norm layers with statistics of their own on each rank make ranks differ: see SyncBuffersHook).
 
     Args:
         layers: Names of modules, or patterns with ``*``; default is the outputs of the backbone's
@@ -110,14 +107,11 @@ class EigenspectrumHook(EpochHook):
         self._warned = False
         self._run: Optional[_Run] = None
 
-    # -- when ------------------------------------------------------------------------------------
-
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Remembers that the run is resumed: its start has been measured, or was long ago."""
         self._resumed = bool(runner._resume)
 
     def before_train(self, runner) -> None:
-        """Finds the layers and the images, and measures the start of a fresh run."""
         refuse_sharded(runner, 'EigenspectrumHook')
         refuse_second(runner, self)
         model = unwrap(runner.model)
@@ -142,8 +136,6 @@ class EigenspectrumHook(EpochHook):
         self._measured = runner.iter
         if not self._resumed:
             self._record(runner, 0, runner.iter)
-
-    # -- what ------------------------------------------------------------------------------------
 
     def measure(self, runner) -> dict[str, SecondMoment]:
         """Second moments by layer, of the images of all ranks; every rank has to call it."""

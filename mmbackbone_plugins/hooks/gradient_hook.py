@@ -29,9 +29,7 @@ class GradientHook(Hook, GradientListener):
     def _find_target(self, runner, kind: str) -> nn.Module:
         """Finds the target's stages in a run whose gradients can be read, and returns the model.
 
-        Args:
-            runner: The runner, in ``before_train``.
-            kind: What the first hook of this kind calls itself in scalars, files and checkpoints.
+        The first hook of its kind calls itself ``kind`` in scalars, files and checkpoints.
         """
         self._wrappers = list(tapped_wrappers(runner, type(self).__name__))
         self._runner, self._name = runner, name_of_hook(runner, self, kind)

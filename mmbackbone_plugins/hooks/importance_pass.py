@@ -30,19 +30,11 @@ from .progress import Progress
 
 
 class ImportancePass:
-    """One estimate for a run, in ``before_train``.
+    """One estimate for a run, in ``before_train``, of parameters of the target by their names.
 
     The data are those of the run's training loader, through a loader and sampler of their own, with
-    a copy of the data set as it is before the first step: the run's are not touched. Where the same
-    estimate is in the work dir already, it is read instead.
-
-    Args:
-        runner: The runner.
-        kind: Kind of the importance.
-        names: Parameters that are wanted.
-        target: Dotted path of the module that has them, or a list of paths.
-        num_batches: Largest number of batches a process.
-        seed: Chooses images and augmentation.
+    a copy of the data set as it is before the first step: the run's are not touched. Each process
+    takes ``num_batches`` at most. Where the same estimate is in the work dir already, it is read.
 
     Raises:
         ValueError: If the data set cannot be copied, or the batches have branches and the detector
@@ -82,13 +74,9 @@ class ImportancePass:
         _read(path, self.fingerprint(weights=False), later='weights')
 
     def run(self, path: Optional[str] = None) -> ImportanceFile:
-        """The importance at the present weights.
+        """The importance at the present weights: read from ``path`` or the work dir, or estimated.
 
-        Args:
-            path: File to read it from; None: the work dir if it is there, else an estimate.
-
-        Raises:
-            ValueError: If the file is of another configuration, other weights or other data.
+        A ValueError if the file is of another configuration, other weights or other data.
         """
         answer: list[Any] = [None, None]
         if dist.is_main_process():  # the others may not see its disk

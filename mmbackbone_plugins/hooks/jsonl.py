@@ -29,7 +29,7 @@ class JsonLines:
         superseded: Lines that a resumed run does again.
     """
 
-    def __init__(self, runner, name: str, key: str = 'iter') -> None:
+    def __init__(self, runner, name: str) -> None:
         self.path: Optional[Path] = None
         self.superseded: list[dict[str, Any]] = []
         if not is_main_process():
@@ -39,7 +39,7 @@ class JsonLines:
         known = hub.get_info(info) if runner._resume else None
         if known and (work_dir / known).is_file():
             self.path = work_dir / known
-            self.superseded = _cut(self.path, key, runner.iter)
+            self.superseded = _cut(self.path, runner.iter)
             print_log(f'{name}: goes on in {self.path}', logger='current')
         else:
             self.path = Path(runner.log_dir) / name
@@ -66,10 +66,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _cut(path: Path, key: str, iteration: int) -> list[dict[str, Any]]:
+def _cut(path: Path, iteration: int) -> list[dict[str, Any]]:
     lines = read_lines(path)
-    keep = [line for line in lines if line[key] <= iteration]
-    again = [line for line in lines if line[key] > iteration]
+    keep = [line for line in lines if line['iter'] <= iteration]
+    again = [line for line in lines if line['iter'] > iteration]
     if again:
         _append(path.with_name(f'{path.name}.superseded'), again)
     with atomic_write(path) as file:

@@ -69,10 +69,7 @@ class RGNHook(GradientHook):
         self._skipped_before: list[torch.Tensor] = []  # fused optimizers' since the last transfer
         self._broken: tuple[str, ...] = ()
 
-    # -- when ------------------------------------------------------------------------------------
-
     def before_train(self, runner) -> None:
-        """Finds the target's parameters and starts to listen to their optimizers."""
         named = dict(self._find_target(runner, 'rgn').named_parameters())
         self._parameters = {name: named[name] for name in self.stage_map.parameters}
         self._file = JsonLines(runner, f'{self._name}.jsonl')
@@ -96,7 +93,6 @@ class RGNHook(GradientHook):
         self._skipped[id(wrapper)] = skipped
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Reads what was measured, once all optimizers have stepped."""
         self._finish()
         self._remove_frozen('', ['mean'])
 
@@ -108,8 +104,6 @@ class RGNHook(GradientHook):
                 f'target={self.target!r} had no gradient at any measurement of the whole run: it '
                 'was frozen, or the loss does not depend on it'
             )
-
-    # -- what ------------------------------------------------------------------------------------
 
     def _is_due(self) -> bool:
         last, steps = self._counts['measured_at'], self._counts['steps']

@@ -84,8 +84,6 @@ class TrainingCostHook(Hook):
         self._traffic = GradientTraffic()
         self._run: Optional[_Run] = None
 
-    # -- when ------------------------------------------------------------------------------------
-
     def before_run(self, runner) -> None:
         """Sees what may train, before any hook freezes a part of it."""
         model = unwrap(runner.model)
@@ -94,7 +92,6 @@ class TrainingCostHook(Hook):
         self._allowed = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keeps the ledger of a checkpoint that the run resumes from."""
         if runner._resume:
             self._resumed, self._saved = True, checkpoint.get(COST_KEY)
 
@@ -103,7 +100,6 @@ class TrainingCostHook(Hook):
             checkpoint[COST_KEY] = self.ledger.to_dict()
 
     def before_train(self, runner) -> None:
-        """Opens the ledger, or goes on in that of the part before."""
         refuse_sharded(runner, 'TrainingCostHook')
         refuse_second(runner, self)
         model, trains = unwrap(runner.model), what_trains(runner)
@@ -119,18 +115,16 @@ class TrainingCostHook(Hook):
         part = dict(ranks=get_world_size(), device=name, torch=str(torch.__version__))
         self.ledger.parts.append(dict(iteration=runner.iter, **part))
         counts = _may_count(runner) and hasattr(model, 'data_preprocessor')
-        self._saved, self._run = (
-            None,
-            _Run(
-                ledger=self.ledger,
-                path=path,
-                named=named,
-                names=PhaseNames(stage_map, self._allowed, trains.begins),
-                by_epoch=trains.plan is None or trains.plan.schedule.by_epoch,
-                memory=PeakMemory(device, self.reset_peak_memory),
-                scalars=Scalars(runner, 'cost'),
-                watch=StepWatch(cast(nn.Module, model.data_preprocessor)) if counts else None,
-            ),
+        self._saved = None
+        self._run = _Run(
+            ledger=self.ledger,
+            path=path,
+            named=named,
+            names=PhaseNames(stage_map, self._allowed, trains.begins),
+            by_epoch=trains.plan is None or trains.plan.schedule.by_epoch,
+            memory=PeakMemory(device, self.reset_peak_memory),
+            scalars=Scalars(runner, 'cost'),
+            watch=StepWatch(cast(nn.Module, model.data_preprocessor)) if counts else None,
         )
 
     def before_train_epoch(self, runner) -> None:
@@ -259,7 +253,6 @@ class _Run:
         self.publish()
 
     def publish(self) -> None:
-        """Writes scalars and file."""
         self.ledger.memory_kind = self.memory.kind
         totals = self.ledger.totals()
         values = dict(

@@ -29,17 +29,11 @@ CLASS_MAPS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 class CommonClasses(NamedTuple):
-    """Labels of two lists of classes in terms of their common ones.
+    """Labels of two lists of classes in terms of their common ones; -1 for a label without one."""
 
-    Attributes:
-        names: The common classes.
-        predicted: For each predicted label its place in ``names``; -1 where it has none.
-        labelled: For each label of the test set its place in ``names``; -1 where it has none.
-    """
-
-    names: tuple[str, ...]
-    predicted: tuple[int, ...]
-    labelled: tuple[int, ...]
+    names: tuple[str, ...]  # the common classes
+    predicted: tuple[int, ...]  # for each predicted label its place in ``names``
+    labelled: tuple[int, ...]  # for each label of the test set its place in ``names``
 
 
 def common_classes(

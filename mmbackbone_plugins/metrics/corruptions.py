@@ -73,12 +73,8 @@ def image_seed(name: str, corruption: str, severity: int, seed: int = 0) -> int:
 def corrupt(image: np.ndarray, corruption: str, severity: int, seed: int) -> np.ndarray:
     """Corrupts one picture; random numbers of the caller are left as they were.
 
-    Args:
-        image: RGB, uint8 of shape (H, W, 3), at least 32 pixels a side. The order of the channels
-            matters to snow, frost, spatter and JPEG.
-        corruption: One of :data:`BENCHMARK` or :data:`VALIDATION`.
-        severity: 1 to 5; 0 returns the picture itself.
-        seed: Of the random numbers, in 0 .. 2**32 - 1.
+    It is RGB (the order matters to snow, frost, spatter and JPEG), uint8 of shape (H, W, 3), at
+    least 32 pixels a side. Severity 0 returns the picture itself; the seed is in 0 .. 2**32 - 1.
     """
     check_corruption(corruption, severity, seed)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:

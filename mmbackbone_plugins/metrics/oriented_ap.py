@@ -15,49 +15,29 @@ EVAL_MODES = ('11points', 'area')
 
 
 class Truth(NamedTuple):
-    """Labelled boxes of one image, in pixels.
-
-    Attributes:
-        boxes: Of shape (N, 5) or (N, 8).
-        labels: Class of each, of shape (N,).
-        ignored_boxes: Boxes that neither have to be found nor count as wrong, like ``boxes``.
-        ignored_labels: Class of each.
-    """
+    """Labelled boxes of one image, in pixels, of shape (N, 5) or (N, 8)."""
 
     boxes: np.ndarray
-    labels: np.ndarray
-    ignored_boxes: np.ndarray
+    labels: np.ndarray  # class of each
+    ignored_boxes: np.ndarray  # that neither have to be found nor count as wrong
     ignored_labels: np.ndarray
 
 
 class Detections(NamedTuple):
-    """Predicted boxes of one image.
-
-    Attributes:
-        boxes: Like those of :class:`Truth`.
-        labels: Class of each, of shape (N,).
-        scores: Confidence of each, of shape (N,).
-    """
+    """Predicted boxes of one image, in pixels, of shape (N, 5) or (N, 8)."""
 
     boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
+    labels: np.ndarray  # class of each
+    scores: np.ndarray  # confidence of each
 
 
 class OrientedAP(NamedTuple):
-    """What :func:`oriented_ap` finds.
+    """What :func:`oriented_ap` finds."""
 
-    Attributes:
-        ap: Of shape (classes, thresholds), in 0 .. 1; NaN for a class without a labelled box.
-        boxes: Number of labelled boxes of each class, of shape (classes,).
-        detections: Number of predicted boxes of each class.
-        recall: Share of labelled boxes found, shaped and NaN as ``ap``.
-    """
-
-    ap: np.ndarray
-    boxes: np.ndarray
-    detections: np.ndarray
-    recall: np.ndarray
+    ap: np.ndarray  # (classes, thresholds), in 0 .. 1; NaN for a class without a labelled box
+    boxes: np.ndarray  # number of labelled boxes of each class
+    detections: np.ndarray  # number of predicted boxes of each class
+    recall: np.ndarray  # share of labelled boxes found, shaped and NaN as ``ap``
 
 
 def oriented_ap(
@@ -68,21 +48,15 @@ def oriented_ap(
     eval_mode: str = '11points',
     box_type: str = 'rbox',
 ) -> OrientedAP:
-    """Average precision per class and threshold.
+    """Average precision per class and threshold; truths and detections have one entry an image.
 
     As PASCAL VOC's: in the order of their scores, a detection is right if the labelled box of its
     class that it overlaps most reaches the threshold and no better detection has it already. Equal
-    scores keep the order of the images and of the detections in them.
+    scores keep the order of the images and of the detections in them. As in ``DOTAMetric``, ignored
+    boxes of an image that has no other boxes are no excuse.
 
-    As in ``DOTAMetric``, ignored boxes of an image that has no other boxes are no excuse.
-
-    Args:
-        truths: One entry an image.
-        detections: One entry an image, in the same order.
-        num_classes: Labels are 0 .. num_classes - 1.
-        iou_thrs: IoU thresholds.
-        eval_mode: ``'11points'`` (VOC 2007, DOTA's own) or ``'area'`` under the curve (VOC 2012).
-        box_type: ``'rbox'`` or ``'qbox'``.
+    ``eval_mode`` is ``'11points'`` (VOC 2007, DOTA's own) or ``'area'`` under the curve (VOC 2012),
+    ``box_type`` ``'rbox'`` or ``'qbox'``.
     """
     from mmdet.evaluation.functional import average_precision
 

@@ -29,21 +29,17 @@ class OrientedMetric(BaseMetric):
 
     - ``mAP``: mean over thresholds of the mean over classes; ``AP50``, ``AP75``, ...: at one.
     - ``<class>/mAP``, ``<class>/AP50``, ``<class>/AP75``: NaN for a class without a labelled box,
-      which is in no mean.
+      which is in no mean. Without any labelled box every score is NaN (``DOTAMetric``: 0).
     - ``images``, ``boxes``, ``<class>/boxes``: what the scores are of.
-
-    Without a single labelled box every score is NaN, and a warning says so (``DOTAMetric``: 0).
 
     Args:
         iou_thrs: IoU threshold or thresholds; default is 0.5, 0.55, ..., 0.95.
         eval_mode: ``'11points'`` (VOC 2007, as DOTA's own and ``DOTAMetric``'s default) or
             ``'area'`` under the precision-recall curve.
-        predict_box_type: ``'rbox'`` or ``'qbox'``, as ``DOTAMetric``'s: boxes of (x, y, w, h,
-            angle), or of four corners.
+        predict_box_type: ``'rbox'`` (x, y, w, h, angle) or ``'qbox'`` (four corners).
         class_map: Scores common classes instead of those of the test set: ``'dota-dior'``, or a
-            dict of names that mean the same thing by common name (see
-            :mod:`mmbackbone_plugins.metrics.class_map`). Boxes of other classes, labelled or
-            predicted, are left out.
+            dict of names that mean the same thing by common name. Boxes of other classes, labelled
+            or predicted, are left out.
         predicted_classes: What predicted labels stand for, where that is not the test set's list:
             ``'dota'``, ``'dior'`` or a list of names. Needs ``class_map``.
         classwise: Whether the scores of each class are among the results and in a table.
@@ -196,14 +192,14 @@ def _renamed(found: Detections, places: Sequence[int]) -> Detections:
             f'predicted_classes has {len(places)} names, but the detector predicts the label '
             f'{found.labels.max()}: name the classes that it was trained with, in their order'
         )
-    labels = np.asarray(places, int)[found.labels]
-    kept = labels >= 0
-    return Detections(found.boxes[kept], labels[kept], found.scores[kept])
+    return Detections(*_common(places, found.labels, found.boxes, found.scores))
 
 
 def _renamed_truth(truth: Truth, places: Sequence[int]) -> Truth:
-    parts: list[np.ndarray] = []
-    for boxes, labels in (truth[:2], truth[2:]):
-        labels = np.asarray(places, int)[labels]
-        parts += [boxes[labels >= 0], labels[labels >= 0]]
-    return Truth(*parts)
+    return Truth(*_common(places, truth[1], truth[0]), *_common(places, truth[3], truth[2]))
+
+
+def _common(places: Sequence[int], labels: np.ndarray, boxes: np.ndarray, *more: np.ndarray) -> Any:
+    """Boxes, new labels and more of those that have one."""
+    labels = np.asarray(places, int)[labels]
+    return [part[labels >= 0] for part in (boxes, labels, *more)]

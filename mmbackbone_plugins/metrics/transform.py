@@ -66,17 +66,8 @@ def insert_corruption(
 ) -> dict[str, Any]:
     """Puts a corruption right behind the loader of every pipeline of a dataset, in place.
 
-    Args:
-        dataset: Config of a dataset, also one that wraps others (``dataset``, ``datasets``).
-        corruption: See :class:`Corruption`, as the next two.
-        severity: 0 to 5.
-        seed: Of the noise.
-
-    Returns:
-        The same config.
-
-    Raises:
-        ValueError: If no pipeline reads a picture, or one has a corruption already.
+    The dataset is a config, also of one that wraps others; it is returned. A ValueError if no
+    pipeline reads a picture, or one has a corruption already.
     """
     check_corruption(corruption, severity, seed)
     new = dict(type='Corruption', corruption=corruption, severity=severity, seed=seed)

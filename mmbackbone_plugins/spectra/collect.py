@@ -210,10 +210,10 @@ class _Tap:
             try:
                 moment.update(feature[part], None if mask is None else mask[part])
             except NonFiniteFeature as error:
-                raise ValueError(
-                    f'layer {name!r} yields NaN or Inf for image '
-                    f'{self._image(start + error.image * self.groups)}'
-                ) from error
+                image = start + error.image * self.groups
+                path = self.geometry[image].name if self.geometry else ''
+                where = f'{self.first + image}' + (f' ({path})' if path else '')
+                raise ValueError(f'layer {name!r} yields NaN or Inf for image {where}') from error
 
     def _mask(self, name: str, feature: torch.Tensor) -> Optional[torch.Tensor]:
         if self.geometry is None:
@@ -228,7 +228,3 @@ class _Tap:
                 'where they are in the image is not known, so padding and regions cannot be told'
             )
         return None
-
-    def _image(self, number: int) -> str:
-        name = self.geometry[number].name if self.geometry else ''
-        return f'{self.first + number}' + (f' ({name})' if name else '')

@@ -11,24 +11,17 @@ REGIONS = ('foreground', 'background')
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """Where the picture and its objects are in an input.
+    """Where the picture and its objects are in an input of the network, in its pixels.
 
-    Attributes:
-        input_shape: Height and width of the network's input, pixels.
-        image_shape: Height and width of the picture in it, from the upper left corner; what is
-            beyond is padding.
-        boxes: Ground truth in pixels of the input, ``(n, 4)`` corners, ``(n, 5)`` rotated boxes
-            (centre, width, height, angle in radians, from x towards y) or ``(n, 8)`` the corners
-            of quadrilaterals in order, either way round.
-        ignored: Boxes in the same format that are neither foreground nor background.
-        name: What messages call the image.
+    Boxes are ``(n, 4)`` corners, ``(n, 5)`` rotated boxes (centre, width, height, angle in radians,
+    from x towards y) or ``(n, 8)`` the corners of quadrilaterals in order, either way round.
     """
 
-    input_shape: tuple[int, int]
-    image_shape: tuple[int, int]
-    boxes: Optional[torch.Tensor] = None
-    ignored: Optional[torch.Tensor] = None
-    name: str = ''
+    input_shape: tuple[int, int]  # height, width
+    image_shape: tuple[int, int]  # of the picture, from the upper left corner; the rest is padding
+    boxes: Optional[torch.Tensor] = None  # ground truth
+    ignored: Optional[torch.Tensor] = None  # boxes that are neither foreground nor background
+    name: str = ''  # what messages call the image
 
     @property
     def padded(self) -> bool:

@@ -118,35 +118,20 @@ def decay_exponent(eigenvalues: Values, threshold: float = 1e-3, relative: bool 
 
 @dataclass(frozen=True)
 class SpectrumSummary:
-    """A spectrum in numbers.
+    """A spectrum in numbers."""
 
-    Attributes:
-        width: Channels.
-        dim: Intrinsic dimensionality.
-        saturation: ``dim / width``.
-        effective_rank: See :func:`effective_rank`.
-        participation_ratio: See :func:`participation_ratio`.
-        decay: See :func:`decay_exponent`.
-        largest: The largest eigenvalue.
-        trace: Their sum: mean square of a position's features, added over channels.
-        images: Images that counted; 0 where that is not known.
-        samples: Positions that counted; 0 where that is not known.
-        clamped: Negative eigenvalues that became 0.
-        most_negative: The lowest of these; 0 without any.
-    """
-
-    width: int
-    dim: int
-    saturation: float
+    width: int  # channels
+    dim: int  # intrinsic dimensionality
+    saturation: float  # dim / width
     effective_rank: float
     participation_ratio: float
-    decay: float
-    largest: float
-    trace: float
-    images: int = 0
-    samples: int = 0
-    clamped: int = 0
-    most_negative: float = 0.0
+    decay: float  # see :func:`decay_exponent`
+    largest: float  # eigenvalue
+    trace: float  # mean square of a position's features, added over channels
+    images: int = 0  # that counted; 0 where that is not known
+    samples: int = 0  # positions that counted; 0 where that is not known
+    clamped: int = 0  # negative eigenvalues that became 0
+    most_negative: float = 0.0  # the lowest of these; 0 without any
 
     @property
     def rank_limited(self) -> bool:

@@ -23,21 +23,13 @@ _HALVINGS = 60  # the interval then is below the resolution of a float
 
 @dataclass(frozen=True)
 class WidthPlan:
-    """Widths that fit a budget.
+    """Widths that fit a budget."""
 
-    Attributes:
-        dimensionalities: Intrinsic dimensionality, by layer.
-        widths: Number of channels, by layer.
-        alpha: Channels for each dimension, the factor that all layers share.
-        macs: What the widths cost.
-        budget: What they may cost at most.
-    """
-
-    dimensionalities: dict[str, int]
-    widths: Widths
-    alpha: float
-    macs: int
-    budget: int
+    dimensionalities: dict[str, int]  # by layer
+    widths: Widths  # number of channels, by layer
+    alpha: float  # channels for each dimension, the factor that all layers share
+    macs: int  # what the widths cost
+    budget: int  # what they may cost at most
 
 
 def widths_at(alpha: float, dimensionalities: Mapping[str, int], multiple: int = 8) -> Widths:

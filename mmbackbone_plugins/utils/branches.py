@@ -18,11 +18,6 @@ def is_labelled(sample: Mapping[str, Any]) -> bool:
     return sample['inputs'].get(LABELLED) is not None
 
 
-def labelled_part(data: Any) -> dict[str, Any]:
-    """The labelled branch of a sample with branches, as a supervised data set has its samples."""
-    return {key: branches[LABELLED] for key, branches in data.items()}
-
-
 def only_labelled(batch: Any) -> Any:
     """A collated batch without its other branches, and without the gaps where those have images."""
     if not has_branches(batch):
@@ -56,11 +51,10 @@ def check_labelled_loss(model: nn.Module) -> None:
 
 def detector_around(model: nn.Module, layers: Iterable[str]) -> nn.Module:
     """The innermost detector that has all the layers: the student of a semi-supervised one."""
-    found = {_path_of_detector(model, layer) for layer in layers}
+    found = set()
+    for layer in layers:
+        path = layer.rpartition('.')[0]
+        while path and not hasattr(model.get_submodule(path), 'extract_feat'):
+            path = path.rpartition('.')[0]
+        found.add(path)
     return model.get_submodule(found.pop()) if len(found) == 1 else model
-
-
-def _path_of_detector(model: nn.Module, layer: str) -> str:
-    parts = layer.split('.')
-    paths = ['.'.join(parts[:i]) for i in range(len(parts))]
-    return next((p for p in reversed(paths) if hasattr(model.get_submodule(p), 'extract_feat')), '')

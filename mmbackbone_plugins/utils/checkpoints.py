@@ -102,13 +102,8 @@ def read_safetensors(path: PathLike, map_location: Any = None) -> dict[str, torc
 def check(path: PathLike, label: Optional[str] = None) -> None:
     """Looks at a checkpoint without reading it; addresses are left to the loader.
 
-    Args:
-        path: File or address.
-        label: How messages begin that name the file; default is ``checkpoint 'PATH'``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is torn, or something else than a checkpoint.
+    ``label`` is how messages begin that name the file. A FileNotFoundError if there is none; a
+    ValueError if it is torn, or something else than a checkpoint.
     """
     if is_address(path):
         return
@@ -121,16 +116,10 @@ def check(path: PathLike, label: Optional[str] = None) -> None:
 
 
 def read(path: PathLike, label: Optional[str] = None, weights_only: bool = False) -> Mapping:
-    """Reads a checkpoint into the memory of the CPU; what it holds, a mapping.
+    """Reads a checkpoint, a mapping, into the memory of the CPU.
 
-    Args:
-        path: File or address.
-        label: See :func:`check`.
-        weights_only: Whether nothing but tensors and plain values may be in it.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or holds something else; in one line.
+    Errors are those of :func:`check`, in one line. ``weights_only``: nothing but tensors and plain
+    values may be in it.
     """
     label = label or f'checkpoint {str(path)!r}'
     check(path, label)
@@ -156,10 +145,7 @@ def weights_of(
 ) -> dict[str, torch.Tensor]:
     """The weights in a checkpoint by name, without the prefix of a distributed wrapper.
 
-    Args:
-        checkpoint: What a file holds: a state dict, or a mapping with one in it.
-        label: How the message begins.
-        places: Keys under which it may be; the first counts.
+    It is a state dict, or a mapping with one in it under one of ``places``; the first counts.
     """
     inside = (checkpoint[key] for key in places if isinstance(checkpoint.get(key), Mapping))
     state = next(inside, checkpoint)

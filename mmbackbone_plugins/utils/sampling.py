@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .branches import LABELLED, has_branches, is_labelled, labelled_part
+from .branches import LABELLED, has_branches, is_labelled
 from .untouched import seed_everything, untouched, untouched_random_numbers
 
 ANNOTATIONS = ('data_list', 'data_bytes', 'data_address')  # of mmengine's data sets
@@ -76,18 +76,11 @@ class SeededBatches:
     made (:class:`Pristine`), so make it before the first step: what was read before, by whom and
     how many of them, and a pipeline that the run exchanges later, change nothing. Transforms that
     mix in pictures which they have kept find none. The loader, its data set, its sampler and its
-    workers are not touched: samples are loaded here, one batch at a time.
+    workers are not touched: samples are loaded here, one batch at a time, of ``batch_size`` images
+    (default: the loader's), and preprocessed by the model, which is without a wrapper. All ranks
+    together take ``num_batches`` or ``num_images`` at most; batches go round.
 
     Of a semi-supervised detector's data set (``MultiBranch``) these are the labelled images.
-
-    Args:
-        loader: A data loader; its data set, its ``collate_fn`` and its batch size are used.
-        model: Its ``data_preprocessor`` takes the batches; without a distributed wrapper.
-        batch_size: Images in a batch; default is the loader's.
-        num_batches: Batches at most. All ranks together: each takes its share.
-        num_images: Images at most.
-        seed: Chooses the images and their augmentation.
-        rank: Number of this process, of ``world_size``; batches go round.
 
     Raises:
         ValueError: If the data set has no length, is empty, cannot be copied, or has branches of
@@ -150,7 +143,7 @@ class SeededBatches:
             return sample
         if not is_labelled(sample):
             raise ValueError(_no_label(sample))
-        return labelled_part(sample)
+        return {key: branches[LABELLED] for key, branches in sample.items()}
 
     def _read(self, index: int, seed: int) -> Any:
         with untouched_random_numbers():
