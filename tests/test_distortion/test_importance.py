@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rig
 import torch
+from mmengine.model import BaseModel
 
 from mmbackbone_plugins import estimate_importance
 from mmbackbone_plugins.distortion.importance import _KINDS, ImportanceKind
@@ -162,19 +163,15 @@ def test_a_reduction_makes_one_mean_of_two_processes():
         torch.testing.assert_close(found[name], value)
 
 
-class Slope(torch.nn.Module):
+class Slope(BaseModel):
     """As much of a detector as is needed: the gradient of its weight is the input."""
 
     def __init__(self, dtype):
         super().__init__()
         self.backbone = torch.nn.Linear(3, 1, bias=False).to(dtype)
-        self.data_preprocessor = lambda batch, training: batch
 
     def forward(self, inputs, mode):
         return dict(loss=(self.backbone.weight * inputs[0]).sum())
-
-    def parse_losses(self, losses):
-        return losses['loss'], losses
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
