@@ -19,20 +19,15 @@ from .counting import OperatorCounter
 class StepFlops:
     """FLOPs of one training step; a multiplication and an addition count as two.
 
-    Attributes:
-        forward: FLOPs of the forward pass, losses included.
-        backward: FLOPs of the backward pass.
-        by_operator: FLOPs by operator name. Convolutions, matrix products and attention are
-            counted.
-        uncounted: Calls by operator name of what does arithmetic but has no formula: custom
-            operators (RoIAlign, NMS, ...), norms, pooling, interpolation, reductions. Element-wise
-            operators are neither counted nor listed.
+    Convolutions, matrix products and attention are counted. What does arithmetic but has no
+    formula is listed: custom operators (RoIAlign, NMS, ...), norms, pooling, interpolation,
+    reductions. Element-wise operators are neither counted nor listed.
     """
 
-    forward: int
+    forward: int  # losses included
     backward: int
-    by_operator: dict[str, int] = field(default_factory=dict)
-    uncounted: dict[str, int] = field(default_factory=dict)
+    by_operator: dict[str, int] = field(default_factory=dict)  # FLOPs
+    uncounted: dict[str, int] = field(default_factory=dict)  # calls
 
     @classmethod
     def of(cls, counter: OperatorCounter) -> 'StepFlops':

@@ -48,14 +48,9 @@ class ImportanceKind:
 
     @staticmethod
     def score(gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Scores of a parameter.
+        """Scores of a parameter from its gradient and itself, both in float32 or wider.
 
-        Args:
-            gradient: Its gradient, in float32 or wider.
-            weight: The parameter, in the same type.
-
-        Returns:
-            A new tensor, not negative, that broadcasts to the shape of the parameter.
+        A new tensor, not negative, that broadcasts to the shape of the parameter.
         """
         raise NotImplementedError
 
@@ -124,11 +119,7 @@ class EmpiricalFisher(ImportanceKind):
 
 
 def find_kind(name: Any) -> type[ImportanceKind]:
-    """The kind of importance of a name.
-
-    Raises:
-        ValueError: If there is none; the message lists all.
-    """
+    """The kind of importance of a name; a ValueError if there is none."""
     if isinstance(name, str) and name in _KINDS:
         return _KINDS[name]
     raise ValueError(

@@ -34,11 +34,9 @@ def add_penalty_gradient(
     ``theta0 - lr * g``; a stronger pull would overshoot theta0. With momentum or weight decay that
     guarantee is lost.
 
-    Computed in float32 or wider, whatever the type of the parameters. A gradient in half precision
-    ends at the limits of its type instead of Inf.
-
-    Parameters without a gradient are frozen, and are left alone. Where several steps are made, a
-    :class:`Penalty` saves the preparation.
+    Computed in float32 or wider; a gradient in half precision ends at the limits of its type
+    instead of Inf. Parameters without a gradient are frozen, and are left alone. Where several
+    steps are made, a :class:`Penalty` saves the preparation.
 
     Args:
         params: Parameters by name; their gradients must be true (unscaled, averaged over ranks).

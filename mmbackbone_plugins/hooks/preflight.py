@@ -148,12 +148,7 @@ def warn_plan(runner, plan: FreezePlan, phases: Sequence[Phase]) -> Iterator[str
             'custom_hooks: SyncBuffersHook averages all buffers over the ranks, those of a frozen '
             'backbone too, whose last bits may change'
         )
-    yield from _warn_accumulation(runner, plan.schedule, phases)
-
-
-def _warn_accumulation(
-    runner, schedule: FreezingSchedule, phases: Sequence[Phase]
-) -> Iterator[str]:
+    schedule = plan.schedule
     counts = max(getattr(w, '_accumulative_counts', 1) for _, w in optim_wrappers(runner))
     length = len(runner.train_dataloader) if schedule.by_epoch else 1
     cut = [p.start for p in phases[1:] if p.start * length % counts]

@@ -1,6 +1,6 @@
 """Counts training steps of a run as they happen, without making any of its own."""
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from torch import nn
 
@@ -20,20 +20,15 @@ class StepWatch:
     def __init__(self, preprocessor: nn.Module) -> None:
         self._counter: Optional[OperatorCounter] = None
         self._model: Any = None
-        self._waiting, self._shape, self._room = False, 'unknown', False
-        self._known: Any = ()
+        self._waiting, self._shape = False, 'unknown'
         # A plain function: a copy of the model must not drag this object along.
         self._handle = preprocessor.register_forward_hook(lambda *call: self.saw_inputs(call[2]))
 
-    def before_step(self, model: nn.Module, known: Any, room: bool) -> None:
-        """Gets ready for a step; ``known`` are shapes that need no count.
-
-        ``room`` says whether another shape may be counted.
-        """
+    def before_step(self, model: nn.Module, wanted: Callable[[str], bool]) -> None:
+        """Gets ready for a step; ``wanted`` says of a shape whether it needs a count."""
         if model is not self._model:
             self._wrap(model)
-        self._known, self._room = known, room
-        self._shape = 'unknown'
+        self._wanted, self._shape = wanted, 'unknown'
         self._found: Optional[StepFlops] = None
 
     def begin_step(self) -> None:
@@ -46,7 +41,7 @@ class StepWatch:
             return
         self._waiting = False  # the first of this step only
         self._shape = batch_shape(data)
-        if self._room and self._shape not in self._known:
+        if self._wanted(self._shape):
             self._counter = OperatorCounter().start()
 
     def end_count(self) -> None:

@@ -149,8 +149,8 @@ class TrainingCostHook(Hook):
             run.fresh_memory = False
         self._traffic.look(runner.model)
         if run.watch is not None:
-            room = len(phase.counted) < self.max_shapes
-            run.watch.before_step(runner.model, phase.counted, room)
+            known, room = phase.counted, len(phase.counted) < self.max_shapes
+            run.watch.before_step(runner.model, lambda shape: room and shape not in known)
         run.mark = time.perf_counter()
         phase.data_seconds += waited
 

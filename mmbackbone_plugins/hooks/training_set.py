@@ -13,18 +13,13 @@ from .runners import held_by, optim_wrappers
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What trains in a run.
+    """What trains in a run."""
 
-    Attributes:
-        ever: Names of the parameters that train at some time: that require a gradient now, or that
-            a freezing schedule has frozen for the time being. What the model keeps frozen by itself
-            (``frozen_stages``) is not among them, nor what no optimizer holds.
-        plan: The freezing schedule over its stages; None if the run has none.
-        phases: Its phases.
-    """
-
+    # Names of the parameters that train at some time: that require a gradient now, or that a
+    # freezing schedule has frozen for the time being. What the model keeps frozen by itself
+    # (``frozen_stages``) is not among them, nor what no optimizer holds.
     ever: frozenset[str]
-    plan: Optional[FreezePlan] = None
+    plan: Optional[FreezePlan] = None  # the freezing schedule over its stages, if there is one
     phases: tuple[Phase, ...] = ()
 
     @property

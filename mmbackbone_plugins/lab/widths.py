@@ -25,12 +25,12 @@ from ..spectra import (
     resampled,
     widths_by_threshold,
 )
-from ..spectra.widths import interval, sensitivity_table, width_table
 from ..utils import checkpoints
 from ..utils.sampling import SeededBatches
 from . import launch
 from .inputs import input_shape
 from .visualization import plot_widths
+from .width_tables import interval, sensitivity_table, width_table
 from .zoo import find_config
 
 GROUPS = 10  # of images, to resample from; each holds the moments of all layers

@@ -36,12 +36,11 @@ def select_corruptions(names: Sequence[str]) -> list[str]:
     ``'validation'`` for the other 4 of the library. A ValueError if a name is none of these.
     """
     groups = dict(GROUPS, benchmark=BENCHMARK, validation=VALIDATION)
+    known = [*groups, *BENCHMARK, *VALIDATION]
     chosen: list[str] = []
     for name in names:
-        if name not in (*groups, *BENCHMARK, *VALIDATION):
-            raise ValueError(
-                f'corruptions must be among {[*groups, *BENCHMARK, *VALIDATION]}, got {name!r}'
-            )
+        if name not in known:
+            raise ValueError(f'corruptions must be among {known}, got {name!r}')
         chosen += [one for one in groups.get(name, (name,)) if one not in chosen]
     if not chosen:
         raise ValueError('corruptions must name at least one, got none')
@@ -50,10 +49,9 @@ def select_corruptions(names: Sequence[str]) -> list[str]:
 
 def check_corruption(corruption: Any, severity: Any, seed: Any) -> None:
     """Checks the arguments that all share; the ValueError names the one that is out of range."""
-    if corruption not in (*BENCHMARK, *VALIDATION):
-        raise ValueError(
-            f'corruption must be one of {[*BENCHMARK, *VALIDATION]}, got {corruption!r}'
-        )
+    known = [*BENCHMARK, *VALIDATION]
+    if corruption not in known:
+        raise ValueError(f'corruption must be one of {known}, got {corruption!r}')
     if isinstance(severity, bool) or severity not in (0, *SEVERITIES):
         raise ValueError(
             f'severity must be a whole number from 0 (untouched) to 5, got {severity!r}'

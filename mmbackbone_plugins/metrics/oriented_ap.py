@@ -37,7 +37,6 @@ class OrientedAP(NamedTuple):
     ap: np.ndarray  # (classes, thresholds), in 0 .. 1; NaN for a class without a labelled box
     boxes: np.ndarray  # number of labelled boxes of each class
     detections: np.ndarray  # number of predicted boxes of each class
-    recall: np.ndarray  # share of labelled boxes found, shaped and NaN as ``ap``
 
 
 def oriented_ap(
@@ -61,8 +60,7 @@ def oriented_ap(
     from mmdet.evaluation.functional import average_precision
 
     thresholds = np.asarray(iou_thrs, np.float32)
-    shape = (num_classes, len(thresholds))
-    ap, recall = np.full(shape, np.nan), np.full(shape, np.nan)
+    ap = np.full((num_classes, len(thresholds)), np.nan)
     boxes, counts = np.zeros(num_classes, int), np.zeros(num_classes, int)
     for label in range(num_classes):
         boxes[label] = sum(int((truth.labels == label).sum()) for truth in truths)
@@ -76,8 +74,7 @@ def oriented_ap(
         recalls = right / boxes[label]
         precisions = right / np.maximum(right + wrong, np.finfo(np.float32).eps)
         ap[label] = average_precision(recalls, precisions, eval_mode)
-        recall[label] = recalls[:, -1] if recalls.shape[1] else 0
-    return OrientedAP(ap, boxes, counts, recall)
+    return OrientedAP(ap, boxes, counts)
 
 
 def _best_overlaps(

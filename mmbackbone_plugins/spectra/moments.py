@@ -103,7 +103,9 @@ class SecondMoment:
         if mask is not None:
             mask = self._flat_mask(as_tensor(mask), feature).to(flat.device)
         second, means = self._allocate(flat.device)
-        pieces = self._whole(flat) if mask is None else self._masked(flat, mask)
+        most = CHUNK.get(flat.device.type, CHUNK['other']) // self.num_channels  # at once
+        most = max(most, LEAST_COLUMNS)
+        pieces = self._whole(flat, most) if mask is None else self._masked(flat, most, mask)
         add_product = PRODUCTS.get(flat.device.type, PRODUCTS['other'])
         for columns, weight, first in pieces:
             if self._new:
@@ -135,11 +137,8 @@ class SecondMoment:
     def matrix(self, center: bool = False) -> torch.Tensor:
         """The matrix ``(C, C)`` in float64, symmetric to the last bit.
 
-        Args:
-            center: Subtract ``m m^T``, ``m`` the mean over images of each image's mean.
-
-        Raises:
-            ValueError: If no image has counted.
+        ``center`` subtracts ``m m^T``, ``m`` the mean over images of each image's mean. A
+        ValueError if no image has counted.
         """
         self._refuse_empty('second moment')
         second, means = self._sums_about(self._point if center else None)  # centred about any
@@ -158,10 +157,9 @@ class SecondMoment:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Sums over images, which add up over ranks: an ``all_reduce`` of each is a merge.
 
-        Returns:
-            ``second`` (``C x C``, its upper triangle counts), ``means`` (``C``), float64, and
-            ``counts`` (images and samples, int64). They may be no copies. They are about 0: beside
-            a mean of ``r`` deviations, centring them is exact to some ``r * r * 1e-16``.
+        ``second`` (``C x C``, its upper triangle counts), ``means`` (``C``), float64, and
+        ``counts`` (images and samples, int64). They may be no copies. They are about 0: beside a
+        mean of ``r`` deviations, centring them is exact to some ``r * r * 1e-16``.
         """
         second, means = self._sums_about(None)
         counts = torch.tensor([self.images, self.samples], device=means.device)
@@ -224,12 +222,8 @@ class SecondMoment:
             )
         return mask.flatten(1)
 
-    def _columns(self, device: torch.device) -> int:  # positions that are worked on at once
-        chunk = CHUNK.get(device.type, CHUNK['other'])
-        return max(chunk // self.num_channels, LEAST_COLUMNS)
-
-    def _whole(self, flat: torch.Tensor) -> Iterator[tuple[torch.Tensor, float, int]]:
-        """Batches without a mask, some images or some positions of an image at a time.
+    def _whole(self, flat: torch.Tensor, most: int) -> Iterator[tuple[torch.Tensor, float, int]]:
+        """Batches without a mask, some images or ``most`` positions of an image at a time.
 
         Yields features ``(C, images, positions)`` in float64, the weight of a position, and the
         number of the first image.
@@ -239,7 +233,6 @@ class SecondMoment:
             return
         self.images += number
         self.samples += number * positions
-        most = self._columns(flat.device)
         together = max(most // positions, 1)
         for first in range(0, number, together):
             images = flat[first : first + together]
@@ -249,10 +242,9 @@ class SecondMoment:
                 yield columns.copy_(part), 1 / positions, first
 
     def _masked(
-        self, flat: torch.Tensor, mask: torch.Tensor
+        self, flat: torch.Tensor, most: int, mask: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, float, int]]:
         """The same of what a mask leaves, image by image."""
-        most = self._columns(flat.device)
         for number, (image, keep) in enumerate(zip(flat, mask)):
             kept = keep.nonzero().flatten()
             if not len(kept):
