@@ -23,9 +23,7 @@ def weight_drift(
 
     By group of names, such as a stage, dimensionless. A reference of zeros gives 0 if nothing has
     moved, else Inf. Holds the difference of one tensor at a time, and waits for the device once.
-
-    Raises:
-        ValueError: If a tensor has no reference, or one of another shape.
+    A ValueError if a tensor has no reference, or one of another shape.
     """
     groups = {group: list(names) for group, names in groups.items()}
     wanted = [name for names in groups.values() for name in names]
@@ -69,14 +67,11 @@ def norm_buffers(model: nn.Module, modules: Iterable[str]) -> list[str]:
 def statistics_drift(
     buffers: Mapping[str, torch.Tensor], anchor: Mapping[str, torch.Tensor], means: Iterable[str]
 ) -> tuple[float, float]:
-    """Drift of running statistics of norm layers, over all their channels.
+    """Drift of running statistics of norm layers, over all their channels, by names of the means.
 
-    ``means`` are names of running means; the variances are beside them.
-
-    Returns:
-        Root mean square over channels of the shift of the mean, in units of the channel's initial
-        standard deviation; and of the logarithm of the ratio of the standard deviations. Both 0
-        where nothing moved. Our definition: the paper has none.
+    Root mean square over channels of the shift of the mean, in units of the channel's initial
+    standard deviation; and of the logarithm of the ratio of the standard deviations. Both 0
+    where nothing moved. Our definition: the paper has none.
     """
     shifts, spreads = [], []
     for name in means:
@@ -95,17 +90,12 @@ def statistics_drift(
 
 @torch.no_grad()
 def linear_cka(x: Features, y: Features) -> float:
-    """Linear centred kernel alignment of two sets of features of the same examples.
+    """Linear centred kernel alignment of two sets of features of the same examples, in float64.
 
-    ``||Yc^T Xc||_F^2 / (||Xc^T Xc||_F ||Yc^T Yc||_F)`` with columns centred, in float64; features
-    are ``(examples, channels)`` each. 1 for features equal up to rotation and scale, near 0 for
-    unrelated ones; NaN if one of the sets is constant, or has a NaN or Inf.
-
-    Raises:
-        ValueError: If the shapes do not fit, or features are complex.
-
-    Source:
-        Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019, section 3.
+    ``||Yc^T Xc||_F^2 / (||Xc^T Xc||_F ||Yc^T Yc||_F)`` with columns centred; features are of shape
+    ``(examples, channels)``. 1 for features equal up to rotation and scale, near 0 for unrelated
+    ones; NaN if one of the sets is constant, or has a NaN or Inf. Source: Kornblith et al.,
+    "Similarity of Neural Network Representations Revisited", 2019, section 3.
     """
     x, y = torch.as_tensor(x), torch.as_tensor(y)
     if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):

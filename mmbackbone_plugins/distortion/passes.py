@@ -25,13 +25,13 @@ def gradient_passes(
 ) -> Iterator[int]:
     """Goes forward and backward batch by batch; at each turn ``.grad`` is that batch's gradient.
 
-    The model is in train mode, as its detector and backbone understand it, and the loss is the sum
-    of all detector losses. Afterwards, or when the iterator is closed, the model and all random
-    numbers are as they were (:func:`untouched`). No optimizer takes part. Yields the number of the
-    batch, from 1. Source: arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
+    The model, a detector of mmengine's kind, is in train mode, as it and its backbone understand
+    it, and the loss is the sum of all its losses. Afterwards, or when the iterator is closed, the
+    model and all random numbers are as they were (:func:`untouched`). No optimizer takes part.
+    Yields the number of the batch, from 1. Source: arXiv 2303.14744, ``tools/compute_rgn.py``.
 
     Args:
-        model: A detector of mmengine's kind.
+        model: The detector.
         batches: Batches as the training loader yields them. An iterable with a state of its own
             (a sampler's) is the caller's: hand in a loader made for this.
         count: Number of batches to take; all by default.

@@ -150,13 +150,10 @@ def _stack(scalars: list[torch.Tensor], device: torch.device) -> torch.Tensor:
 
 @torch.no_grad()
 def kernel_ratio(gradient: torch.Tensor, weight: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
-    """The authors' ratio, entry by entry, before any mean: ``|g| / (|w| + eps)``.
+    """The authors' ratio (``tools/compute_rgn.py``), entry by entry: ``|g| / (|w| + eps)``.
 
     In float64 and of the weight's shape. Of a 4-dimensional weight ``(O, I, kh, kw)`` both are
     summed over the window first: ``(O, I, 1, 1)``.
-
-    Source:
-        arXiv 2303.14744, ``tools/compute_rgn.py`` of the authors' code.
     """
     pulled, size = (t.detach().abs() for t in (gradient, weight))
     pulled, size = (t.to(wide(t.dtype)) for t in (pulled, size))
@@ -172,9 +169,6 @@ def average(measurements: Iterable[Measurement]) -> Measurement:
 
     A tensor without a gradient in some batches is averaged over the others: our reading, the
     authors' code counts zeros. One NaN or Inf makes its tensor's mean NaN or Inf.
-
-    Raises:
-        ValueError: If there is no measurement.
     """
     found = list(measurements)
     if not found:

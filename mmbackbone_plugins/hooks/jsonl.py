@@ -19,14 +19,9 @@ class JsonLines:
     A fresh run writes into its own log folder (``<work_dir>/<time of the start>/``). mmengine makes
     a new one at every start, so the checkpoint remembers the file of the first: a resumed run goes
     on in that one. Lines of iterations that a resumed run does again (those after its checkpoint)
-    move to ``<name>.superseded`` beside it; nothing is lost, and the file has no iteration twice.
-    Should the file be gone, or the checkpoint be of another work dir, a new file is begun.
-
-    NaN and Inf are written as Python and mmengine write them: ``NaN``, ``Infinity``.
-
-    Attributes:
-        path: The file; None on other ranks than 0.
-        superseded: Lines that a resumed run does again.
+    are ``superseded``, and move to ``<name>.superseded``: the file has no iteration twice. Should
+    it be gone, or the checkpoint be of another work dir, a new file is begun. NaN and Inf are
+    written as Python and mmengine write them. ``path`` is None on other ranks than 0.
     """
 
     def __init__(self, runner, name: str) -> None:

@@ -91,17 +91,11 @@ def position_mask(
     region: Optional[str] = None,
     device: Any = None,
 ) -> Optional[torch.Tensor]:
-    """Positions of a feature map that count, for the images of a batch.
+    """Positions of a feature map that count, bool of shape ``(images, rows, columns)``.
 
     A position belongs to where its centre lies, mapped to the input by the ratio of sizes. The
-    background is what is image and in no box, ignored ones included. ``grid`` is rows and columns
-    of the map; ``region`` is ``'foreground'``, ``'background'`` or None for both.
-
-    Returns:
-        bool, ``(N, rows, columns)``; None if all positions count.
-
-    Raises:
-        ValueError: If a region is wanted and an image has no ground truth, or is unknown.
+    background is what is image and in no box, ignored ones included. None if all positions count.
+    A ValueError if a region is wanted and an image has no ground truth, or is unknown.
     """
     check_region(region)
     if region is None and not any(image.padded for image in geometry):

@@ -81,8 +81,7 @@ def intrinsic_dimensionality(
 def effective_rank(eigenvalues: Values) -> float:
     """Exponential of the entropy of the eigenvalues taken as a distribution; 0 if all are 0.
 
-    Source:
-        Roy and Vetterli, "The effective rank", 2007 (with eigenvalues for singular values).
+    Roy and Vetterli, "The effective rank", 2007 (with eigenvalues for singular values).
     """
     values = _array(eigenvalues)
     values = values[values > 0]

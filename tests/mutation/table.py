@@ -268,8 +268,8 @@ MUTATIONS = [
         ),
         (
             'spectra: masks are left out',
-            'pieces = self._whole(flat) if mask is None',
-            'pieces = self._whole(flat) if True',
+            'pieces = self._whole(flat, most) if mask is None',
+            'pieces = self._whole(flat, most) if True',
         ),
         (
             'spectra: half a matrix',
