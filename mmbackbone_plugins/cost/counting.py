@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .. import compat
 from .formulas import custom_formulas
@@ -57,7 +58,7 @@ class OperatorCounter:
     def __init__(self) -> None:
         self._flops = new_flop_counter()
         self._stack = ExitStack()
-        self._watch = _watcher(self._flops)
+        self._watch = _Watcher(self._flops)
         self.stop = self._stack.close
 
     def start(self) -> 'OperatorCounter':
@@ -76,7 +77,7 @@ class OperatorCounter:
 
     @property
     def backward(self) -> int:
-        return int(self._watch.backward)
+        return self._watch.backward
 
     @property
     def by_operator(self) -> dict[str, int]:
@@ -90,33 +91,30 @@ class OperatorCounter:
         return {name: found[name] for name in sorted(found, key=lambda n: (n[:5] == 'aten.', n))}
 
 
-def _watcher(flops: Any) -> Any:
-    from torch.utils._python_dispatch import TorchDispatchMode
+class _Watcher(TorchDispatchMode):
+    """Sees every operator, above a flop counter that adds up those with a formula."""
 
-    class Watcher(TorchDispatchMode):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backward = 0
-            self.uncounted: Counter[str] = Counter()
-            self._stepped = False
+    def __init__(self, flops: Any) -> None:
+        super().__init__()
+        self.backward = 0
+        self.uncounted: Counter[str] = Counter()
+        self._flops, self._stepped = flops, False
 
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            before = flops.get_total_flops()
-            result = func(*args, **(kwargs or {}))
-            added = flops.get_total_flops() - before
-            # An operator with a formula counts nothing where there is nothing to work on.
-            known = added or getattr(func, '_overloadpacket', None) in flops.flop_counts['Global']
-            # Of the thread that works: a backward pass on a GPU has a thread of its own.
-            going_back = torch._C._current_graph_task_id() != -1
-            if going_back:
-                self._stepped = True
-                self.backward += added
-            if not known and (going_back or not self._stepped):
-                if not _is_silent(func):
-                    self.uncounted[_name(func)] += 1
-            return result
-
-    return Watcher()
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        flops = self._flops
+        before = flops.get_total_flops()
+        result = func(*args, **(kwargs or {}))
+        added = flops.get_total_flops() - before
+        # An operator with a formula counts nothing where there is nothing to work on.
+        known = added or getattr(func, '_overloadpacket', None) in flops.flop_counts['Global']
+        # Of the thread that works: a backward pass on a GPU has a thread of its own.
+        going_back = torch._C._current_graph_task_id() != -1
+        if going_back:
+            self._stepped = True
+            self.backward += added
+        if not known and (going_back or not self._stepped) and not _is_silent(func):
+            self.uncounted[_name(func)] += 1
+        return result
 
 
 def _name(func: Any) -> str:
