@@ -2,8 +2,8 @@
 
 torch's flop counter adds up; a second dispatch mode above it sees every operator, tells forward
 from backward, and notes what the counter has no formula for. Operators of mmcv are functions of a
-compiled module which torch's dispatcher never sees, so that module's functions are replaced by ones
-that count their calls, for the time of the count. Watching changes no number that is computed.
+compiled module which the dispatcher never sees, so they are replaced by ones that count their
+calls, for the time of the count. Watching changes no number that is computed.
 """
 
 import sys

@@ -43,8 +43,7 @@ class Anchor:
     ) -> 'Anchor':
         """Takes those that are wanted out of saved tensors; by default beside the model's own.
 
-        Raises:
-            ValueError: If one is missing or has another shape; the message lists the first few.
+        A ValueError lists the first few that are missing or have another shape.
         """
         state, names = named_tensors(model), list(names)
         wrong = [f'{n} (missing)' for n in names if n not in tensors]
@@ -90,10 +89,8 @@ def tensors_of_checkpoint(
     """Tensors of a checkpoint under their names in a detector.
 
     ``target`` is the dotted path of the module that the checkpoint may be of alone, as files of
-    pre-trained backbones are; then it is put before all names. ``label`` is how messages begin.
-
-    Raises:
-        ValueError: If it holds no tensors, or those that are wanted under another prefix.
+    pre-trained backbones are; then it is put before all names. ``label`` is how messages begin. A
+    ValueError if it holds no tensors, or those that are wanted under another prefix.
     """
     names = list(names)
     state = weights_of(checkpoint, label)

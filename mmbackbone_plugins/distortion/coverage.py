@@ -31,10 +31,8 @@ class Coverage:
         Blocks that were added to the backbone (SE, adapters) are left out: they have no pre-trained
         weights to be held to, and the authors leave them out as well. ``exclude`` are patterns of
         parameter names as shells know them (``'*.bn?.*'``), ``trains`` the names of parameters that
-        train at some time of the run (None: all).
-
-        Raises:
-            ValueError: If a pattern matches no parameter of the target, or nothing is left.
+        train at some time of the run (None: all). A ValueError if a pattern matches no parameter of
+        the target, or nothing is left.
         """
         added = tuple(
             f'{n}.' for n, m in model.named_modules() if getattr(m, 'is_added_block', False)

@@ -34,11 +34,9 @@ class ImportancePass:
 
     The data are those of the run's training loader, through a loader and sampler of their own, with
     a copy of the data set as it is before the first step: the run's are not touched. Each process
-    takes ``num_batches`` at most. Where the same estimate is in the work dir already, it is read.
-
-    Raises:
-        ValueError: If the data set cannot be copied, or the batches have branches and the detector
-            no loss of single labelled images, which the kind needs.
+    takes ``num_batches`` at most. Where the same estimate is in the work dir already, it is read. A
+    ValueError if the data set cannot be copied, or the batches have branches and the detector no
+    loss of single labelled images, which the kind needs.
     """
 
     def __init__(

@@ -8,19 +8,12 @@ from .corruptions import BENCHMARK, SEVERITIES
 
 
 class RobustnessScores(NamedTuple):
-    """What :func:`robustness_scores` finds.
+    """What :func:`robustness_scores` finds."""
 
-    Attributes:
-        clean: Score on untouched pictures.
-        mpc: Mean performance under corruption: mean over corruptions of the mean over severities.
-        rpc: Relative performance under corruption, ``mpc / clean``; NaN where ``clean`` is 0.
-        by_corruption: Mean over severities of each corruption.
-    """
-
-    clean: float
-    mpc: float
-    rpc: float
-    by_corruption: dict[str, float]
+    clean: float  # score on untouched pictures
+    mpc: float  # mean performance under corruption: mean over corruptions of mean over severities
+    rpc: float  # relative performance under corruption, mpc / clean; NaN where clean is 0
+    by_corruption: dict[str, float]  # mean over severities
 
 
 def robustness_scores(

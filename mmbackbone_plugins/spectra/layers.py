@@ -20,10 +20,8 @@ ACTIVATIONS = (*_RELU_LIKE, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 def default_layers(model: nn.Module) -> list[str]:
     """The modules whose outputs are those of the stages and of the neck's levels.
 
-    Of a detector made of detectors they are the first one's: a semi-supervised one's student.
-
-    Raises:
-        ValueError: If the model has no ``backbone``.
+    Of a detector made of detectors they are the first one's: a semi-supervised one's student. A
+    ValueError if there is no ``backbone``.
     """
     for prefix, part in [('', model), *((f'{n}.', m) for n, m in model.named_children())]:
         found = [n for n in ('backbone', 'neck') if isinstance(getattr(part, n, None), nn.Module)]
@@ -49,8 +47,7 @@ def convolution_layers(model: nn.Module, within: Sequence[str] = ('backbone',)) 
 def resolve_layers(model: nn.Module, layers: Union[str, Sequence[str]]) -> list[str]:
     """Names of modules, patterns such as ``'backbone.layer1.*'`` spelled out.
 
-    Raises:
-        ValueError: If there is no such module; the message suggests the nearest ones.
+    The ValueError for a module that is not there suggests the nearest ones.
     """
     wanted = [layers] if isinstance(layers, str) else list(layers)
     if not wanted:

@@ -24,11 +24,7 @@ def as_tensor(values: Array) -> torch.Tensor:
 
 
 class NonFiniteFeature(ValueError):
-    """A feature map holds NaN or Inf.
-
-    Attributes:
-        image: Number of the image in the batch, from 0.
-    """
+    """A feature map holds NaN or Inf, in image number ``image`` of the batch, from 0."""
 
     def __init__(self, image: int) -> None:
         super().__init__(f'the features of image {image} of the batch hold NaN or Inf')

@@ -78,13 +78,11 @@ class SeededBatches:
     mix in pictures which they have kept find none. The loader, its data set, its sampler and its
     workers are not touched: samples are loaded here, one batch at a time, of ``batch_size`` images
     (default: the loader's), and preprocessed by the model, which is without a wrapper. All ranks
-    together take ``num_batches`` or ``num_images`` at most; batches go round.
+    together take ``num_batches`` or ``num_images`` at most; batches go round. Of a semi-supervised
+    detector's data set (``MultiBranch``) these are the labelled images.
 
-    Of a semi-supervised detector's data set (``MultiBranch``) these are the labelled images.
-
-    Raises:
-        ValueError: If the data set has no length, is empty, cannot be copied, or has branches of
-            which none is of labelled images.
+    A ValueError if the data set has no length, is empty, cannot be copied, or has branches of which
+    none is of labelled images.
     """
 
     def __init__(
