@@ -9,11 +9,11 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch.nn.parallel import DistributedDataParallel
 
+from ..freezing.building import build_schedule, misplaced
 from ..freezing.ddp import rebuild
 from ..freezing.freezer import FROZEN_MODES, Freezer, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
-from ..freezing.schedules import build_schedule, misplaced
 from ..stages import StageMap
 from ..utils.checks import choice
 from ..utils.names import arguments_by_name
