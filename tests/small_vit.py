@@ -4,6 +4,9 @@ RVSA (ViTAE-Transformer's Remote-Sensing-RVSA) makes a pyramid of the one map of
 and others, which no pre-trained file has; names of children are as there.
 """
 
+import re
+
+import rig
 import torch
 from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS
@@ -87,3 +90,27 @@ def model(checkpoint=None, **options) -> dict:
     if init and 'prefix' in options:
         init['prefix'] = options.pop('prefix')
     return dict(type='SmallDetector', backbone=dict(type='SmallRVSA', init_cfg=init, **options))
+
+
+def swin(folder) -> dict:
+    """A detector on a Swin with a file as its authors have it, who have no norm after a stage."""
+    state = {}
+    for name, tensor in rig.build(rig.detector(backbone=rig.swin())).backbone.state_dict().items():
+        if not re.match(r'norm\d', name):
+            for ours, theirs in SWIN.items():
+                name = name.replace(ours, theirs)
+            state[name] = tensor
+    path = str(folder / 'swin.pth')
+    torch.save(dict(model=state), path)
+    init = dict(type='Pretrained', checkpoint=path)
+    return rig.detector(backbone=rig.swin(convert_weights=True, init_cfg=init))
+
+
+# Names of MMDetection and those of the authors.
+SWIN = {
+    'stages.': 'layers.',
+    'attn.w_msa.': 'attn.',
+    'ffn.layers.0.0': 'mlp.fc1',
+    'ffn.layers.1': 'mlp.fc2',
+    'patch_embed.projection': 'patch_embed.proj',
+}

@@ -1,11 +1,15 @@
 """What no file has filled is seen, and trains; what is named trains too; the rest stays frozen."""
 
+import json
 import re
 
 import pytest
 import rig
 import small_vit
 import torch
+
+from mmbackbone_plugins.cost.counting import OperatorCounter
+from mmbackbone_plugins.cost.ledger import Ledger
 
 FROZEN = dict(type='FrozenBackbone')
 FPN1 = {f'backbone.fpn1.{n}' for n in ('0.weight', '0.bias', '1.weight', '1.bias')} | {
@@ -208,6 +212,31 @@ def test_equal_to_a_plain_loop_and_after_a_resume(name, tmp_path, pretrained):
     assert resumed.trains == whole.trains[2:]
 
 
+@pytest.mark.newer_torch
+def test_other_hooks_see_what_trains(tmp_path, pretrained):
+    hooks = [
+        hook(dict(type='ProbeThenFinetune', probe=1), keep_trainable='norm1'),
+        dict(type='TrainingCostHook'),
+        dict(type='RGNHook', interval=1),
+    ]
+    model = small_vit.model(pretrained)
+    record, _, _ = train(tmp_path, hooks, model)
+    phases = Ledger.read(tmp_path / 'cost.json').phases
+    assert list(phases) == ['probing', 'full']
+    net = runner(tmp_path, [], model).model.train()
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name in record.trains[0])
+    images = [rig.DrawnScenes(4, 36)[i]['inputs'] for i in range(2)]
+    with OperatorCounter() as counter:
+        net(images)['loss'].backward()
+    (counted,) = phases['probing'].counted.values()
+    assert (counted.forward, counted.backward) == (counter.forward, counter.backward)
+    norms = {n for n in record.trains[-1] if '.norm1.' in n}
+    assert record.trains[0] == FPN1 | norms | {'head.weight', 'head.bias'}
+    lines = [json.loads(line) for line in open(next(tmp_path.rglob('rgn.jsonl')))]
+    assert set(lines[0]['tensors']) == FPN1 | norms
+
+
 def test_a_run_that_was_begun_without_the_hook(tmp_path, pretrained):
     model = small_vit.model(pretrained)
     train(tmp_path, [], model, epochs=1)
@@ -237,30 +266,12 @@ def test_unknown_settings(tmp_path):
             runner(tmp_path, [kind], small_vit.model())
 
 
-@pytest.fixture(scope='module')
-def swin(tmp_path_factory):
-    """Swin of the rig with weights named as its authors do, who have no norm after each stage."""
-    path = tmp_path_factory.mktemp('weights') / 'swin.pth'
-    net = rig.build(dict(rig.detector(backbone=rig.swin()))).backbone
-    names = (('stages.', 'layers.'), ('attn.w_msa.', 'attn.'), ('ffn.layers.0.0', 'mlp.fc1'))
-    names += (('ffn.layers.1', 'mlp.fc2'), ('patch_embed.projection', 'patch_embed.proj'))
-    state = {}
-    for name, tensor in net.state_dict().items():
-        if not re.match(r'norm\d', name):
-            for ours, theirs in names:
-                name = name.replace(ours, theirs)
-            state[name] = tensor
-    torch.save(dict(model=state), path)
-    init = dict(type='Pretrained', checkpoint=str(path))
-    return rig.detector(backbone=rig.swin(convert_weights=True, init_cfg=init))
-
-
 NORMS = {f'backbone.norm{i}.{n}' for i in range(4) for n in ('weight', 'bias')}
 
 
-def test_two_ranks_train_and_send_the_new_norms_of_a_swin(swin, tmp_path):
+def test_two_ranks_train_and_send_the_new_norms_of_a_swin(tmp_path):
     hooks = [hook(), *[dict(type='CommunicatedBytes')] * rig.KEEPS_COMM_HOOKS]
-    options = dict(model=swin, epochs=2, optimizer=rig.ADAMW, size=64, length=4)
+    options = dict(model=small_vit.swin(tmp_path), epochs=2, optimizer=rig.ADAMW, size=64, length=4)
     first, second = rig.run(2, work_dir=str(tmp_path), hooks=hooks, **options, batch=1)
     assert not any(rig.equal(a, b) for a, b in zip(first['states'], second['states']))
     inside = {n for n in first['trains'][0] if n.startswith('backbone.')}
