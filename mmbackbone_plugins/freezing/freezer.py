@@ -59,21 +59,30 @@ class FreezeStatus:
         return self.trainable_parameters / self.parameters
 
     def table(self) -> str:
-        """The status as a text table: stage, parameters, trainable, mode; unloaded if known."""
+        """The status as a text table; with a column of what no file has filled if that is known."""
         known = all(s.unloaded is not None for s in self.stages)
-        rows = [('stage', 'parameters', 'trainable', 'mode', 'unloaded' if known else '')]
+        rows = [('stage', 'parameters', 'unloaded', 'trainable', 'mode')]
         for s in self.stages:
-            lost = f'{s.unloaded:,}' if known else ''
-            rows.append((s.stage, f'{s.parameters:,}', s.trainable, s.mode, lost))
+            rows.append(
+                (
+                    s.stage,
+                    f'{s.parameters:,}',
+                    f'{s.unloaded:,}' if known else '',
+                    s.trainable,
+                    s.mode,
+                )
+            )
         rest = self.parameters - sum(s.parameters for s in self.stages)
         rest_trainable = self.trainable_parameters - sum(
             s.trainable_parameters for s in self.stages
         )
         if rest:
-            rows.append(('(rest of model)', f'{rest:,}', _share(rest_trainable, rest), '', ''))
+            rows.append(('(rest of model)', f'{rest:,}', '', _share(rest_trainable, rest), ''))
         total = f'{self.trainable_parameters:,} ({self.ratio:.1%})'
-        rows.append(('model', f'{self.parameters:,}', total, '', ''))
-        return table(rows, '<><<>')
+        rows.append(('model', f'{self.parameters:,}', '', total, ''))
+        if known:
+            return table(rows, '<>><<')
+        return table([(*row[:2], *row[3:]) for row in rows], '<><<')
 
 
 class Freezer:
