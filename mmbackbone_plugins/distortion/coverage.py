@@ -1,7 +1,7 @@
 """Which parameters a penalty holds back, which it leaves, and why."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -25,14 +25,16 @@ class Coverage:
         stage_map: StageMap,
         exclude: Sequence[str] = (),
         trains: Optional[frozenset[str]] = None,
+        unloaded: Collection[str] = (),
     ) -> 'Coverage':
         """Goes through the parameters of the target.
 
         Blocks that were added to the backbone (SE, adapters) are left out: they have no pre-trained
         weights to be held to, and the authors leave them out as well. ``exclude`` are patterns of
         parameter names as shells know them (``'*.bn?.*'``), ``trains`` the names of parameters that
-        train at some time of the run (None: all). A ValueError if a pattern matches no parameter of
-        the target, or nothing is left.
+        train at some time of the run (None: all), ``unloaded`` those that have no pre-trained
+        weights either. A ValueError if a pattern matches no parameter of the target, or nothing is
+        left.
         """
         added = tuple(
             f'{n}.' for n, m in model.named_modules() if getattr(m, 'is_added_block', False)
@@ -43,6 +45,8 @@ class Coverage:
             used.update(hits)
             if name.startswith(added) or stage_map[stage_map.stage_of(name)].is_block:
                 skipped[name] = 'added block'
+            elif name in unloaded:
+                skipped[name] = 'unloaded'
             elif hits:
                 skipped[name] = f'exclude {hits[0]!r}'
             elif trains is not None and name not in trains:

@@ -23,13 +23,14 @@ from .checkpoint_keys import ANCHOR_KEY
 from .checks import check_count, check_target, refuse_second
 from .epochs import EpochHook
 from .jsonl import JsonLines
+from .loading import FREEZE, LoadingHook
 from .runners import refuse_sharded
 from .scalars import Scalars
 
 
 @HOOKS.register_module()
 @arguments_by_name()
-class DriftHook(EpochHook):
+class DriftHook(EpochHook, LoadingHook):
     """Measures how far the target has moved from the weights that the run started with (theta0).
 
     At the end of an epoch, per stage: ``||theta - theta0|| / ||theta0||`` of the weights (scalars
@@ -81,10 +82,12 @@ class DriftHook(EpochHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps theta0 of a checkpoint that the run resumes from; taken up in ``before_train``."""
+        super().after_load_checkpoint(runner, checkpoint)
         if runner._resume:  # not load_from: those weights are the start of a fresh run
             self._resumed, self._saved = True, checkpoint.get(ANCHOR_KEY)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        super().before_save_checkpoint(runner, checkpoint)
         if self.anchor is not None:
             checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
 
@@ -94,6 +97,7 @@ class DriftHook(EpochHook):
         refuse_second(runner, self)
         model = unwrap(runner.model)
         stage_map = StageMap.of(model, self.target)
+        self.unloaded_of(runner, stage_map, FREEZE)  # says so if there is no theta0 at all
         if not is_main_process():
             return
         images = self._find_images(runner, model)

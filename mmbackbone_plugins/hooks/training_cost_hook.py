@@ -104,7 +104,8 @@ class TrainingCostHook(Hook):
         refuse_second(runner, self)
         model, trains = unwrap(runner.model), what_trains(runner)
         target = 'backbone' if hasattr(model, 'backbone') else ''
-        stage_map = trains.plan.stage_map if trains.plan else StageMap.of(model, target)
+        # Phases are not named by what trains in all of them.
+        stages = trains.plan.changing if trains.plan else StageMap.of(model, target)
         if not is_main_process():
             return
         named = list(model.named_parameters())
@@ -120,7 +121,7 @@ class TrainingCostHook(Hook):
             ledger=self.ledger,
             path=path,
             named=named,
-            names=PhaseNames(stage_map, self._allowed, trains.begins),
+            names=PhaseNames(stages, self._allowed, trains.begins),
             by_epoch=trains.plan is None or trains.plan.schedule.by_epoch,
             memory=PeakMemory(device, self.reset_peak_memory),
             scalars=Scalars(runner, 'cost'),
