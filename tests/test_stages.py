@@ -39,7 +39,7 @@ EXPECTED = {
     'convnext': FIVE,
     'mobilenet': ('stem', *(f'stage{i}' for i in range(1, 8))),
     'cspnext': FIVE,
-    'pvt': tuple(f'layers.{i}' for i in range(4)),
+    'pvt': FIVE[1:],
     'fpn': (*(f'lateral_convs.{i}' for i in range(3)), *(f'fpn_convs.{i}' for i in range(3))),
 }
 
@@ -83,14 +83,6 @@ def test_stages_are_in_the_order_of_the_forward_pass(name):
 
 # Registered in another order than that of their forward pass, or inside a wrapper.
 UNORDERED = {
-    'hourglass': dict(
-        type='mmdet.HourglassNet',
-        downsample_times=2,
-        num_stacks=2,
-        stage_channels=[8, 8, 12],
-        stage_blocks=[1, 1, 1],
-        feat_channel=8,
-    ),
     'densenet': dict(
         type='mmpretrain.DenseNet',
         arch=dict(growth_rate=8, depths=[1, 1, 1, 1], init_channels=16),
@@ -298,8 +290,8 @@ def test_parameters_that_no_prefix_names_join_a_neighbour():
             self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
 
     stage_map = StageMap.of(Vit(), '')
-    assert stage_map.names == ('embed', 'layers.0', 'layers.1')
-    assert stage_map.stage_of('token') == 'embed'
+    assert stage_map.names == ('stem', 'stage1', 'stage2')
+    assert stage_map.stage_of('token') == 'stem'
 
 
 def test_numbered_blocks_as_in_lsknet():
