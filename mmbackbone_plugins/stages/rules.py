@@ -110,7 +110,7 @@ def holds_parameters(module: nn.Module) -> bool:
 # What the parts in a row are called: children with a number, or the items of a list.
 _ROW = re.compile(r'(?:layers?|stages?|blocks?|encoder|network|conv_res_block|s)[._]?(\d+)')
 # What goes with the part of the same number: output norms and the like, the items of other lists.
-_BESIDE = re.compile(r'(?:norm|patch_embed|transition)(\d+)|.*\.(\d+)')
+_BESIDE = re.compile(r'(?:norm|patch_embed|transition)(\d+)|(?!stem).*\.(\d+)')
 
 
 @stage_rule

@@ -74,6 +74,8 @@ MMPRETRAIN: dict[str, dict[str, Any]] = {
     'DenseNet': dict(arch=dict(growth_rate=8, depths=_FOUR, init_channels=16), **_ALL),
     'PCPVT': dict(arch=_TWINS, **_ALL),
     'SVT': dict(arch=_TWINS_SVT, **_ALL),
+    # No rule knows this one.
+    'XCiT': dict(img_size=64, embed_dims=24, depth=2, num_heads=2, cls_attn_layers=1),
     'VAN': dict(arch=dict(embed_dims=(8, 16, 24, 32), depths=_FOUR, ffn_ratios=_FOUR), **_ALL),
 }
 TIMM: dict[str, dict[str, Any]] = {
@@ -147,6 +149,8 @@ def row(name: str, stage_map: StageMap) -> str:
     package, _, family = name.partition('.')
     family = family.replace(':features', ' (`features_only`)')
     stages = [n for n in stage_map.names if n.startswith('stage')]
+    if not stages:
+        return f'| {package} | {family} | no rule: traced, {len(stage_map)} parts |'
     others = [n for n in ('stem', 'rest') if n in stage_map.names]
     listed = f'`{stages[0]}` to `{stages[-1]}`'
     listed = f'`stem`, {listed}' if 'stem' in others else listed
