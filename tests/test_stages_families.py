@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmbackbone_plugins import FreezePlan, GradualUnfreezing, StageMap
+from mmbackbone_plugins import FreezePlan, FreezingSchedulerHook, GradualUnfreezing, StageMap
 from mmbackbone_plugins.freezing import Freezer
 
 rig.register_modules()
@@ -169,7 +169,7 @@ def test_stages_of_a_family(name, recwarn):
     inside = {name for stage in stage_map for name in stage.modules}
     for path, sub in module.named_modules():
         own = [f'{path}.{n}' for n, _ in sub.named_parameters(recurse=False)]
-        # Not what spans the stages: tokens and positions of a ViT are seen in their gradients.
+        # What spans the stages, as tokens and positions of a ViT, is seen in the gradients.
         if own and path in inside:
 
             def note(stages: list[str], sub: nn.Module, args: Any, output: Any) -> None:
@@ -179,8 +179,8 @@ def test_stages_of_a_family(name, recwarn):
 
             sub.register_forward_hook(partial(note, [stage_map.stage_of(p) for p in own]))
     outputs = [tensor for tensor in tensors(module(images(name))) if tensor.requires_grad]
-    # Stages are in the order in which the pass first uses them.
-    order = list(dict.fromkeys(used))
+    # The pass uses the stages one after the other, and never goes back.
+    order = [stage for stage, _ in itertools.groupby(used)]
     assert order == [n for n in stage_map.names if n in order]
     assert len(order) >= 3
     # Frozen ones build no graph, and the others are trained.
@@ -188,6 +188,12 @@ def test_stages_of_a_family(name, recwarn):
     sum(tensor.square().mean() for tensor in outputs).backward()
     trained = {stage_map.stage_of(n) for n, p in module.named_parameters() if p.grad is not None}
     assert trained == set(order) - set(frozen)
+
+
+@pytest.mark.parametrize('count', [0, 2.0, True, 'four'])
+def test_the_hook_takes_a_number_of_stages(count):
+    with pytest.raises(ValueError, match='vit_stages must be'):
+        FreezingSchedulerHook(dict(type='FullTraining'), vit_stages=count)
 
 
 @MODELS.register_module(force=True)
@@ -231,14 +237,16 @@ def test_frozen_stages_keep_their_bits_and_a_resumed_run_has_the_same(name, tmp_
 
     model = dict(type='Scored', backbone=dict(FAMILIES[name], **TRAINED[name]))
     schedule = dict(type='GradualUnfreezing', start=1, every=1)
+    vit_stages = 2 if 'vit' in name else None
+    hook = dict(type='FreezingSchedulerHook', schedule=schedule, vit_stages=vit_stages)
     options = dict(
-        hooks=[dict(type='FreezingSchedulerHook', schedule=schedule), dict(type='Reseed')],
+        hooks=[hook, dict(type='Reseed')],
         model=model,
         length=4,
         default_scope='mmdet',
     )
     states = rig.train(tmp_path / 'whole', epochs=4, **options).states
-    stages = StageMap.of(rig.build(model))
+    stages = StageMap.of(rig.build(model), vit_stages=vit_stages)
     for epoch, (before, after) in enumerate(zip(states, states[1:])):
         changed = set(rig.equal(before, after))
         assert any(n.startswith('head.') for n in changed)

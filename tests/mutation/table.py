@@ -94,11 +94,6 @@ MUTATIONS = [
             'ordered = division',
         ),
         (
-            'stages: downsampling opens the next stage',
-            "f'downsample_layers.{i}'] if i",
-            "f'downsample_layers.{i + 1}'] if i",
-        ),
-        (
             'stages: groups of other sizes',
             '-(-len(row) * i // count)',
             '-(-len(row) * i // count) - i',
@@ -107,6 +102,11 @@ MUTATIONS = [
     *_of(
         'stages/rules.py',
         'tests/test_stages_families.py',
+        (
+            'stages: downsampling opens the next stage',
+            "f'downsample_layers.{i}'] if i",
+            "f'downsample_layers.{i + 1}'] if i",
+        ),
         (
             'stages: a layer between is one',
             'if opened or kinds[i] is outer',
