@@ -3,10 +3,9 @@
 python tools/misc/list_families.py > table.md
 """
 
-import sys
 import warnings
-from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from mmengine.registry import MODELS
@@ -14,6 +13,8 @@ from mmengine.registry import MODELS
 from mmbackbone_plugins import StageMap
 from mmbackbone_plugins.lab.launch import register_modules
 
+PAGE = Path(__file__).resolve().parents[2] / 'docs/reference/families.md'
+HEAD = '| package | family | stages | blocks attach |'
 # Small members of each family. The tests of stages build the same ones.
 _FOUR = (1, 1, 1, 1)
 _CSP = dict(deepen_factor=0.17, widen_factor=0.125)
@@ -172,15 +173,16 @@ def blocks_attach(config: dict[str, Any]) -> bool:
 def main() -> None:
     register_modules()
     import_module('mmpretrain.models')
-    print('| package | family | stages | blocks attach |\n| --- | --- | --- | --- |')
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # what is built also speaks
-        warnings.simplefilter('ignore')
-        rows = [
-            f'{row(name, StageMap.of(MODELS.build(config), ""))} '
-            f'{"yes" if blocks_attach(config) else "no"} |'
-            for name, config in families().items()
-        ]
-    print('\n'.join(rows))
+    warnings.simplefilter('ignore')
+    rows = [
+        f'{row(name, StageMap.of(MODELS.build(config), ""))} '
+        f'{"yes" if blocks_attach(config) else "no"} |'
+        for name, config in families().items()
+    ]
+    lines = PAGE.read_text(encoding='utf-8').splitlines()
+    start = lines.index(HEAD) + 2
+    end = lines.index('', start)
+    PAGE.write_text('\n'.join([*lines[:start], *rows, *lines[end:], '']), encoding='utf-8')
 
 
 if __name__ == '__main__':
