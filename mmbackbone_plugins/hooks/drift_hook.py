@@ -219,5 +219,4 @@ class _Run:
         reference = {n[len(prefix) :]: t for n, t in self.anchor.tensors.items()}
         with untouched_attributes([runner.message_hub]):
             values = feature_similarity(backbone, map(inputs_of, batches), reference)
-        indices = getattr(backbone, 'out_indices', ())
-        return dict(zip(output_names(len(values), self.stage_map, indices), values))
+        return dict(zip(output_names(backbone, len(values)), values))

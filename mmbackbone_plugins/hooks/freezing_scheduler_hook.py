@@ -14,7 +14,7 @@ from ..freezing.freezer import FROZEN_MODES, Freezer, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
 from ..stages import StageMap
-from ..utils.checks import choice
+from ..utils.checks import choice, whole_number
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
@@ -64,6 +64,8 @@ class FreezingSchedulerHook(LoadingHook):
             a stage ``unloaded``, and a warning names them; of a target of which nothing was loaded
             none is set apart. ``'freeze'``: they freeze with their stage, random as they are.
             ``'error'``: the run stops before its first step.
+        vit_stages: Number of stages that the blocks of a ViT are divided into, four by default;
+            for all hooks of the run.
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
@@ -88,6 +90,7 @@ class FreezingSchedulerHook(LoadingHook):
         freeze_blocks: bool = False,
         keep_trainable: Union[str, Sequence[str]] = (),
         unloaded: str = 'train',
+        vit_stages: Optional[int] = None,
     ) -> None:
         self.schedule = build_schedule(schedule)
         self.target = check_target(target)
@@ -96,6 +99,9 @@ class FreezingSchedulerHook(LoadingHook):
         self.freeze_blocks = choice('freeze_blocks', freeze_blocks, (False, True))
         self.keep_trainable = check_patterns('keep_trainable', keep_trainable)
         self.unloaded = choice('unloaded', unloaded, UNLOADED)
+        self.vit_stages = (
+            vit_stages if vit_stages is None else whole_number('vit_stages', vit_stages)
+        )
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
@@ -109,7 +115,7 @@ class FreezingSchedulerHook(LoadingHook):
         model = unwrap(runner.model)
         # Some backbones (Swin) freeze their own stages only here; the loop calls it next anyway.
         runner.model.train()
-        stage_map = StageMap.of(model, self.target)
+        stage_map = StageMap.of(model, self.target, self.vit_stages)
         self._refuse_second_ruler(runner, stage_map)
         then = f'; they train in every phase (unloaded={self.unloaded!r})'
         apart, unloaded = self.unloaded_of(runner, stage_map, self.unloaded, then)

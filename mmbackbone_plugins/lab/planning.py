@@ -155,7 +155,7 @@ def preview_run(
         shape = shape or inputs.input_shape(cfg)
     model = launch.build_model(cfg)
     model.train()  # backbones that freeze their own stages in train() do so now
-    stage_map = StageMap.of(model, hook.get('target', 'backbone'))
+    stage_map = StageMap.of(model, hook.get('target', 'backbone'), hook.get('vit_stages', None))
     plan = FreezePlan(schedule, stage_map, bool(hook.get('freeze_blocks', False)))
     plan = plan.keep(model, check_patterns('keep_trainable', hook.get('keep_trainable', ())))
     missing, unknown = None, None

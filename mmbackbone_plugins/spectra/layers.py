@@ -1,14 +1,13 @@
 """Names of layers, and the feature maps that come out of them."""
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Union
 
 import torch
 from torch import nn
 
 from ..distortion.features import output_names
-from ..stages import Stage, StageMap
 from ..utils.names import nearest
 
 CONVOLUTIONS = (nn.Conv2d,)
@@ -107,10 +106,6 @@ def names_of_outputs(model: nn.Module, layer: str, count: int) -> list[str]:
     if count == 1:
         return [layer]
     module = model.get_submodule(layer)
-    stages: Iterable[Stage] = ()
-    if next(module.parameters(), None) is not None:
-        stages = StageMap.of(model, layer)
-    parts = (module, getattr(module, 'backbone', None))  # or the one that it wraps
-    found = (getattr(part, 'out_indices', None) for part in parts)
-    indices = next((i for i in found if isinstance(i, (list, tuple))), ())
-    return [f'{layer}.{name}' for name in output_names(count, stages, indices)]
+    if next(module.parameters(), None) is None:
+        return [f'{layer}.out{i}' for i in range(count)]
+    return [f'{layer}.{name}' for name in output_names(module, count)]
