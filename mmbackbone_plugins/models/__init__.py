@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 
-@MODELS.register_module(name='WidthResNet', force=True)
+@MODELS.register_module(name='WidthResNet')
 def _width_resnet(*args: Any, **options: Any) -> Any:
-    """Stands in the registry for the class until mmdet, which it derives from, is needed."""
-    from .width_resnet import WidthResNet  # from now on the registry holds the class
+    """What configs name: importing the class itself imports mmdet, which it derives from."""
+    from .width_resnet import WidthResNet
 
     return WidthResNet(*args, **options)
 

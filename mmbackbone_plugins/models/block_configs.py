@@ -6,13 +6,29 @@ from typing import Any
 
 from mmengine.registry import MODELS
 
-from ..registry import registered_names
+from ..registry import find, registered_names
 from ..utils.names import nearest
+from ..utils.untouched import untouched_random_numbers
 
 
 def require_config(name: str, value: Any, example: str) -> None:
+    """Refuses what is no config of a module."""
     if not isinstance(value, Mapping) or 'type' not in value:
         raise ValueError(f'{name} must be a config such as {example}, got {value!r}')
+
+
+def backbone_class(config: Mapping[str, Any]) -> type:
+    """The class of what a config of a backbone builds.
+
+    Raises:
+        ValueError: If its type is not registered.
+    """
+    with MODELS.switch_scope_and_registry(config.get('_scope_')):
+        kind = _registered('backbone', config['type'])
+    if isinstance(kind, type):
+        return kind
+    with untouched_random_numbers():  # a function: what it builds says it
+        return type(MODELS.build(dict(config)))
 
 
 def block_configs(
@@ -50,16 +66,20 @@ def block_configs(
 
 
 def _block_class(kind: Any) -> type:
-    with MODELS.switch_scope_and_registry(None) as registry:  # where MODELS.build looks too
-        found = kind if isinstance(kind, type) else registry.get(kind)
-    if found is None:
-        near = nearest(kind, registered_names(MODELS))
-        raise ValueError(f'block type {kind!r} is not registered in MODELS{near}')
+    found = _registered('block', kind)
     if not {'in_channels', '**'} & _accepted(found):
         raise ValueError(
             f'{found.__name__} cannot be a block: it takes no argument in_channels, but '
             f'{", ".join(sorted(_accepted(found)))}'
         )
+    return found
+
+
+def _registered(what: str, kind: Any) -> Any:
+    found = find(MODELS, kind)
+    if found is None:
+        near = nearest(kind, registered_names(MODELS))
+        raise ValueError(f'{what} type {kind!r} is not registered in MODELS{near}')
     return found
 
 

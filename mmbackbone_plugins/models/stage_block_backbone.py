@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..stages import Division, divide
-from .block_configs import block_configs, refuse_block_options, require_config
+from .block_configs import backbone_class, block_configs, refuse_block_options, require_config
 from .families import Apply, StageOutput, stage_outputs
 
 
@@ -61,6 +61,7 @@ class StageBlockBackbone:
     """
 
     blocks: ModuleDict
+    _modules: dict[str, nn.Module]
     _own_stages: Division
     _original: type
 
@@ -71,27 +72,12 @@ class StageBlockBackbone:
         stages: Optional[Sequence[str]] = None,
         per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
         **options: Any,
-    ) -> 'StageBlockBackbone':
+    ) -> Any:
         require_config('backbone', backbone, "dict(type='mmdet.ResNet', depth=50)")
-        require_config('block', block, "dict(type='SEBlock')")
-        refuse_block_options(block, options)
-        self = MODELS.build({**backbone, **options})
-        if hasattr(self, 'blocks'):
-            raise ValueError(
-                f'{type(self).__name__} has an attribute "blocks" already, and StageBlockBackbone '
-                'keeps its own there'
-            )
-        self._own_stages = divide(self)
-        chosen = _choose(stage_outputs(self), stages)
-        _refuse_other_stages(chosen, self._own_stages)
-        configs = block_configs(block, per_stage or {}, [output.stage for output in chosen])
-        self.blocks = ModuleDict()
-        for output, config in zip(chosen, configs):
-            added = MODELS.build(dict(config, in_channels=output.channels))
-            self.blocks[_key(output.stage)] = added
-            output.module.register_forward_hook(_AfterStage(output.stage, added, output.apply))
-        self.__class__ = _extended(self.__class__)
-        return self
+        original = backbone_class({**backbone, **options})
+        if StageBlockBackbone in original.__mro__:
+            raise ValueError('backbone is a StageBlockBackbone already: it has its blocks')
+        return object.__new__(_extended(original))
 
     def __init__(
         self,
@@ -101,12 +87,33 @@ class StageBlockBackbone:
         per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
         **options: Any,
     ) -> None:
-        pass  # the original's own has run, and __new__ has added the blocks
+        require_config('block', block, "dict(type='SEBlock')")
+        refuse_block_options(block, options)
+        config = {k: v for k, v in {**backbone, **options}.items() if k != 'type'}
+        this, original = cast(Any, self), cast(Any, super())
+        with MODELS.switch_scope_and_registry(config.pop('_scope_', None)):
+            original.__init__(**config)
+        if hasattr(self, 'blocks'):
+            raise ValueError(
+                f'{type(self).__name__} has an attribute "blocks" already, and StageBlockBackbone '
+                'keeps its own there'
+            )
+        says = getattr(original, 'stage_prefixes', lambda: divide(this, ask=False))
+        self._own_stages = says()
+        chosen = _choose(stage_outputs(this), stages)
+        _refuse_other_stages(chosen, self._own_stages)
+        configs = block_configs(block, per_stage or {}, [output.stage for output in chosen])
+        self.blocks = ModuleDict()
+        for output, config in zip(chosen, configs):
+            added = MODELS.build(dict(config, in_channels=output.channels))
+            self.blocks[_key(output.stage)] = added
+            output.module.register_forward_hook(_AfterStage(output.stage, added, output.apply))
 
     def train(self, mode: bool = True) -> 'StageBlockBackbone':
         cast(Any, super()).train(mode)  # of MMDetection's ResNet, returns None
         # norm_eval keeps pre-trained statistics; those of a block are as new as the head's.
-        self.blocks.train(mode)
+        if 'blocks' in self._modules:  # some call this while they are built
+            self.blocks.train(mode)
         return self
 
     def stage_prefixes(self) -> Division:
@@ -118,6 +125,9 @@ class StageBlockBackbone:
                 division.append((f'{name}.block', [f'blocks.{_key(name)}']))
         return division
 
+    def _get_name(self) -> str:
+        return f'StageBlock{type(self).__name__}'
+
     def __reduce_ex__(self, protocol: Any) -> tuple:
         # Copies and pickles find a class that was made at run time by the one it extends.
         return _restore, (type(self)._original,), super().__reduce_ex__(protocol)[2]
@@ -125,9 +135,12 @@ class StageBlockBackbone:
 
 @functools.cache
 def _extended(original: type) -> type:
-    """A subclass that is a StageBlockBackbone too; one for each class."""
-    name = f'StageBlock{original.__name__}'  # some look for 'ConvNeXt' in it
-    return type(name, (StageBlockBackbone, original), dict(_original=original, __module__=__name__))
+    """The subclass of a backbone's class that is a StageBlockBackbone; one for each class.
+
+    It has the name of the original: rules of a family go by that, and mmdet's layer decay.
+    """
+    own = dict(_original=original, __module__=__name__)
+    return type(original.__name__, (StageBlockBackbone, original), own)
 
 
 def _restore(original: type) -> nn.Module:

@@ -47,14 +47,14 @@ def stage_rule(rule: StageRule) -> StageRule:
     return rule
 
 
-def divide(module: nn.Module) -> Division:
-    """The stages of a module: its own word, the rule of its family, or its children.
+def divide(module: nn.Module, ask: bool = True) -> Division:
+    """The stages of a module: its own word (if asked), the rule of its family, or its children.
 
     Children are in the order in which a forward pass first uses their parameters. The items of a
     ``ModuleList`` are taken one by one, and a child that holds more than three quarters of the
     layers, such as the wrapped network or an ``nn.Sequential`` of all stages, is divided itself.
     """
-    return _known(module) or _by_children(module, module, '') or [('all', [''])]
+    return _known(module, ask) or _by_children(module, module, '') or [('all', [''])]
 
 
 def divide_inside(module: nn.Module) -> tuple[str, Division]:
@@ -129,8 +129,8 @@ def _describes_itself(module: nn.Module) -> bool:
     return hasattr(type(module), 'stage_prefixes')
 
 
-def _known(module: nn.Module) -> Optional[Division]:
-    if _describes_itself(module):
+def _known(module: nn.Module, ask: bool = True) -> Optional[Division]:
+    if ask and _describes_itself(module):
         return cast(Any, module).stage_prefixes()
     return next((found for rule in _RULES if (found := rule(module)) is not None), None)
 
