@@ -8,11 +8,13 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from .families import StageOutput, on_map, on_tokens, stage_output_rule, stage_outputs
+from .mona import Mona
 from .residual_adapter import ResidualAdapter
 from .se_block import SEBlock
 from .stage_block_backbone import StageBlockBackbone
 
 __all__ = [
+    'Mona',
     'ResidualAdapter',
     'SEBlock',
     'StageBlockBackbone',
