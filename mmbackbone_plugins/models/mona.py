@@ -1,5 +1,7 @@
 """Mona: an adapter with convolutions, for the blocks of a transformer."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule, constant_init, trunc_normal_init
@@ -70,7 +72,7 @@ class Mona(BaseModule):
     def reset_parameters(self) -> None:
         """Sets the parameters as ``init`` says."""
         for conv in self.adapter_conv.children():
-            conv.reset_parameters()
+            cast(nn.Conv2d, conv).reset_parameters()
         constant_init(self.norm, 1)
         nn.init.constant_(self.gamma, 1e-6)
         nn.init.ones_(self.gammax)

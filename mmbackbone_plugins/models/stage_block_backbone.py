@@ -1,16 +1,28 @@
-"""A backbone with a block after each of its stages."""
+"""A backbone with blocks after its stages or in its transformer blocks."""
 
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, cast
 
-from mmengine.model import ModuleDict
+from mmengine.model import ModuleDict, ModuleList
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
-from ..stages import Division, divide
+from ..stages import Division
+from ..stages.rules import divide_inside
+from ..utils.checks import choice
 from .block_configs import backbone_class, block_configs, refuse_block_options, require_config
-from .families import Apply, StageOutput, stage_outputs
+from .families import StageOutput, stage_at, stage_outputs
+from .placement import (
+    BRANCHES,
+    Grid,
+    Placed,
+    layer_channels,
+    place_in_layer,
+    transformer_layers,
+)
+
+POSITIONS = ('after_stage', 'in_blocks')
 
 
 @MODELS.register_module()
@@ -63,6 +75,7 @@ class StageBlockBackbone:
     blocks: ModuleDict
     _modules: dict[str, nn.Module]
     _own_stages: Division
+    _block_of_layer: dict[str, str]
     _original: type
 
     def __new__(
@@ -71,6 +84,7 @@ class StageBlockBackbone:
         block: Mapping[str, Any],
         stages: Optional[Sequence[str]] = None,
         per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
+        position: str = 'after_stage',
         **options: Any,
     ) -> Any:
         require_config('backbone', backbone, "dict(type='mmdet.ResNet', depth=50)")
@@ -85,6 +99,7 @@ class StageBlockBackbone:
         block: Mapping[str, Any],
         stages: Optional[Sequence[str]] = None,
         per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
+        position: str = 'after_stage',
         **options: Any,
     ) -> None:
         require_config('block', block, "dict(type='SEBlock')")
@@ -98,16 +113,52 @@ class StageBlockBackbone:
                 f'{type(self).__name__} has an attribute "blocks" already, and StageBlockBackbone '
                 'keeps its own there'
             )
-        says = getattr(original, 'stage_prefixes', lambda: divide(this, ask=False))
-        self._own_stages = says()
-        chosen = _choose(stage_outputs(this), stages)
+        if hasattr(original, 'stage_prefixes'):
+            self._own_stages = original.stage_prefixes()
+        else:
+            prefix, division = divide_inside(this, ask=False)
+            self._own_stages = [(n, [f'{prefix}{p}'.rstrip('.') for p in ps]) for n, ps in division]
+        outputs = stage_outputs(this)
+        places: dict[str, Any] = {output.stage: output for output in outputs}
+        if choice('position', position, POSITIONS) == 'in_blocks':
+            places = _layers_by_stage(this)
+        chosen = _choose(list(places), stages)
         _refuse_other_stages(chosen, self._own_stages)
-        configs = block_configs(block, per_stage or {}, [output.stage for output in chosen])
+        configs = block_configs(block, per_stage or {}, chosen)
+        grid = Grid()
+        for embedding in {output.embedding for output in outputs} - {None}:
+            cast(nn.Module, embedding).register_forward_hook(grid.of_embedding)
         self.blocks = ModuleDict()
-        for output, config in zip(chosen, configs):
-            added = MODELS.build(dict(config, in_channels=output.channels))
-            self.blocks[_key(output.stage)] = added
-            output.module.register_forward_hook(_AfterStage(output.stage, added, output.apply))
+        self._block_of_layer = {}
+        for stage, config in zip(chosen, configs):
+            place = self._put_after if position == 'after_stage' else self._put_inside
+            self.blocks[_key(stage)] = place(stage, places[stage], config, grid)
+
+    def _put_after(self, stage: str, output: StageOutput, config: dict, grid: Grid) -> nn.Module:
+        added = MODELS.build(dict(config, in_channels=output.channels))
+        told = output.embedding is None
+        placed = Placed(stage, added, output.apply, None if told else grid)
+        output.module.register_forward_hook(placed)
+        return added
+
+    def _put_inside(self, stage: str, layers: dict, config: dict, grid: Grid) -> nn.Module:
+        added = ModuleList()
+        for path, layer in layers.items():
+            width = layer_channels(layer)
+            pair = ModuleDict({b: MODELS.build(dict(config, in_channels=width)) for b in BRANCHES})
+            place_in_layer(layer, path, pair, grid)
+            self._block_of_layer[path] = f'blocks.{_key(stage)}.{len(added)}'
+            added.append(pair)
+        return added
+
+    def init_weights(self) -> None:
+        """Initialises the backbone as it does without blocks, and the blocks as they do."""
+        original = cast(Any, super())
+        if hasattr(original, 'init_weights'):
+            original.init_weights()
+        # Swin's own goes over all layers and asks nobody; a checkpoint may have filled the blocks.
+        if not self.blocks.is_init and 'Pretrained' not in str(getattr(self, 'init_cfg', None)):
+            self.blocks.init_weights()
 
     def train(self, mode: bool = True) -> 'StageBlockBackbone':
         cast(Any, super()).train(mode)  # of MMDetection's ResNet, returns None
@@ -124,6 +175,16 @@ class StageBlockBackbone:
             if _key(name) in self.blocks:
                 division.append((f'{name}.block', [f'blocks.{_key(name)}']))
         return division
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        # The authors of Mona have their two blocks in the layer itself.
+        for key in list(state_dict):
+            layer, inside, rest = key.partition('.my_module_')
+            ours = self._block_of_layer.get(layer.removeprefix(prefix))
+            if inside and ours and rest[:2] in ('1.', '2.'):
+                name = f'{prefix}{ours}.{BRANCHES[int(rest[0]) - 1]}.{rest[2:]}'
+                state_dict[name] = state_dict.pop(key)
+        cast(Any, super())._load_from_state_dict(state_dict, prefix, *args)
 
     def _get_name(self) -> str:
         return f'StageBlock{type(self).__name__}'
@@ -147,49 +208,39 @@ def _restore(original: type) -> nn.Module:
     return object.__new__(_extended(original))
 
 
-class _AfterStage:
-    """The forward hook; an object, so that a copied backbone runs its own copy of the block."""
-
-    def __init__(self, stage: str, block: nn.Module, apply: Apply) -> None:
-        self.stage, self.block, self.apply = stage, block, apply
-
-    def __call__(self, module: nn.Module, args: Sequence[Any], output: Any) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise TypeError(
-                f'{self.stage} ({type(module).__name__}) returned a {type(output).__name__} and '
-                'not one tensor: StageBlockBackbone cannot put a block after it'
-            )
-        changed = self.apply(self.block, output, args)
-        if changed.shape != output.shape:
-            raise ValueError(
-                f'the block after {self.stage} ({type(self.block).__name__}) made '
-                f'{tuple(changed.shape)} of {tuple(output.shape)}; a block keeps the shape'
-            )
-        return changed
-
-
 def _key(stage: str) -> str:
     return stage.replace('.', '_')  # a module's name holds no dot
 
 
-def _choose(outputs: list[StageOutput], stages: Optional[Sequence[str]]) -> list[StageOutput]:
-    by_name = {output.stage: output for output in outputs}
+def _layers_by_stage(backbone: nn.Module) -> dict[str, dict[str, nn.Module]]:
+    found: dict[str, dict[str, nn.Module]] = {}
+    for path, layer in transformer_layers(backbone):
+        found.setdefault(stage_at(backbone, path) or '', {})[path] = layer
+    if not found:
+        raise ValueError(
+            f"position='in_blocks': {type(backbone).__name__} has no transformer blocks, layers of "
+            "attention and an MLP; position='after_stage' puts blocks after its stages"
+        )
+    return found
+
+
+def _choose(known: list[str], stages: Optional[Sequence[str]]) -> list[str]:
     if stages is None:
-        return outputs
-    known = ', '.join(map(repr, by_name))
+        return known
+    names = ', '.join(map(repr, known))
     if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
-        raise ValueError(f'stages must be a list of {known}, got {stages!r}')
-    wrong = [s for s in stages if s not in by_name]
+        raise ValueError(f'stages must be a list of {names}, got {stages!r}')
+    wrong = [s for s in stages if s not in known]
     if wrong or len(set(stages)) < len(stages):
         fault = f'there is no {wrong[0]!r}' if wrong else 'one is there twice'
-        raise ValueError(f'stages must be a list of {known}, got {list(stages)!r}: {fault}')
-    return [by_name[stage] for stage in stages]
+        raise ValueError(f'stages must be a list of {names}, got {list(stages)!r}: {fault}')
+    return list(stages)
 
 
-def _refuse_other_stages(chosen: list[StageOutput], division: Division) -> None:
+def _refuse_other_stages(chosen: list[str], division: Division) -> None:
     """A block of a stage that a StageMap does not know would freeze with its neighbours."""
     names = [name for name, _ in division]
-    unknown = [output.stage for output in chosen if output.stage not in names]
+    unknown = [stage for stage in chosen if stage not in names]
     if unknown:
         raise ValueError(
             f'a rule for stage outputs names {unknown[0]!r}, but the stages of the backbone are '

@@ -47,26 +47,31 @@ def stage_rule(rule: StageRule) -> StageRule:
     return rule
 
 
-def divide(module: nn.Module, ask: bool = True) -> Division:
-    """The stages of a module: its own word (if asked), the rule of its family, or its children.
+def divide(module: nn.Module) -> Division:
+    """The stages of a module: its own word, the rule of its family, or its children.
 
     Children are in the order in which a forward pass first uses their parameters. The items of a
     ``ModuleList`` are taken one by one, and a child that holds more than three quarters of the
     layers, such as the wrapped network or an ``nn.Sequential`` of all stages, is divided itself.
     """
-    return _known(module, ask) or _by_children(module, module, '') or [('all', [''])]
+    return _known(module) or _by_children(module, module, '') or [('all', [''])]
 
 
-def divide_inside(module: nn.Module) -> tuple[str, Division]:
-    """The same, looking through wrappers that only hold another module: its path, its stages."""
+def divide_inside(module: nn.Module, ask: bool = True) -> tuple[str, Division]:
+    """The same, looking through wrappers that only hold another module: its path, its stages.
+
+    Args:
+        module: The module.
+        ask: Whether its own word counts.
+    """
     prefix, inner = '', module
-    while not _describes_itself(inner):
+    while not (ask and _describes_itself(inner)):
         held = [(n, c) for n, c in inner.named_children() if holds_parameters(c)]
         own = next(inner.parameters(recurse=False), None) is not None
         if own or len(held) != 1 or _is_list(held[0][1]) or not children_of(held[0][1]):
             break
         prefix, inner = f'{prefix}{held[0][0]}.', held[0][1]
-    return prefix, _known(inner) or _by_children(inner, module, prefix) or [('all', [''])]
+    return prefix, _known(inner, ask) or _by_children(inner, module, prefix) or [('all', [''])]
 
 
 def children_of(module: nn.Module) -> list[str]:
