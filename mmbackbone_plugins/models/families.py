@@ -176,12 +176,11 @@ def stage_at(backbone: nn.Module, path: str) -> Optional[str]:
 
 def _at_ends(backbone: nn.Module, widths: dict[str, int], **options: Any) -> list[StageOutput]:
     """The last in each stage of some modules, which come with their widths by path."""
-    found: dict[str, StageOutput] = {}
+    found = {}
     for path, channels in widths.items():
         stage = stage_at(backbone, path)
-        if stage is not None:
-            module = backbone.get_submodule(path)
-            found[stage] = StageOutput(stage, module, channels, **options)
+        if stage and stage != 'stem':
+            found[stage] = StageOutput(stage, backbone.get_submodule(path), channels, **options)
     return list(found.values())
 
 
