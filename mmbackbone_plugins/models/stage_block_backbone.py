@@ -27,16 +27,19 @@ POSITIONS = ('after_stage', 'in_blocks')
 
 @MODELS.register_module()
 class StageBlockBackbone:
-    """A backbone with one block after each stage; its output feeds the next stage and the neck.
+    """A backbone with a block after each stage, or two in each layer of a transformer.
+
+    The output of a block feeds what comes next: the next stage and the neck, or the next branch.
 
     What is built *is* the original backbone: an object of a subclass of its class, with its
     attributes, its ``init_weights`` and its loading of checkpoints, and with the blocks in one
     more child, ``blocks``. All names stay: a plain checkpoint lacks ``blocks.*`` and nothing else,
-    and a checkpoint of this backbone has ``blocks.*`` and nothing else too much. A forward hook
-    at the end of each stage puts the block into the path.
+    and a checkpoint of this backbone has ``blocks.*`` and nothing else too much. Forward hooks put
+    the blocks into the path.
 
     The output of a stage is what its last layer returns: in ResNet after the last ReLU, in Swin
-    and ConvNeXt before the output norm and before the downsampling.
+    and ConvNeXt before the output norm and before the downsampling. In a layer of a transformer
+    one block takes the sum of the layer's input and its attention, and one the layer's output.
 
     The backbone's own ``frozen_stages`` and ``norm_eval`` are about pre-trained weights and do not
     reach the blocks. In a ``StageMap`` a block is a stage of its own, ``<stage>.block``, and a
@@ -51,17 +54,19 @@ class StageBlockBackbone:
         stages: Names of the stages that get a block, e.g. ``['stage3', 'stage4']``; None for all.
         per_stage: Options of the block that differ from stage to stage: lists with a value for
             each of ``stages``, e.g. ``dict(reduction=[4, 8, 16, 32])``.
+        position: ``'after_stage'``, or ``'in_blocks'``: in the transformer's blocks, after the
+            attention and after the MLP of each layer of ``stages``.
         **options: Options of the backbone, over those in its config, so that
             ``model.backbone.init_cfg=None`` does here what it does without blocks.
 
     Raises:
         ValueError: If the backbone is of no known family, its channels cannot be inferred, a
-            stage does not exist, or an option of the block is unknown or a list of the wrong
-            length.
+            stage does not exist, an option of the block is unknown or a list of the wrong
+            length, or blocks are to be in layers of attention and there are none.
 
     Source:
         "Mind the Backbone", arXiv 2303.14744, from the authors' code: one SE block after each
-        stage. For other blocks and families, our reading.
+        stage. Mona's code has two in each layer. For other blocks and families, our reading.
 
     Examples:
         >>> backbone = dict(
@@ -72,10 +77,9 @@ class StageBlockBackbone:
         ... )
     """
 
-    blocks: ModuleDict
-    _modules: dict[str, nn.Module]
+    blocks: Any
     _own_stages: Division
-    _block_of_layer: dict[str, str]
+    _block_of_layer: dict[str, str] = {}
     _original: type
 
     def __new__(
@@ -103,6 +107,7 @@ class StageBlockBackbone:
         **options: Any,
     ) -> None:
         require_config('block', block, "dict(type='SEBlock')")
+        choice('position', position, POSITIONS)
         refuse_block_options(block, options)
         config = {k: v for k, v in {**backbone, **options}.items() if k != 'type'}
         this, original = cast(Any, self), cast(Any, super())
@@ -120,7 +125,7 @@ class StageBlockBackbone:
             self._own_stages = [(n, [f'{prefix}{p}'.rstrip('.') for p in ps]) for n, ps in division]
         outputs = stage_outputs(this)
         places: dict[str, Any] = {output.stage: output for output in outputs}
-        if choice('position', position, POSITIONS) == 'in_blocks':
+        if position == 'in_blocks':
             places = _layers_by_stage(this)
         chosen = _choose(list(places), stages)
         _refuse_other_stages(chosen, self._own_stages)
@@ -128,10 +133,9 @@ class StageBlockBackbone:
         grid = Grid()
         for embedding in {output.embedding for output in outputs} - {None}:
             cast(nn.Module, embedding).register_forward_hook(grid.of_embedding)
-        self.blocks = ModuleDict()
-        self._block_of_layer = {}
+        self.blocks, self._block_of_layer = ModuleDict(), {}
+        place = self._put_after if position == 'after_stage' else self._put_inside
         for stage, config in zip(chosen, configs):
-            place = self._put_after if position == 'after_stage' else self._put_inside
             self.blocks[_key(stage)] = place(stage, places[stage], config, grid)
 
     def _put_after(self, stage: str, output: StageOutput, config: dict, grid: Grid) -> nn.Module:
@@ -153,18 +157,20 @@ class StageBlockBackbone:
 
     def init_weights(self) -> None:
         """Initialises the backbone as it does without blocks, and the blocks as they do."""
-        original = cast(Any, super())
+        original, blocks = cast(Any, super()), getattr(self, 'blocks', None)
         if hasattr(original, 'init_weights'):
             original.init_weights()
         # Swin's own goes over all layers and asks nobody; a checkpoint may have filled the blocks.
-        if not self.blocks.is_init and 'Pretrained' not in str(getattr(self, 'init_cfg', None)):
-            self.blocks.init_weights()
+        filled = 'Pretrained' in str(getattr(self, 'init_cfg', None))
+        if blocks is not None and not blocks.is_init and not filled:
+            blocks.init_weights()
 
     def train(self, mode: bool = True) -> 'StageBlockBackbone':
         cast(Any, super()).train(mode)  # of MMDetection's ResNet, returns None
-        # norm_eval keeps pre-trained statistics; those of a block are as new as the head's.
-        if 'blocks' in self._modules:  # some call this while they are built
-            self.blocks.train(mode)
+        blocks = getattr(self, 'blocks', None)  # some call this while they are built
+        if blocks is not None:
+            # norm_eval keeps pre-trained statistics; those of a block are as new as the head's.
+            blocks.train(mode)
         return self
 
     def stage_prefixes(self) -> Division:

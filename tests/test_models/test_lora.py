@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import rig
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from mmbackbone_plugins import Freezer, StageMap, training_flops
+from mmbackbone_plugins.lab import launch
 
 pytestmark = pytest.mark.run
 pytest.importorskip('mmpretrain.models')
@@ -102,6 +104,13 @@ def test_cost_counts_no_gradient_of_what_stays_frozen():
         flops[name] = training_flops(built, data['inputs'], data['data_samples'])
     assert flops['lora'].forward == flops['all'].forward
     assert flops['lora'].backward < 0.8 * flops['all'].backward
+
+
+def test_a_checkpoint_is_looked_at_with_the_weights_that_it_lacks(weights, tmp_path):
+    built, _ = run(tmp_path, [FROZEN], weights)
+    cfg = Config(dict(model=model(weights), default_scope='mmdet'))
+    found, _ = launch.build_detector(cfg, str(tmp_path / 'epoch_2.pth'), seed=5, device='cpu')
+    assert not rig.equal(parameters(built), {n: p for n, p in found.named_parameters()})
 
 
 def test_merging_as_the_documentation_has_it():
