@@ -53,6 +53,7 @@ from .hooks import (
 )
 from .metrics import Corruption, OrientedMetric
 from .models import (
+    Mona,
     ResidualAdapter,
     SEBlock,
     StageBlockBackbone,
@@ -85,6 +86,7 @@ __all__ = [
     'FullTraining',
     'GradualUnfreezing',
     'MilestoneFreezing',
+    'Mona',
     'OrientedMetric',
     'ProbeThenFinetune',
     'RGNHook',

@@ -108,9 +108,12 @@ def check_something_trains(
 
 
 def check_own_freezing(plan: FreezePlan, freezer: Freezer, phases: Sequence[Phase]) -> list[str]:
-    """A target that keeps frozen by itself all that the schedule would train."""
-    wanted = ever_trained(phases) & frozenset(plan.ruled)
-    if not wanted or freezer.parameters_of(wanted):
+    """A target that keeps frozen by itself all that the schedule would train.
+
+    A LoRAModel does so with what it wraps, and is not in vain: what it adds trains.
+    """
+    trained = ever_trained(phases)
+    if not trained & frozenset(plan.ruled) or freezer.parameters_of(trained):
         return []
     return [
         f'schedule: {plan.schedule!r} trains nothing in any phase, because the target keeps all of '

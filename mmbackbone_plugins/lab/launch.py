@@ -20,6 +20,7 @@ from ..compat import check_operators
 from ..distortion import seed_everything
 from ..hooks.checks import check_hooks
 from ..utils.datasets import innermost_datasets
+from ..utils.names import type_name
 from .failures import FOR_USERS, reason
 from .weights import check_init_cfg, load_weights
 from .zoo import find_config
@@ -232,7 +233,8 @@ def build_detector(
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     seed_everything(seed)
-    if checkpoint:
+    # Checkpoints of a LoRAModel lack what it wraps.
+    if checkpoint and type_name(cfg.model.backbone) != 'LoRAModel':
         cfg.model.backbone.init_cfg = None
     check_init_cfg(cfg)
     model = build_model(cfg)

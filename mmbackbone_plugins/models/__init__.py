@@ -8,11 +8,13 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from .families import StageOutput, on_map, on_tokens, stage_output_rule, stage_outputs
+from .mona import Mona
 from .residual_adapter import ResidualAdapter
 from .se_block import SEBlock
 from .stage_block_backbone import StageBlockBackbone
 
 __all__ = [
+    'Mona',
     'ResidualAdapter',
     'SEBlock',
     'StageBlockBackbone',
@@ -25,10 +27,10 @@ __all__ = [
 ]
 
 
-@MODELS.register_module(name='WidthResNet', force=True)
+@MODELS.register_module(name='WidthResNet')
 def _width_resnet(*args: Any, **options: Any) -> Any:
-    """Stands in the registry for the class until mmdet, which it derives from, is needed."""
-    from .width_resnet import WidthResNet  # from now on the registry holds the class
+    """What configs name: importing the class itself imports mmdet, which it derives from."""
+    from .width_resnet import WidthResNet
 
     return WidthResNet(*args, **options)
 

@@ -5,7 +5,6 @@ from typing import Any, Optional, Union
 
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmdet.models.backbones.resnet import Bottleneck, ResNet
-from mmengine.registry import MODELS
 from torch import nn
 
 from ..utils.checks import whole_number
@@ -13,7 +12,6 @@ from ..utils.checks import whole_number
 BlockWidths = Union[int, Sequence[int]]  # one for all inner convolutions of a block, or one each
 
 
-@MODELS.register_module(force=True)  # in place of the function that imported this file
 class WidthResNet(ResNet):
     """ResNet whose number of channels is an argument wherever the architecture leaves it free.
 

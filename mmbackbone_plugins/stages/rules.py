@@ -59,10 +59,15 @@ def divide(module: nn.Module) -> Division:
     return _known(module) or _by_children(module, module, '') or [('all', [''])]
 
 
-def divide_inside(module: nn.Module) -> tuple[str, Division]:
-    """The same, looking through wrappers that only hold another module: its path, its stages."""
+def divide_inside(module: nn.Module, ask: bool = True) -> tuple[str, Division]:
+    """The same, looking through wrappers that only hold another module: its path, its stages.
+
+    Args:
+        module: The module.
+        ask: Whether its own word counts.
+    """
     prefix, inner = '', module
-    while not _known(inner):
+    while not _known(inner, ask):
         held = [(n, c) for n, c in inner.named_children() if holds_parameters(c)]
         if (
             _own_parameters(inner)
@@ -72,7 +77,7 @@ def divide_inside(module: nn.Module) -> tuple[str, Division]:
         ):
             break
         prefix, inner = f'{prefix}{held[0][0]}.', held[0][1]
-    return prefix, _known(inner) or _by_children(inner, module, prefix) or [('all', [''])]
+    return prefix, _known(inner, ask) or _by_children(inner, module, prefix) or [('all', [''])]
 
 
 def set_vit_stages(module: nn.Module, count: int) -> None:
@@ -257,8 +262,8 @@ def _describes_itself(module: nn.Module) -> bool:
     return hasattr(type(module), 'stage_prefixes')
 
 
-def _known(module: nn.Module) -> Optional[Division]:
-    if _describes_itself(module):
+def _known(module: nn.Module, ask: bool = True) -> Optional[Division]:
+    if ask and _describes_itself(module):
         return cast(Any, module).stage_prefixes()
     return next((found for rule in _RULES if (found := rule(module)) is not None), None)
 

@@ -71,7 +71,8 @@ def test_config_lines_build(block, tmp_path):
         assert TRANSFORMS.build(step)
     if 'model' in cfg:
         net = cfg.model.backbone
-        net.get('backbone', net).init_cfg = None  # fetching it needs a network
+        inner = net.get('backbone', net.get('module', net))  # of blocks, of a LoRAModel
+        inner.init_cfg = None  # fetching it needs a network
         if 'type' in cfg.model:
             assert isinstance(MODELS.build(cfg.model).backbone, torch.nn.Module)
         else:

@@ -36,6 +36,11 @@ CASES = {
     ),
     'resnet-checkpointing': dict(backbone=rig.with_blocks(rig.resnet(with_cp=True), **SE)),
     'swin-se': dict(backbone=rig.with_blocks(rig.swin(), **SE), optimizer=rig.ADAMW),
+    'swin-mona-in-layers': dict(
+        backbone=rig.with_blocks(rig.swin(frozen_stages=2, with_cp=True), 'Mona')
+        | dict(position='in_blocks'),
+        optimizer=rig.ADAMW,
+    ),
     'convnext-adapter': dict(backbone=rig.with_blocks(rig.convnext()), optimizer=rig.ADAMW),
     'two-stage': dict(backbone=rig.with_blocks(rig.resnet(), **SE), kind='faster-rcnn'),
     'oriented': dict(backbone=rig.with_blocks(rig.resnet(), **SE), kind='oriented-rcnn'),

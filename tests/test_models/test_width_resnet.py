@@ -225,7 +225,7 @@ def test_bad_widths_are_named(options, message):
 
 @pytest.mark.run
 def test_the_package_imports_no_detector():
-    """mmdet comes with the first WidthResNet, not with the package; then the class is there."""
+    """mmdet comes with the first WidthResNet, not with the package."""
     code = """
 import sys
 import mmbackbone_plugins
@@ -233,7 +233,15 @@ from mmengine.registry import MODELS
 assert 'mmdet' not in sys.modules and 'mmdet.models' not in sys.modules
 built = MODELS.build(dict(type='WidthResNet', depth=18, base_channels=8))
 from mmbackbone_plugins import WidthResNet
-assert type(built) is WidthResNet is MODELS.get('WidthResNet')
+assert type(built) is WidthResNet
 assert 'WidthResNet' in mmbackbone_plugins.__all__
 """
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_a_backbone_with_blocks_may_be_of_this_class():
+    """The registry holds a function for it, so that mmdet is imported on use."""
+    config = dict(type='WidthResNet', depth=18, base_channels=8)
+    blocked = MODELS.build(rig.with_blocks(config, 'ResidualAdapter'))
+    assert isinstance(blocked, WidthResNet)
+    assert sorted(blocked.blocks) == ['stage1', 'stage2', 'stage3', 'stage4']
