@@ -59,7 +59,7 @@ from .models import (
     StageOutput,
     stage_output_rule,
 )
-from .models import __getattr__ as __getattr__  # for WidthResNet, which imports mmdet
+from .models import __getattr__ as __getattr__  # for classes that import mmdet
 from .registry import FREEZING_SCHEDULES
 from .spectra import (
     SecondMoment,
@@ -74,6 +74,7 @@ __all__ = [
     'Corruption',
     'DistortionRegularizerHook',
     'DriftHook',
+    'EfficientNetLite',
     'EigenspectrumHook',
     'FREEZING_SCHEDULES',
     'FreezePlan',
