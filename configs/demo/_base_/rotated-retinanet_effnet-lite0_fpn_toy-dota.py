@@ -19,15 +19,15 @@ model = dict(
 # What is pre-trained moves less than what is new.
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
 
-train_cfg = dict(max_epochs=6)  # a step takes twice as long as a ResNet-18's of half the width
+train_cfg = dict(max_epochs=4)  # pre-trained features need fewer
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
     dict(
         type='CosineAnnealingLR',
         eta_min_ratio=0.01,
         begin=0,
-        end=6,
-        T_max=6,
+        end=4,
+        T_max=4,
         by_epoch=True,
         convert_to_iter_based=True,
     ),
