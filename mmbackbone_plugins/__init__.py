@@ -55,6 +55,7 @@ from .metrics import Corruption, OrientedMetric
 from .models import (
     ResidualAdapter,
     SEBlock,
+    SimpleFeaturePyramid,
     StageBlockBackbone,
     StageOutput,
     stage_output_rule,
@@ -92,6 +93,7 @@ __all__ = [
     'ResidualAdapter',
     'SEBlock',
     'SecondMoment',
+    'SimpleFeaturePyramid',
     'Stage',
     'StageBlockBackbone',
     'StageMap',

@@ -1,4 +1,4 @@
-"""Modules that configs name: blocks, the backbone that holds them, other ResNets, EfficientNets.
+"""Modules that configs name: blocks, the backbone that holds them, other backbones, a neck.
 
 Nothing of MMDetection is imported before its use.
 """
@@ -11,12 +11,14 @@ from mmengine.registry import MODELS
 from .families import StageOutput, on_map, on_tokens, stage_output_rule, stage_outputs
 from .residual_adapter import ResidualAdapter
 from .se_block import SEBlock
+from .simple_feature_pyramid import SimpleFeaturePyramid
 from .stage_block_backbone import StageBlockBackbone
 
 __all__ = [
     'EfficientNetLite',
     'ResidualAdapter',
     'SEBlock',
+    'SimpleFeaturePyramid',
     'StageBlockBackbone',
     'StageOutput',
     'WidthResNet',
