@@ -56,11 +56,12 @@ from .models import (
     Mona,
     ResidualAdapter,
     SEBlock,
+    SimpleFeaturePyramid,
     StageBlockBackbone,
     StageOutput,
     stage_output_rule,
 )
-from .models import __getattr__ as __getattr__  # for WidthResNet, which imports mmdet
+from .models import __getattr__ as __getattr__  # for classes that import mmdet
 from .registry import FREEZING_SCHEDULES
 from .spectra import (
     SecondMoment,
@@ -75,6 +76,7 @@ __all__ = [
     'Corruption',
     'DistortionRegularizerHook',
     'DriftHook',
+    'EfficientNetLite',
     'EigenspectrumHook',
     'FREEZING_SCHEDULES',
     'FreezePlan',
@@ -93,6 +95,7 @@ __all__ = [
     'ResidualAdapter',
     'SEBlock',
     'SecondMoment',
+    'SimpleFeaturePyramid',
     'Stage',
     'StageBlockBackbone',
     'StageMap',

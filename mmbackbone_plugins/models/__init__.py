@@ -1,8 +1,9 @@
-"""Modules that configs name: blocks, the backbone that holds them, a ResNet of other widths.
+"""Modules that configs name: blocks, the backbone that holds them, other backbones, a neck.
 
 Nothing of MMDetection is imported before its use.
 """
 
+from importlib import import_module
 from typing import Any
 
 from mmengine.registry import MODELS
@@ -11,12 +12,15 @@ from .families import StageOutput, on_map, on_tokens, stage_output_rule, stage_o
 from .mona import Mona
 from .residual_adapter import ResidualAdapter
 from .se_block import SEBlock
+from .simple_feature_pyramid import SimpleFeaturePyramid
 from .stage_block_backbone import StageBlockBackbone
 
 __all__ = [
+    'EfficientNetLite',
     'Mona',
     'ResidualAdapter',
     'SEBlock',
+    'SimpleFeaturePyramid',
     'StageBlockBackbone',
     'StageOutput',
     'WidthResNet',
@@ -27,18 +31,23 @@ __all__ = [
 ]
 
 
-@MODELS.register_module(name='WidthResNet')
-def _width_resnet(*args: Any, **options: Any) -> Any:
-    """What configs name: importing the class itself imports mmdet, which it derives from."""
-    from .width_resnet import WidthResNet
-
-    return WidthResNet(*args, **options)
+# What derives from a class of mmdet's is imported on first use; the package above uses it too.
+_LATE = {'EfficientNetLite': 'efficientnet_lite', 'WidthResNet': 'width_resnet'}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports on first use what derives from a class of mmdet's; the package above uses it too."""
-    if name == 'WidthResNet':
-        from .width_resnet import WidthResNet
-
-        return WidthResNet
+    if name in _LATE:
+        return getattr(import_module(f'.{_LATE[name]}', __name__), name)
     raise AttributeError(f'the package has no attribute {name!r}')
+
+
+@MODELS.register_module(name='EfficientNetLite')
+def _efficientnet_lite(*args: Any, **options: Any) -> Any:
+    """Stands in the registry for the class, so that mmdet is imported when it is needed."""
+    return __getattr__('EfficientNetLite')(*args, **options)
+
+
+@MODELS.register_module(name='WidthResNet')
+def _width_resnet(*args: Any, **options: Any) -> Any:
+    """The same."""
+    return __getattr__('WidthResNet')(*args, **options)

@@ -76,6 +76,10 @@ BACKBONES = {
     'r50': 'ResNet-50',
     'r101': 'ResNet-101',
     'swin-s': 'Swin-S',
+    'swin-t': 'Swin-T',
+    'convnext-t': 'ConvNeXt-T',
+    'vit-b': 'ViT-B',
+    'lsknet-s': 'LSKNet-S',
     'effb7': 'EfficientNet-B7',
 }
 

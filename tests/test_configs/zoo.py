@@ -16,16 +16,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 FOLDERS = (
     *('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter'),
-    *('domain_shift', 'eigenspectrum', 'combined'),
+    *('domain_shift', 'eigenspectrum', 'combined', 'backbones'),
 )
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 _PATHS = {p.stem: p for p in FILES}
 AERIAL = ('dota', 'dior', 'dota-hbb', 'dior-hbb')
 # The zoo proper is about aerial pictures; the recipes of two of the papers about everyday ones.
-NAMES: list[str] = [p.stem for p in FILES if p.stem.split('_')[-1] in AERIAL]
+BACKBONES: list[str] = [p.stem for p in FILES if p.parent.name == 'backbones']
+NAMES: list[str] = [
+    p.stem for p in FILES if p.stem.split('_')[-1] in AERIAL and p.stem not in BACKBONES
+]
 # MMDetection's own on COCO but for a hook: the rules of the zoo are not theirs.
 MMDETECTIONS: list[str] = [p.stem for p in FILES if p.stem.endswith('_eigen-1x_coco')]
-RECIPES: list[str] = [p.stem for p in FILES if p.stem not in (*NAMES, *MMDETECTIONS)]
+RECIPES: list[str] = [p.stem for p in FILES if p.stem not in (*NAMES, *BACKBONES, *MMDETECTIONS)]
 
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|r101|swin-s|effb7)_(?P<neck>fpn|nasfpn)'
@@ -124,7 +127,7 @@ def algorithm(cfg: Config) -> str:
 def original(cfg: Config) -> Any:
     """The config of the backbone, without the blocks that a method adds."""
     net = cfg.model.backbone
-    return net.backbone if net.type == 'StageBlockBackbone' else net
+    return net.get('backbone', net.get('module', net))  # inside a StageBlockBackbone, a LoRAModel
 
 
 def backbone(cfg: Config) -> str:
@@ -134,6 +137,10 @@ def backbone(cfg: Config) -> str:
         return f'r{net.depth}'
     if kind == 'EfficientNet':
         return f'eff{net.arch}'
+    if kind in ('ConvNeXt', 'VisionTransformer'):
+        return {'tiny': 'convnext-t', 'base': 'vit-b'}[net.arch]
+    if kind == 'LSKNet':
+        return {(2, 2, 4, 2): 'lsknet-s'}[tuple(net.depths)]
     assert kind == 'SwinTransformer' and net.embed_dims == 96
     return {(2, 2, 6, 2): 'swin-t', (2, 2, 18, 2): 'swin-s'}[tuple(net.depths)]
 
