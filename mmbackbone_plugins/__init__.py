@@ -28,6 +28,7 @@ from .cost import training_flops
 from .distortion import (
     add_penalty_gradient,
     estimate_importance,
+    interpolate,
     relative_gradient_norm,
 )
 from .freezing import (
@@ -105,6 +106,7 @@ __all__ = [
     'determine_widths',
     'eigenspectrum',
     'estimate_importance',
+    'interpolate',
     'intrinsic_dimensionality',
     'relative_gradient_norm',
     'stage_output_rule',
