@@ -15,11 +15,12 @@ from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
 from ..freezing.schedules import build_schedule, misplaced
 from ..stages import StageMap
-from ..utils.checks import choice
+from ..utils.checks import choice, flag
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
 from .checks import check_target
+from .probed import end_of_probing, keep_probed
 from .runners import optim_wrappers
 
 RESETS = ('none', 'momentum', 'all')
@@ -56,6 +57,8 @@ class FreezingSchedulerHook(Hook):
             ``'none'``, ``'momentum'`` (first moments) or ``'all'``.
         freeze_blocks: Whether the schedule rules over added blocks (SE, adapters) as well. By
             default they train and stay in train mode in every phase.
+        keep_probed: Whether the weights are kept in ``probed.pth``, in the work dir, when the
+            target begins to train: the start of an interpolation.
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
@@ -78,12 +81,14 @@ class FreezingSchedulerHook(Hook):
         frozen_mode: str = 'eval',
         reset_optimizer_state: str = 'none',
         freeze_blocks: bool = False,
+        keep_probed: bool = False,
     ) -> None:
         self.schedule = build_schedule(schedule)
         self.target = check_target(target)
         self.frozen_mode = choice('frozen_mode', frozen_mode, FROZEN_MODES)
         self.reset = choice('reset_optimizer_state', reset_optimizer_state, RESETS)
         self.freeze_blocks = choice('freeze_blocks', freeze_blocks, (False, True))
+        self.keep_probed = flag('keep_probed', keep_probed)
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
@@ -104,6 +109,7 @@ class FreezingSchedulerHook(Hook):
         self.phases = self.plan.phases(
             runner.max_epochs if self.schedule.by_epoch else runner.max_iters
         )
+        self._probed_at = end_of_probing(self.plan, self.phases) if self.keep_probed else None
         _raise_if(
             preflight.check_compile(runner, self.phases)
             + preflight.check_own_freezing(self.plan, self.freezer, self.phases)
@@ -149,6 +155,8 @@ class FreezingSchedulerHook(Hook):
         if self.plan is None or self.freezer is None or time == self._time:
             return False
         starting, self._time = self._time is None, time
+        if time == self._probed_at:
+            keep_probed(runner)
         trainable = self.plan.trainable(runner.epoch, runner.iter)
         if not starting and trainable == self.freezer.trainable:
             return False
