@@ -51,6 +51,7 @@ from .hooks import (
     FreezingSchedulerHook,
     RGNHook,
     TrainingCostHook,
+    WeightProjectionHook,
 )
 from .metrics import Corruption, OrientedMetric
 from .models import (
@@ -99,6 +100,7 @@ __all__ = [
     'StepFreezing',
     'WidthResNet',
     'TrainingCostHook',
+    'WeightProjectionHook',
     '__version__',
     'add_penalty_gradient',
     'build_schedule',

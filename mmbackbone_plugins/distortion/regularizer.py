@@ -70,7 +70,7 @@ def add_penalty_gradient(
     Penalty(params, anchor, importance, coeff, capped).add(lr)
 
 
-def check_coeff(coeff: Any) -> float:
+def check_coeff(coeff: Any, name: str = 'coeff') -> float:
     """Returns a strength, or raises.
 
     Raises:
@@ -78,7 +78,7 @@ def check_coeff(coeff: Any) -> float:
     """
     number = isinstance(coeff, Real) and not isinstance(coeff, bool)
     if not number or not math.isfinite(coeff) or coeff < 0:
-        raise ValueError(f'coeff must be a finite number of at least 0, got {coeff!r}')
+        raise ValueError(f'{name} must be a finite number of at least 0, got {coeff!r}')
     return float(coeff)
 
 

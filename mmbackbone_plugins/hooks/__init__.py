@@ -6,6 +6,7 @@ from .eigenspectrum_hook import EigenspectrumHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .rgn_hook import RGNHook
 from .training_cost_hook import TrainingCostHook
+from .weight_projection_hook import WeightProjectionHook
 
 __all__ = [
     'DistortionRegularizerHook',
@@ -14,4 +15,5 @@ __all__ = [
     'FreezingSchedulerHook',
     'RGNHook',
     'TrainingCostHook',
+    'WeightProjectionHook',
 ]

@@ -46,17 +46,14 @@ def plot_interpolation(
         color, row = COLORS[_ORDER[number % len(_ORDER)]], outside[name]
         points = {w: (100 * inside[w], 100 * row[w]) for w in places}
         axis.plot(*zip(*points.values()), '.-', color=color, lw=1.3, ms=5, label=plain(name))
-        for place, marker, label in ((0.0, 's', 'start'), (1.0, 'o', 'end'), (chosen, '*', None)):
-            if place not in points:
-                continue
-            size = 13 if marker == '*' else 7
-            axis.plot(*points[place], marker, color=color, ms=size, mec='black', mew=0.8, zorder=3)
-            if label and not number:
-                offset = dict(xytext=(6, 6), textcoords='offset points', fontsize='small')
-                axis.annotate(f'{label} ({place:g})', points[place], **offset)
+        for place, marker, size in ((0.0, 's', 7), (1.0, 'o', 7), (chosen, '*', 13)):
+            if place in points:
+                look = dict(color=color, ms=size, mec='black', mew=0.8, zorder=3)
+                axis.plot(*points[place], marker, **look)
     axis.set_xlabel(f'{score} x 100 in the domain')
     axis.set_ylabel(f'{score} x 100 out of it')
-    text = 'square: start, circle: end' + ('' if chosen is None else f', star: chosen {chosen:g}')
+    text = 'square: start (0), circle: end (1)'
+    text += '' if chosen is None else f', star: chosen ({chosen:g})'
     axis.set_title(plain(f'{title}\n{text}' if title else text), fontsize='small')
     axis.margins(0.1)
     figure.legend(loc='outside lower center', ncols=3, fontsize='small')
