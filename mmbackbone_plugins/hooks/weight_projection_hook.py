@@ -18,14 +18,13 @@ from ..utils.wrappers import unwrap
 from .checkpoint_keys import ANCHOR_KEY, PROJECTION_KEY
 from .checks import check_count
 from .gradient_hook import GradientHook
+from .loading import TRAIN, UNLOADED, LoadingHook
 from .training_set import what_trains
-
-UNLOADED = ('train', 'freeze', 'error')
 
 
 @HOOKS.register_module()
 @arguments_by_name()
-class WeightProjectionHook(GradientHook):
+class WeightProjectionHook(LoadingHook, GradientHook):
     """Takes the weights of the target back towards theta0 after every optimizer step.
 
     What is done after the step no optimizer rescales: AdamW divides the pull of a penalty by its
@@ -51,8 +50,9 @@ class WeightProjectionHook(GradientHook):
         k: How far a gradient that makes the ball of ``'ftp'`` smaller counts, from 0 to 1; default
             1, the strongest.
         target: Dotted path of the module to hold, or a list of paths. Added blocks are left.
-        unloaded: What becomes of parameters of the target that no checkpoint filled: ``'train'``,
-            ``'freeze'`` or ``'error'``.
+        unloaded: What becomes of parameters of the target that no file has filled, and that have no
+            theta0 therefore. ``'train'``: they are left, and a warning names them. ``'freeze'``:
+            they are held like the others. ``'error'``: the run stops before its first step.
         interval: Optimizer steps between two measurements of the scalars.
 
     Raises:
@@ -97,12 +97,14 @@ class WeightProjectionHook(GradientHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps what a resumed run needs; weights of ``load_from`` start a fresh run."""
+        super().after_load_checkpoint(runner, checkpoint)
         if runner._resume:
             keys = (ANCHOR_KEY, PROJECTION_KEY)
             self._checkpoint = {key: checkpoint[key] for key in keys if key in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends theta0 and what was learned along."""
+        super().before_save_checkpoint(runner, checkpoint)
         if self.anchor is None:
             return
         checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
@@ -113,7 +115,10 @@ class WeightProjectionHook(GradientHook):
         """Takes theta0 and listens to the steps."""
         unwrap(runner.model).train()  # some backbones (Swin) freeze their own stages only here
         model = self._find_target(runner, 'projection')
-        self.coverage = Coverage.of(model, self.stage_map, (), what_trains(runner).ever)
+        then = f'; they are not held (unloaded={self.unloaded!r})'
+        apart, _ = self.unloaded_of(runner, self.stage_map, self.unloaded, then)
+        left = apart if self.unloaded == TRAIN else ()
+        self.coverage = Coverage.of(model, self.stage_map, (), what_trains(runner).ever, left)
         named = dict(model.named_parameters())
         self._parameters = {name: named[name] for name in self.coverage.covered}
         self._refuse_overlap(runner)

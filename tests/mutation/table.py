@@ -318,4 +318,38 @@ MUTATIONS = [
         'tests/test_metrics/test_scores.py',
         ('benchmark: rPC upside down', 'mpc / clean if clean', 'clean / mpc if clean'),
     ),
+    *_of(
+        'utils/loading.py',
+        'tests/test_utils/test_loading.py',
+        (
+            'unloaded: names are enough',
+            "return None if same else 'set anew after it was loaded'",
+            'return None',
+        ),
+        ('unloaded: LoRA hides the names', 'setattr(parent, name, child.original_layer)', 'pass'),
+    ),
+    *_of(
+        'freezing/plan.py',
+        'tests/test_freezing/test_freeze_plan.py',
+        (
+            'unloaded: a schedule rules over it',
+            'for s in ruled if s.name not in self.always',
+            'for s in ruled',
+        ),
+        ('unloaded: modules stay asleep', 'if whole and held and held <= names:', 'if False:'),
+    ),
+    *_of(
+        'hooks/loading.py',
+        'tests/test_hooks/test_unloaded.py',
+        (
+            'unloaded: a target without any file trains',
+            'if len(lost) < len(inside) for n in lost',
+            'for n in lost',
+        ),
+        (
+            'unloaded: forgotten after a resume',
+            '_of(runner).restore(checkpoint.get(UNLOADED_KEY))',
+            '_of(runner).restore(None)',
+        ),
+    ),
 ]

@@ -1,6 +1,7 @@
 """A schedule over stages, added blocks among them."""
 
 import pytest
+from torch import nn
 
 from mmbackbone_plugins import FreezePlan, GradualUnfreezing, Stage, StageMap, StepFreezing
 from mmbackbone_plugins.freezing import Phase
@@ -36,3 +37,27 @@ def test_phases_are_what_trains_at_each_time(freeze_blocks):
 def test_a_run_of_no_length_has_no_phase():
     assert FreezePlan(StepFreezing(2), STAGES).phases(0) == ()
     assert FreezePlan(StepFreezing(1), STAGES).phases(3) == (Phase(0, 3, frozenset(STAGES.names)),)
+
+
+def test_what_is_set_apart_trains_at_all_times():
+    backbone = nn.Sequential(
+        nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Dropout()),
+        nn.Sequential(nn.Linear(2, 2), nn.Dropout()),
+        nn.LayerNorm(2),
+    )
+    model = nn.ModuleDict(dict(backbone=backbone, head=nn.Linear(2, 1)))
+    plan = FreezePlan(GradualUnfreezing(1, 1), StageMap.of(model))
+    new = ['backbone.1.0.weight', 'backbone.1.0.bias']
+    found = plan.keep(model, [r'1\.bias', '^2']).release(model, new)
+    assert found.stage_map.names == ('0', 'keep_trainable', 'unloaded')
+    assert found.ruled == ('0',) and found.free == {'keep_trainable', 'unloaded'}
+    kept, unloaded = (found.stage_map[n] for n in ('keep_trainable', 'unloaded'))
+    names = ('backbone.0.1.bias', 'backbone.2.weight', 'backbone.2.bias')
+    assert kept.parameters == names and kept.modules == ('backbone.0.1', 'backbone.2')
+    assert unloaded.parameters == tuple(new)
+    assert unloaded.modules == ('backbone.1', 'backbone.1.0', 'backbone.1.1')
+    assert [p.trainable for p in found.phases(3)] == [found.free, found.free | {'0'}]
+    # The rest is where it was, and everything is in one stage.
+    everything = [n for s in found.stage_map for n in s.parameters]
+    assert sorted(everything) == sorted(f'backbone.{n}' for n, _ in backbone.named_parameters())
+    assert plan.keep(model, ()) is plan and plan.release(model, ()) is plan

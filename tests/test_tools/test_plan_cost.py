@@ -2,11 +2,16 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
 import rig
+import small_vit
 from mmengine.config import Config
+
+from mmbackbone_plugins.cost import training_flops
+from mmbackbone_plugins.lab import inputs
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
 KEYS = {
@@ -238,3 +243,26 @@ def test_bills_of_finished_runs(tmp_path, capsys):
     (tmp_path / 'dbf' / 'cost.json').write_text('{')
     assert show.main(folders) == 2
     assert 'cannot be read' in capsys.readouterr().err
+
+
+@pytest.mark.newer_torch
+def test_what_no_file_fills_is_counted_with_its_backward_pass(tool, tmp_path, capsys):
+    model = small_vit.swin(tmp_path)
+    hook = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
+    config = write(tmp_path, model=model, hook=hook)
+    (one,) = plan(tool, tmp_path, config, '--images', '10', '--shape', '64', '64')
+    (phase,) = one['phases']
+    assert phase['stages'] == ['unloaded'] and one['unknown_weights'] is None
+
+    net = rig.build(model).train()
+    for name, parameter in net.backbone.named_parameters():
+        parameter.requires_grad_(bool(re.match(r'norm\d', name)))
+    cfg = Config.fromfile(config)
+    by_hand = training_flops(net, *inputs.draw_batch(cfg, net, (64, 64), 1))
+    assert phase['backward_flops'] == by_hand.backward
+    assert phase['trainable_parameters'] == sum(
+        p.numel() for p in net.parameters() if p.requires_grad
+    )
+    (tmp_path / 'swin.pth').unlink()
+    (one,) = plan(tool, tmp_path, config, '--images', '10', '--shape', '64', '64')
+    assert one['phases'][0]['stages'] == [] and one['unknown_weights'] in capsys.readouterr().out
