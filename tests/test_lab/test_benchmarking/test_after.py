@@ -94,7 +94,7 @@ def test_it_uses_the_training_of_the_other_method(written, capsys):
     training.make_ready()
     log = training.path / 'train/20261126_000000/vis_data/scalars.json'
     log.parent.mkdir(parents=True)
-    log.write_text('{"loss": 1.0, "epoch": 1, "step": 1}\n')
+    log.write_text('{"loss": 1.0, "epoch": 1, "iter": 1, "step": 1}\n')
     for name, reach in (('probed', 24.0), ('epoch_2', -8.0)):
         state = dict(state_dict=dict(reach=torch.tensor(reach)), meta={})
         torch.save(state, training.path / f'train/{name}.pth')
