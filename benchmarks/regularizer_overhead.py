@@ -1,4 +1,4 @@
-"""What holding the backbone back costs: the penalty of every kind against a training step.
+"""What holding the backbone back costs: penalties and projections against a training step.
 
     python benchmarks/regularizer_overhead.py          # R50-FPN RetinaNet, 384 px, batch 2
     python benchmarks/regularizer_overhead.py --device cuda --size 1024
@@ -39,6 +39,7 @@ def main() -> int:
     args = parse_args()
     from mmbackbone_plugins import StageMap, estimate_importance
     from mmbackbone_plugins.distortion import Anchor, Penalty
+    from mmbackbone_plugins.distortion.projection import projection_kinds
 
     _, model, wrapper = build(args.device)
     named = dict(model.named_parameters())
@@ -64,6 +65,9 @@ def main() -> int:
     variants['ewc, clipped'] = lambda: penalties['ewc'].add(tight)
     variants['rgn, measured'] = lambda: penalties['rgn'].measure(rate)
     variants['plain loop, uniform'] = lambda: plain_loop(parameters, anchor, 0.1)
+    for kind, make in projection_kinds().items():
+        rule = make(parameters, anchor, 1.0)
+        variants[f'{kind} projection'] = lambda rule=rule: (rule.before(), rule.after())
     seconds = alternate(variants, max(args.rounds, 15), args.device)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     size = nbytes(parameters.values())

@@ -28,6 +28,7 @@ from .cost import training_flops
 from .distortion import (
     add_penalty_gradient,
     estimate_importance,
+    interpolate,
     relative_gradient_norm,
 )
 from .freezing import (
@@ -49,7 +50,10 @@ from .hooks import (
     EigenspectrumHook,
     FreezingSchedulerHook,
     RGNHook,
+    RGNLearningRateHook,
+    StageOptimWrapperConstructor,
     TrainingCostHook,
+    WeightProjectionHook,
 )
 from .metrics import Corruption, OrientedMetric
 from .models import (
@@ -92,6 +96,7 @@ __all__ = [
     'OrientedMetric',
     'ProbeThenFinetune',
     'RGNHook',
+    'RGNLearningRateHook',
     'ResidualAdapter',
     'SEBlock',
     'SecondMoment',
@@ -99,10 +104,12 @@ __all__ = [
     'Stage',
     'StageBlockBackbone',
     'StageMap',
+    'StageOptimWrapperConstructor',
     'StageOutput',
     'StepFreezing',
     'WidthResNet',
     'TrainingCostHook',
+    'WeightProjectionHook',
     '__version__',
     'add_penalty_gradient',
     'build_schedule',
@@ -110,6 +117,7 @@ __all__ = [
     'determine_widths',
     'eigenspectrum',
     'estimate_importance',
+    'interpolate',
     'intrinsic_dimensionality',
     'relative_gradient_norm',
     'stage_output_rule',

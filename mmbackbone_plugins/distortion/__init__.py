@@ -6,6 +6,7 @@ from .coverage import Coverage
 from .drift import linear_cka, statistics_drift, weight_drift
 from .features import feature_similarity
 from .importance import estimate_importance, importance_kind
+from .interpolation import interpolate
 from .regularizer import Penalty, add_penalty_gradient
 from .rgn import GRANULARITIES, Deferred, Measurement, average, measure, relative_gradient_norm
 from .table import Aggregate, RGNTable, aggregate, frozen_stages
@@ -26,6 +27,7 @@ __all__ = [
     'feature_similarity',
     'frozen_stages',
     'importance_kind',
+    'interpolate',
     'linear_cka',
     'measure',
     'relative_gradient_norm',

@@ -68,11 +68,11 @@ def add_penalty_gradient(
     Penalty(params, anchor, importance, coeff, capped).add(lr)
 
 
-def check_coeff(coeff: Any) -> float:
+def check_coeff(coeff: Any, name: str = 'coeff') -> float:
     """Returns a strength; a ValueError if it is not a finite number of at least 0."""
     number = isinstance(coeff, Real) and not isinstance(coeff, bool)
     if not number or not 0 <= coeff < math.inf:
-        raise ValueError(f'coeff must be a finite number of at least 0, got {coeff!r}')
+        raise ValueError(f'{name} must be a finite number of at least 0, got {coeff!r}')
     return float(coeff)
 
 

@@ -5,7 +5,10 @@ from .drift_hook import DriftHook
 from .eigenspectrum_hook import EigenspectrumHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .rgn_hook import RGNHook
+from .rgn_learning_rate_hook import RGNLearningRateHook
+from .stage_groups import StageOptimWrapperConstructor
 from .training_cost_hook import TrainingCostHook
+from .weight_projection_hook import WeightProjectionHook
 
 __all__ = [
     'DistortionRegularizerHook',
@@ -13,5 +16,8 @@ __all__ = [
     'EigenspectrumHook',
     'FreezingSchedulerHook',
     'RGNHook',
+    'RGNLearningRateHook',
+    'StageOptimWrapperConstructor',
     'TrainingCostHook',
+    'WeightProjectionHook',
 ]

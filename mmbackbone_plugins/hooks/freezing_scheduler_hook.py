@@ -14,12 +14,13 @@ from ..freezing.freezer import FROZEN_MODES, Freezer, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
 from ..stages import StageMap
-from ..utils.checks import choice, whole_number
+from ..utils.checks import choice, flag, whole_number
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
 from .checks import check_patterns, check_target
 from .loading import TRAIN, UNLOADED, LoadingHook
+from .probed import end_of_probing, keep_probed
 from .runners import optim_wrappers
 
 RESETS = ('none', 'momentum', 'all')
@@ -66,6 +67,8 @@ class FreezingSchedulerHook(LoadingHook):
             ``'error'``: the run stops before its first step.
         vit_stages: Number of stages that the blocks of a ViT are divided into, four by default;
             for all hooks of the run.
+        keep_probed: Whether the weights are kept in ``probed.pth``, in the work dir, when the
+            target begins to train: the start of an interpolation.
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
@@ -91,6 +94,7 @@ class FreezingSchedulerHook(LoadingHook):
         keep_trainable: Union[str, Sequence[str]] = (),
         unloaded: str = 'train',
         vit_stages: Optional[int] = None,
+        keep_probed: bool = False,
     ) -> None:
         self.schedule = build_schedule(schedule)
         self.target = check_target(target)
@@ -102,6 +106,7 @@ class FreezingSchedulerHook(LoadingHook):
         self.vit_stages = (
             vit_stages if vit_stages is None else whole_number('vit_stages', vit_stages)
         )
+        self.keep_probed = flag('keep_probed', keep_probed)
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
@@ -130,6 +135,7 @@ class FreezingSchedulerHook(LoadingHook):
         self.phases = self.plan.phases(
             runner.max_epochs if self.schedule.by_epoch else runner.max_iters
         )
+        self._probed_at = end_of_probing(self.plan, self.phases) if self.keep_probed else None
         _raise_if(
             preflight.check_compile(runner, self.phases)
             + preflight.check_own_freezing(self.plan, self.freezer, self.phases)
@@ -175,6 +181,8 @@ class FreezingSchedulerHook(LoadingHook):
         if self.plan is None or self.freezer is None or time == self._time:
             return False
         starting, self._time = self._time is None, time
+        if time == self._probed_at:
+            keep_probed(runner)
         trainable = self.plan.trainable(runner.epoch, runner.iter)
         if not starting and trainable == self.freezer.trainable:
             return False

@@ -96,7 +96,7 @@ class SeededBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        dataset, self.model, self.seed = loader.dataset, model, seed
+        dataset, self.model = loader.dataset, model
         if not hasattr(dataset, '__len__'):
             raise ValueError(
                 f'images are chosen from a data set of known length, {type(dataset).__name__} '
@@ -113,11 +113,33 @@ class SeededBatches:
         size = batch_size or getattr(loader, 'batch_size', None) or 1
         limits = [num_images, num_batches and num_batches * size]
         most = min((n for n in limits if n), default=len(indices))
+        self._pool, self._size, self._most = indices, size, most
+        self._share = slice(rank, None, world_size)
+        self._choose(seed)
+
+    def _choose(self, seed: int) -> None:
+        indices, size = self._pool, self._size
+        self.seed = seed
         order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))
-        numbered = [(number, indices[i]) for number, i in enumerate(order[:most].tolist())]
+        numbered = [(n, indices[i]) for n, i in enumerate(order[: self._most].tolist())]
         self.num_images = len(numbered)
-        starts = range(0, len(numbered), size)[rank::world_size]
-        self.parts = [numbered[i : i + size] for i in starts]
+        starts = range(0, len(numbered), size)
+        self.parts = [numbered[i : i + size] for i in starts][self._share]
+
+    def loaded(self, seed: int, share: slice = slice(None)) -> Iterator[Any]:
+        """Other images, by another seed, in batches as the training loader yields them.
+
+        Random numbers are left as the seed of a batch makes them: iterate where that is undone.
+
+        Args:
+            seed: Chooses the images and their augmentation.
+            share: Which of the batches.
+        """
+        self._choose(seed)
+        for part in self.parts[share]:
+            samples = [self._sample(index, seed + number) for number, index in part]
+            seed_everything(seed + part[0][0])
+            yield self._collate()(samples)
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -152,13 +174,13 @@ class SeededBatches:
     def _indices(self, dataset: Any) -> Sequence[int]:
         """Those to choose from: of data sets that are put together, those with labelled images."""
         everything = range(len(dataset))
-        first = self._read(0, self.seed)
+        first = self._read(0, 0)
         if not has_branches(first):
             return everything
         ends = getattr(dataset, 'cumulative_sizes', None) or [len(dataset)]
         found: list[int] = []
         for start, end in zip([0, *ends], ends):
-            if end > start and is_labelled(self._read(start, self.seed)):
+            if end > start and is_labelled(self._read(start, 0)):
                 found += everything[start:end]
         if not found:
             raise ValueError(_no_label(first))

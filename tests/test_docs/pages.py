@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / 'docs'
 CARDS = ('freezing', 'frozen', 'rgn', 'regularizer', 'dp_ft', 'blocks', 'cost')
 CARDS = (*CARDS, 'eigenspectrum', 'widths', 'robustness')
+CARDS = (*CARDS, 'interpolation', 'projection', 'learning_rates')
 _FENCE = re.compile(r'^( *)```([^\n`]*)\n(.*?)^\1```[ ]*$', re.M | re.S)
 
 

@@ -152,10 +152,11 @@ def test_what_the_model_freezes_itself_is_named(tmp_path, pretrained):
     assert not moved(record, 'backbone.fpn1.0')
 
 
-def test_a_penalty_leaves_what_has_no_theta0(tmp_path, pretrained):
+@pytest.mark.parametrize('kind', (REGULARIZER, dict(type='WeightProjectionHook')))
+def test_a_penalty_leaves_what_has_no_theta0(kind, tmp_path, pretrained):
     model = small_vit.model(pretrained)
     for setting, held in (('train', 17), ('freeze', 23)):
-        built = runner(tmp_path, [dict(REGULARIZER, unloaded=setting)], model, epochs=1)
+        built = runner(tmp_path, [dict(kind, unloaded=setting)], model, epochs=1)
         said = rig.listen_to(built)
         built.train()
         saved = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['mmbackbone_anchor']

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,20 @@ class RunFolder:
         """Share of the training that is done, from 0 to 1."""
         return read_progress(self.path)
 
+    @property
+    def training(self) -> 'RunFolder':
+        """The run whose training this one uses; itself, if it trains."""
+        if not self.run.after:
+            return self
+        method = self.run.after['training']
+        run = replace(self.run, method=method, after={})
+        return RunFolder(run, self.path.parent.parent / method / self.path.name, '')
+
+    @property
+    def ready(self) -> bool:
+        """Whether the training that is used is there."""
+        return not self.run.after or self.training.state == 'finished'
+
     def result(self) -> Result:
         """What the run came to.
 
@@ -133,6 +147,15 @@ class RunFolder:
         hooks = list(cfg.get('custom_hooks', None) or [])
         hooks += (cfg.get('default_hooks', None) or {}).values()
         present = {type_name(hook) for hook in hooks if isinstance(hook, Mapping)}
+        if run.keep_probed:
+            if 'FreezingSchedulerHook' not in present:
+                raise ValueError(
+                    f'{run.config!r} has no FreezingSchedulerHook, so that there are no probed '
+                    'weights to interpolate from'
+                )
+            for hook in hooks:
+                if isinstance(hook, Mapping) and type_name(hook) == 'FreezingSchedulerHook':
+                    hook['keep_probed'] = True
         for name, given in run.measure.items():
             if HOOKS[name] not in present:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
@@ -221,6 +244,12 @@ class RunFolder:
         path = self.path / RESULT
         if path.is_file():
             path.replace(path.with_name(f'{path.stem}.failed.json'))
+
+
+def write_progress(folder: Path, done: float) -> None:
+    """Writes the share of a run that is done down."""
+    with atomic_write(folder / PROGRESS) as file:
+        json.dump(dict(done=done), file)
 
 
 def read_progress(folder: Path) -> float:

@@ -36,6 +36,9 @@ def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Fore
     flops: dict[str, Optional[float]] = {}
     why: dict[str, str] = {}
     for run in runs:
+        if run.after:
+            flops[run.name] = 0.0  # the training of another run
+            continue
         key = repr((run.config, sorted(run.options.items(), key=str)))
         if key not in known:
             report(f'counting {run.dataset}/{run.detector}/{run.method}')

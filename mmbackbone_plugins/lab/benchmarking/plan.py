@@ -46,6 +46,9 @@ class Run:
         in_domain: Names of those that are in the domain that was trained on.
         measure: What is measured besides scores: arguments of the hook by name, of
             :data:`MEASURES`.
+        after: What is done with the training of another method instead of one of its own, see
+            :mod:`.after`; empty: it trains.
+        keep_probed: Whether the training keeps its probed weights.
     """
 
     dataset: str
@@ -57,6 +60,8 @@ class Run:
     tests: tuple[Domain, ...]
     in_domain: tuple[str, ...]
     measure: Mapping[str, Mapping[str, Any]]
+    after: Mapping[str, Any] = field(default_factory=dict)
+    keep_probed: bool = False
 
     @property
     def name(self) -> str:

@@ -24,13 +24,14 @@ import yaml
 
 from ...utils.names import nearest
 from ..zoo import find_config
+from .after import link, read_after
 from .plan import MEASURES, Domain, Plan, Run, Step
 
 KEYS = ('work_dir', 'prepare', 'seeds', 'datasets', 'detectors', 'methods', 'options', 'measure')
 ENTRIES = {
     'datasets': ('options', 'tests', 'in_domain', 'metric', 'check', 'name'),
     'detectors': ('options', 'name'),
-    'methods': ('options', 'config'),
+    'methods': ('options', 'config', 'after'),
     'tests': ('config', 'options', 'split', 'metric'),
     'prepare': ('makes', 'run'),
     'check': ('format', 'root'),
@@ -108,12 +109,14 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
         options = dict(common)
         for entry in (where, what, how):
             options.update(_mapping('options', entry.get('options')))
-        run = Run(dataset, detector, method, seed, config, options, tests, in_domain, measure)
-        runs.append(run)
+        after = read_after(f'methods.{method}.after', how.get('after'))
+        what_runs = (dataset, detector, method, seed, config, options, tests, in_domain, measure)
+        runs.append(Run(*what_runs, after))
     if missing:
         more = f' (and {len(missing) - 1} more configs)' if len(missing) > 1 else ''
         raise ValueError(next(iter(missing.values())) + more)
     _check_different(runs)
+    runs = link(runs)
     steps = []
     for step in data.get('prepare') or []:
         _check_keys('prepare', step, ENTRIES['prepare'], needed=ENTRIES['prepare'])
@@ -187,7 +190,9 @@ def _fill(where: str, template: Any, names: Mapping[str, str]) -> str:
 def _check_different(runs: list[Run]) -> None:
     seen: dict[str, Run] = {}
     for run in runs:
-        key = repr((run.config, sorted(run.options.items(), key=str), run.seed, run.tests))
+        key = repr(
+            (run.config, sorted(run.options.items(), key=str), run.seed, run.tests, run.after)
+        )
         if key in seen:
             raise ValueError(
                 f'{seen[key].name} and {run.name} are the same run: config {run.config!r} with '

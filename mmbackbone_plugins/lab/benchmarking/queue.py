@@ -108,7 +108,11 @@ class Queue:
         try:
             while (waiting and not self.full_disk) or self._running:
                 while waiting and not self.full_disk and len(self._running) < self.local.jobs:
-                    self._start(waiting.pop(0))
+                    ready = next((f for f in waiting if f.ready), None)
+                    if ready is None and self._running:
+                        break  # what is left uses a training that is not finished
+                    waiting.remove(ready := ready or waiting[0])
+                    self._start(ready)
                 if time.monotonic() - last > self.every:
                     last = time.monotonic()
                     self.say(self._status(waiting))

@@ -22,12 +22,14 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
 from ...utils.files import atomic_write
+from ...utils.names import type_name
 from .. import console, failures, launch, resume, weights
 from ..datasets import labels_explained
 from ..visualization.logs import read_run
+from .after import between
 from .collect import collect_cost, collect_drift, collect_rgn, machine, scores
 from .detections import look_at_images
-from .folder import CONFIG, PROGRESS, TRAIN, RunFolder
+from .folder import CONFIG, PROGRESS, TRAIN, RunFolder, write_progress
 from .plan import Domain
 from .results import Result
 
@@ -49,8 +51,7 @@ class _ProgressFile(Hook):
         done = (runner.iter + 1) / runner.max_iters
         if is_main_process() and (done >= 1 or time.monotonic() - self._last > 2):
             self._last = time.monotonic()
-            with atomic_write(self._path) as file:
-                json.dump(dict(done=done), file)
+            write_progress(self._path.parent, done)
 
 
 def execute(
@@ -71,21 +72,33 @@ def execute(
     cfg = Config.fromfile(folder.path / CONFIG)
     cfg.launcher = launcher
     launch.start_processes(cfg)
-    resume.choose_checkpoint(cfg, 'auto')
-    runner = told(launch.build_runner(cfg))
-    weights.check_start(runner.model, cfg)
-    runner.register_hook(_ProgressFile(folder.path / PROGRESS))
-    runner.train()
+    done = partial(write_progress, folder.path)
+    own = folder.config()
+    if run.after:
+        # An average of the untrained weights would be swapped in for each test.
+        hooks = cfg.get('custom_hooks', None) or []
+        cfg.custom_hooks = [hook for hook in hooks if type_name(hook) != 'EMAHook']
+        runner = told(launch.build_runner(cfg))
+        runner.call_hook('before_run')
+        best, chosen = between(runner, folder, partial(_score, runner, folder, own), done)
+        options = {**run.options, 'after.interpolate.weight': best}
+    else:
+        resume.choose_checkpoint(cfg, 'auto')
+        runner = told(launch.build_runner(cfg))
+        weights.check_start(runner.model, cfg)
+        runner.register_hook(_ProgressFile(folder.path / PROGRESS))
+        runner.train()
+        options = dict(run.options)
     found: dict[str, dict[str, Any]] = {}
     looks: list[dict[str, Any]] = []
-    own = folder.config()
     for domain in run.tests:
         loop = test_loop(runner, folder.test_config(domain, own), domain)
         found[domain.name] = scores(loop.run(), len(loop.dataloader.dataset))
         looks += look_at_images(runner.model, loop.dataloader.dataset, domain.name, LOOKS)
-    train = folder.path / TRAIN
+    train = folder.training.path / TRAIN
     log = read_run(train)
-    checkpoint = find_latest_checkpoint(str(train))
+    latest = find_latest_checkpoint(str(train))
+    checkpoint = chosen.name if run.after else latest and f'{TRAIN}/{Path(latest).name}'
     result = Result(
         run.dataset,
         run.detector,
@@ -93,16 +106,16 @@ def execute(
         run.seed,
         state='finished',
         config=run.config,
-        options=dict(run.options),
+        options=options,
         command=folder.command,
         work_dir=str(folder.path),
-        checkpoint=checkpoint and f'{TRAIN}/{Path(checkpoint).name}',
+        checkpoint=checkpoint,
         finished=datetime.now().isoformat(timespec='seconds'),
         scores=found,
         in_domain=list(run.in_domain),
         cost=collect_cost(train),
         rgn=collect_rgn(log),
-        drift=collect_drift(log),
+        drift=None if run.after else collect_drift(log),
         machine=machine(),
     )
     if is_main_process():
@@ -111,6 +124,11 @@ def execute(
             json.dump(dict(classes=classes, images=looks), file)
         result.save(folder.path)
     return result
+
+
+def _score(runner: Runner, folder: RunFolder, own: Config, domain: Domain) -> float:
+    loop = test_loop(runner, folder.test_config(domain, own), domain)
+    return float(scores(loop.run(), len(loop.dataloader.dataset))['mAP'])
 
 
 def test_loop(runner: Runner, cfg: Config, domain: Domain) -> TestLoop:

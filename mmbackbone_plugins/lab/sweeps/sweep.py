@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import torch
 from mmengine.config import Config
@@ -75,11 +75,7 @@ class Sweep:
         if not Path(self.checkpoint).exists():
             raise FileNotFoundError(f'checkpoint {self.checkpoint!r} does not exist')
         checkpoints.check(self.checkpoint)
-        digest = hashlib.sha256()
-        with open(self.checkpoint, 'rb') as file:
-            for block in iter(lambda: file.read(1 << 20), b''):
-                digest.update(block)
-        self.weights = digest.hexdigest()
+        self.weights = file_hash(self.checkpoint)
 
     def known(self, cells: Sequence[Cell]) -> dict[str, dict[str, float]]:
         """Scores of the cells that are done.
@@ -194,6 +190,15 @@ class Sweep:
         )
         with atomic_write(self._path(cell)) as file:
             file.write(json.dumps(content, indent=1) + '\n')
+
+
+def file_hash(path: Union[str, Path]) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 # Of a process that computes: its detector and the scope of its registries.

@@ -21,6 +21,7 @@ from .eigenspectrum import (
     plot_spectrum_dynamics,
     read_dynamics,
 )
+from .interpolation import plot_interpolation
 from .logs import (
     RunLog,
     frozen_spans,
@@ -53,6 +54,7 @@ __all__ = [
     'plot_dimension_over_depth',
     'plot_domains',
     'plot_gain',
+    'plot_interpolation',
     'plot_pareto',
     'plot_rgn_over_depth',
     'plot_robustness',
