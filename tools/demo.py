@@ -15,6 +15,9 @@ import time
 import warnings
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import make_parser  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demo/rotated-retinanet_r18_fpn_dbf-rho2_toy-dota.py'
 FULL = 'configs/demo/rotated-retinanet_r18_fpn_full_toy-dota.py'
@@ -33,9 +36,7 @@ DRAWN_ABOVE = 0.3  # score from which a prediction is drawn
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('--data-root', default=DATA_ROOT, help='where the scenes are drawn')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='logs, weights, pictures')
     parser.add_argument('--seed', type=int, default=0, help='seed of weights and order of images')

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -138,7 +139,24 @@ class Sweep:
             scores[cell.name] = found
             self._keep(cell, found)
             self.say(f'{where}: {_summary(found)}; {duration_text(left)} left')
+        for name, error in failed.items():
+            print(f'FAILED {name}: {error}', file=sys.stderr)
         return {cell.name: scores[cell.name] for cell in cells if cell.name in scores}, failed
+
+    def write(self, name: str, tool: str, argv: Sequence[str], **content: Any) -> None:
+        """Writes what came out, with the checkpoint and the command that it is of.
+
+        Args:
+            name: Of the JSON file in the sweep's folder.
+            tool: Of ``tools/analysis_tools``.
+            argv: Its arguments.
+            **content: The rest of the file.
+        """
+        made = dict(checkpoint=self.checkpoint, checkpoint_sha256=self.weights)
+        made['command'] = ['python', f'tools/analysis_tools/{tool}', *argv]
+        with atomic_write(self.folder / name) as file:
+            file.write(json.dumps({**made, **content}, indent=1) + '\n')
+        print(f'\nwrote {self.folder / name}')
 
     def _compute(self, todo: Sequence[Cell]) -> Iterable[tuple[Cell, dict[str, float], str]]:
         gpus = torch.cuda.device_count()
