@@ -160,5 +160,6 @@ def faults(command: Command) -> list[str]:
 def _source(path: Path) -> str:
     """A tool with what it shares with its neighbours."""
     text = path.read_text(encoding='utf-8')
-    shared = pages.ROOT / 'tools/command_line.py'
-    return text + (shared.read_text(encoding='utf-8') if 'from command_line' in text else '')
+    for shared in (pages.ROOT / 'tools/command_line.py', pages.ROOT / 'benchmarks/common.py'):
+        text += shared.read_text(encoding='utf-8') if f'from {shared.stem}' in text else ''
+    return text

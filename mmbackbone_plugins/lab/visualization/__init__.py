@@ -1,4 +1,7 @@
-"""Pictures for reports. Matplotlib is needed only when one is drawn (extra ``plots``)."""
+"""Pictures for reports. Matplotlib is needed only when one is drawn (extra ``plots``).
+
+All that draw raise ImportError without it.
+"""
 
 from .axes import shade_frozen
 from .backend import pyplot

@@ -27,6 +27,15 @@ def top_of(values: Iterable[float], otherwise: float = 1.0) -> float:
     return 1.08 * top if top > 0 else otherwise
 
 
+def labelled(axes: Iterable[Any]) -> dict[str, Any]:
+    """Handles for a legend of several axes by label, each label once."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels()):
+            found.setdefault(label, handle)
+    return found
+
+
 def shade_frozen(axis: Any, spans: Sequence[tuple[float, float]], label: str) -> None:
     """Shades spans of epochs; epoch ``n`` runs from ``n - 1`` to ``n`` on the axis."""
     for i, (first, last) in enumerate(spans):

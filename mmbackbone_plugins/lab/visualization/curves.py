@@ -32,7 +32,6 @@ def plot_training(
 
     Raises:
         ValueError: If there is no training row.
-        ImportError: If matplotlib is not installed.
     """
     if not train_rows:
         raise ValueError('train_rows must hold at least one row with a loss, got none')
@@ -57,12 +56,9 @@ def plot_training(
         look = dict(color=style_of(len(losses)).color, lw=1.8, ms=5, label='validation')
         lower.plot(epochs, values, 'o-', **look)
         best = max(range(len(values)), key=values.__getitem__)
+        place = (epochs[best], values[best])
         lower.annotate(
-            f'{values[best]:.3f}',
-            (epochs[best], values[best]),
-            xytext=(-4, 7),
-            textcoords='offset points',
-            ha='right',
+            f'{values[best]:.3f}', place, (-4, 7), textcoords='offset points', ha='right'
         )
     lower.set_ylabel(f'{metric.split("/")[-1]} (IoU 0.5)' if metric == 'dota/mAP' else metric)
     lower.set_ylim(0, 1.08)

@@ -26,7 +26,6 @@ def plot_widths(
 
     Raises:
         ValueError: If there is no layer.
-        ImportError: If matplotlib is not installed.
     """
     if not before:
         raise ValueError('before must name at least one layer, got none')
