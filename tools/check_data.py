@@ -11,7 +11,6 @@ whether training stops there. The last line is the verdict. Ends with status 1 i
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -75,11 +74,10 @@ class Bar:
 def work(args: argparse.Namespace) -> int:
     from mmbackbone_plugins.lab import launch
     from mmbackbone_plugins.lab.datasets import check_splits, splits_of_config, splits_of_root
+    from mmbackbone_plugins.lab.processes import cores
     from mmbackbone_plugins.utils.files import atomic_write
 
-    has_affinity = hasattr(os, 'sched_getaffinity')
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    jobs = args.jobs or cores
+    jobs = args.jobs or cores()
     if args.format:
         splits = splits_of_root(args.format, args.source)
     else:

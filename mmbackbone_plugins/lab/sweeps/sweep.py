@@ -8,7 +8,6 @@ import hashlib
 import importlib.metadata
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -27,6 +26,7 @@ from ...utils import checkpoints
 from ...utils.files import atomic_write, hash_of
 from ...utils.text import duration_text
 from .. import launch
+from ..processes import cores
 from .evaluate import EvaluatorConfig, evaluate, identity
 
 
@@ -161,7 +161,7 @@ class Sweep:
     def _compute(self, todo: Sequence[Cell]) -> Iterable[tuple[Cell, dict[str, float], str]]:
         gpus = torch.cuda.device_count()
         devices = [self.device] if self.device else [f'cuda:{i}' for i in range(gpus)] or ['cpu']
-        usual = len(devices) if devices != ['cpu'] else _cores()
+        usual = len(devices) if devices != ['cpu'] else cores()
         jobs = min(self.jobs or usual, len(todo))
         self.say(f'{len(todo)} test sets to go, {jobs} at a time on {", ".join(devices)}')
         if jobs == 1:
@@ -250,7 +250,3 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return ''
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

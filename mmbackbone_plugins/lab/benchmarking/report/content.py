@@ -58,7 +58,8 @@ def compose(
         remarks: What else a reader must know, e.g. that the plan could not be read.
         progress: How far missing runs are, by name.
     """
-    done, planned, runs = len(summary.finished), len(summary.planned), summary.finished + summary.failed
+    runs = summary.finished + summary.failed
+    done, planned = len(summary.finished), len(summary.planned)
     status = f'{done} of {planned} runs finished'
     for name in ('failed', 'missing'):
         found = getattr(summary, name)

@@ -164,9 +164,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
     def plain(method: Method) -> dict[str, Any]:
         found = {k: e.to_dict() for k, e in method.estimates.items()}
         domains = {k: e.to_dict() for k, e in method.domains.items()}
-        return dict(
-            estimates=found, domains=domains, failed=method.failed, missing=method.missing
-        )
+        return dict(estimates=found, domains=domains, failed=method.failed, missing=method.missing)
 
     return dict(
         planned=[str(run) for run in summary.planned],

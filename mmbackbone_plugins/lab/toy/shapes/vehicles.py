@@ -99,17 +99,8 @@ def small_vehicle(rng: np.random.Generator) -> list[Part]:
     """Car: body, dark windscreen and rear window, lighter roof."""
     length = rng.uniform(15, 20)
     width = length * rng.uniform(0.44, 0.5)
-    paint = pick(
-        rng,
-        [
-            (224, 226, 228),
-            (26, 28, 32),
-            (150, 152, 156),
-            (164, 34, 34),
-            (38, 60, 118),
-            (92, 98, 92),
-        ],
-    )
+    paints = [(224, 226, 228), (26, 28, 32), (150, 152, 156)]
+    paint = pick(rng, paints + [(164, 34, 34), (38, 60, 118), (92, 98, 92)])
     return [
         Part(rounded(length, width, width * 0.3), paint),
         Part(rectangle(length * 0.15, width * 0.78, length * 0.17), _DARK_GLASS),
