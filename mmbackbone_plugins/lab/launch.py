@@ -6,7 +6,7 @@ for users: the tools print it as one line, without a traceback, and exit with st
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
@@ -177,6 +177,13 @@ def check_work_dir(folder: str) -> None:
             f'work_dir {os.fspath(folder)!r} cannot be written ({error.strerror}): choose another '
             'folder by --work-dir'
         ) from error
+
+
+def hooks_of(cfg: Config) -> list[Mapping[str, Any]]:
+    """The configs of all hooks of a config."""
+    hooks = list(cfg.get('custom_hooks', None) or [])
+    hooks += (cfg.get('default_hooks', None) or {}).values()
+    return [hook for hook in hooks if isinstance(hook, Mapping)]
 
 
 def build_runner(cfg: Config) -> Runner:

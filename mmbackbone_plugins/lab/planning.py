@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -172,12 +171,8 @@ class CountProgress:
 
 def _hook(cfg: Config) -> dict[str, Any]:
     """Arguments of the config's freezing hook; empty if it has none."""
-    hooks = [
-        *(cfg.get('custom_hooks', None) or []),
-        *(cfg.get('default_hooks', None) or {}).values(),
-    ]
-    for hook in hooks:
-        if isinstance(hook, Mapping) and type_name(hook) == 'FreezingSchedulerHook':
+    for hook in launch.hooks_of(cfg):
+        if type_name(hook) == 'FreezingSchedulerHook':
             return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
     return {}
 

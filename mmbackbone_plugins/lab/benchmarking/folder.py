@@ -4,7 +4,7 @@ import difflib
 import json
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -81,11 +81,7 @@ class RunFolder:
         return read_progress(self.path)
 
     def result(self) -> Result:
-        """What the run came to.
-
-        Raises:
-            ValueError: If the file is torn, or of another version.
-        """
+        """What the run came to; ValueError if the file is torn, or of another version."""
         return read_result(self.path / RESULT)
 
     def check(self) -> None:
@@ -130,21 +126,14 @@ class RunFolder:
         # A copy: mmengine takes `_delete_` out of what it merges.
         cfg = launch.load_config(run.config, deepcopy(dict(run.options)), str(self.path / TRAIN))
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': run.seed}
-        hooks = list(cfg.get('custom_hooks', None) or [])
-        hooks += (cfg.get('default_hooks', None) or {}).values()
-        present = {type_name(hook) for hook in hooks if isinstance(hook, Mapping)}
+        present = {type_name(hook) for hook in launch.hooks_of(cfg)}
         for name, given in run.measure.items():
             if HOOKS[name] not in present:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
         return cfg
 
     def test_config(self, domain: Domain, own: Config) -> Config:
-        """The config that has the data loader of a test set.
-
-        Args:
-            domain: The test set.
-            own: The config of the training; left as it is.
-        """
+        """The config that has the data loader of a test set; ``own`` is that of the training."""
         cfg = Config.fromfile(domain.config) if domain.config else deepcopy(own)
         if domain.options:
             cfg.merge_from_dict(deepcopy(dict(domain.options)))
@@ -194,27 +183,22 @@ class RunFolder:
         except BlockingIOError:
             return True
 
+    def make_result(self, state: str, **numbers: Any) -> Result:
+        """What the run came to, now: what is known of it, and ``numbers``."""
+        run = self.run
+        known = {key: getattr(run, key) for key in ('dataset', 'detector', 'method', 'seed')}
+        known.update(config=run.config, options=dict(run.options), command=self.command)
+        known.update(work_dir=str(self.path), in_domain=list(run.in_domain))
+        now = datetime.now().isoformat(timespec='seconds')
+        return Result(**known, state=state, finished=now, **numbers)
+
     def fail(self, error: str) -> None:
         """Writes down that the run failed, and why.
 
         Args:
             error: The reason; one of several lines begins with what matters most.
         """
-        run = self.run
-        Result(
-            run.dataset,
-            run.detector,
-            run.method,
-            run.seed,
-            state='failed',
-            error=error,
-            config=run.config,
-            options=dict(run.options),
-            command=self.command,
-            work_dir=str(self.path),
-            finished=datetime.now().isoformat(timespec='seconds'),
-            in_domain=list(run.in_domain),
-        ).save(self.path)
+        self.make_result('failed', error=error).save(self.path)
 
     def reopen(self) -> None:
         """Puts the result of a failed run aside, so that it can go on."""

@@ -57,12 +57,7 @@ def _count(run: Run) -> tuple[Optional[float], Optional[str]]:
 
 
 def plan_table(folders: Sequence[RunFolder], found: Forecast) -> str:
-    """The runs, their state, what they will cost, and what they have.
-
-    Args:
-        folders: The runs.
-        found: Their FLOPs.
-    """
+    """The runs, their state, what they will cost, and what they have."""
     rows = [('run', 'state', 'training FLOPs', 'seconds in steps')]
     speed = []
     for folder in folders:

@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from contextlib import nullcontext, suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable
@@ -66,7 +65,6 @@ def execute(
     Returns:
         What the run came to.
     """
-    run = folder.run
     launch.register_modules()
     cfg = Config.fromfile(folder.path / CONFIG)
     cfg.launcher = launcher
@@ -79,27 +77,17 @@ def execute(
     found: dict[str, dict[str, Any]] = {}
     looks: list[dict[str, Any]] = []
     own = folder.config()
-    for domain in run.tests:
+    for domain in folder.run.tests:
         loop = test_loop(runner, folder.test_config(domain, own), domain)
         found[domain.name] = scores(loop.run(), len(loop.dataloader.dataset))
         looks += look_at_images(runner.model, loop.dataloader.dataset, domain.name, LOOKS)
     train = folder.path / TRAIN
     log = read_run(train)
     checkpoint = find_latest_checkpoint(str(train))
-    result = Result(
-        run.dataset,
-        run.detector,
-        run.method,
-        run.seed,
-        state='finished',
-        config=run.config,
-        options=dict(run.options),
-        command=folder.command,
-        work_dir=str(folder.path),
+    result = folder.make_result(
+        'finished',
         checkpoint=checkpoint and f'{TRAIN}/{Path(checkpoint).name}',
-        finished=datetime.now().isoformat(timespec='seconds'),
         scores=found,
-        in_domain=list(run.in_domain),
         cost=collect_cost(train),
         rgn=collect_rgn(log),
         drift=collect_drift(log),
@@ -114,18 +102,10 @@ def execute(
 
 
 def test_loop(runner: Runner, cfg: Config, domain: Domain) -> TestLoop:
-    """The loop over one test set, on the model as it is now.
-
-    Args:
-        runner: The runner after its training.
-        cfg: The config that has its data loader.
-        domain: The test set.
-    """
+    """The loop over one test set, on the model as it is now; ``cfg`` has its data loader."""
     loader = cfg[f'{domain.split}_dataloader']
-    if domain.metric == 'config':
-        metric = cfg[f'{domain.split}_evaluator']
-    else:
-        metric = dict(domain.metric or METRIC)
+    own = domain.metric == 'config'
+    metric = cfg[f'{domain.split}_evaluator'] if own else dict(domain.metric or METRIC)
     runner._test_loop = TestLoop(runner, loader, metric)  # hooks look it up there
     return runner._test_loop
 

@@ -17,22 +17,12 @@ _ENDED = re.compile(r'^(?:slurmstepd|srun): .*(?:CANCELLED|DUE TO|out of memory|
 
 
 def commands(folders: Sequence[RunFolder], partition: str, gpus: int) -> list[str]:
-    """One ``srun`` line per run that is not finished, to be run from the same folder.
-
-    Args:
-        folders: The runs.
-        partition: Partition of the cluster.
-        gpus: GPUs, and processes, of a run.
-
-    Returns:
-        The lines.
-    """
+    """One ``srun`` line per run that is not finished, to be run from the same folder."""
     lines = []
     for folder in (f for f in folders if f.state != 'finished'):
         # One task that starts its own processes: torchrun's environment is the same everywhere.
         words = ['srun', f'--partition={partition}', f'--job-name={folder.run.name}', '--ntasks=1']
-        words += [f'--gres=gpu:{gpus}', *_command(folder.path, gpus)]
-        lines.append(shlex.join(words))
+        lines.append(shlex.join([*words, f'--gres=gpu:{gpus}', *_command(folder.path, gpus)]))
     return lines
 
 
