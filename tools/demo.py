@@ -153,12 +153,11 @@ def report(runner, folder: Path) -> float:
     """Writes the pictures, prints the table, and returns the last mAP."""
     from mmbackbone_plugins.lab import visualization as vis
 
-    scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
-    train_rows, val_rows = vis.read_scalars(scalars)
-    trainable = vis.trainable_by_epoch(train_rows)
-    scores = {row['step']: row[METRIC] for row in val_rows if METRIC in row}
+    run = vis.read_run(folder)
+    trainable = vis.trainable_by_epoch(run.train)
+    scores = {row['step']: row[METRIC] for row in run.val if METRIC in row}
     title = 'Dynamic Backbone Freezing on drawn scenes (rho = 2)'
-    vis.plot_training(folder / 'curves.png', train_rows, val_rows, METRIC, title=title)
+    vis.plot_runs(folder / 'curves.png', [run], title)
     draw_predictions(runner, folder / 'predictions.png')
     print('\n epoch  backbone   mAP')
     for epoch in range(1, runner.max_epochs + 1):

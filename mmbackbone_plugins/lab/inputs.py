@@ -15,9 +15,6 @@ def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
 
     The largest size is taken where a pipeline chooses among several.
 
-    Args:
-        config: A detector's config.
-
     Returns:
         Height and width in pixels, padded as the data preprocessor pads them.
 

@@ -96,10 +96,6 @@ def register_modules() -> None:
 def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
     """Last checks of a run, and its process group; what follows is the runner.
 
-    Args:
-        cfg: The config, with its final values.
-        loaders: Names of the data loaders that the run reads.
-
     Raises:
         OSError: If data or weights are missing, or the work dir cannot be written.
         ValueError: See :func:`start_processes`, or if weights cannot be read.
@@ -161,9 +157,6 @@ def start_processes(cfg: Config) -> None:
 
 def check_work_dir(folder: str) -> None:
     """Makes a work dir and writes into it, before a run spends minutes on its way there.
-
-    Args:
-        folder: The work dir.
 
     Raises:
         OSError: If it cannot be made or written.
@@ -252,10 +245,6 @@ def build_detector(
 
 def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
     """Looks for the files of a config's datasets before anything is built.
-
-    Args:
-        cfg: The config.
-        loaders: Names of the data loaders to check.
 
     Raises:
         FileNotFoundError: If a path is missing; the message names all of them, the setting that

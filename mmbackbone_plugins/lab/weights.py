@@ -60,10 +60,6 @@ def load(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Misfit:
     Some rename or resize what they find (detectors for semi-supervised learning, position
     embeddings), so that names and shapes alone say little about what fits.
 
-    Args:
-        model: The model, without a distributed wrapper.
-        state: Weights by name.
-
     Returns:
         What was not loaded.
     """
@@ -125,11 +121,6 @@ def load_weights(
 
 def check_test(model: nn.Module, path: str, allow_partial: bool = False) -> None:
     """Refuses to score a checkpoint that does not fit; the runner loads it afterwards.
-
-    Args:
-        model: The runner's model, with its wrappers.
-        path: File or address of the checkpoint.
-        allow_partial: See :func:`load_weights`.
 
     Raises:
         FileNotFoundError: See :func:`load_weights`.
@@ -238,11 +229,6 @@ def initial_files(
     node: Any, where: str, owner: Any = None
 ) -> Iterator[tuple[str, str, Mapping, Any]]:
     """Checkpoints that a model's config names.
-
-    Args:
-        node: The config, or a part of it.
-        where: Its dotted path.
-        owner: The type of the module around it.
 
     Yields:
         The dotted path of the setting, the checkpoint, the dict that names it, the owner's type.

@@ -26,12 +26,7 @@ class Forecast:
 
 
 def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Forecast:
-    """Counts a step of every distinct phase of every distinct config; seeds share their numbers.
-
-    Args:
-        runs: The runs.
-        report: Called with a line about each config.
-    """
+    """Counts a step of every distinct phase of every distinct config; seeds share their numbers."""
     known: dict[str, Any] = {}
     flops: dict[str, Optional[float]] = {}
     why: dict[str, str] = {}

@@ -57,11 +57,6 @@ def execute(
 ) -> Result:
     """Trains, tests on every test set, and writes ``result.json``.
 
-    Args:
-        folder: The run's folder, made ready.
-        launcher: As for ``tools/train.py``.
-        told: See :func:`~mmbackbone_plugins.lab.failures.told`.
-
     Returns:
         What the run came to.
     """

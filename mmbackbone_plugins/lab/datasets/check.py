@@ -72,11 +72,7 @@ def check_splits(
 
 
 def first_stop(split: Split) -> Optional[Flaw]:
-    """The first flaw of a split's list and labels at which training stops.
-
-    Args:
-        split: The split. Its pictures are not opened.
-    """
+    """The first flaw of a split's list and labels at which training stops."""
     names, flaws = names_of(split)
     kept = split.labels is None
     for name in [] if split.labels is None else names:

@@ -77,10 +77,6 @@ class Split(NamedTuple):
 def splits_of_root(fmt: str, root: Union[str, Path]) -> list[Split]:
     """The splits under a folder in the layout of the configs.
 
-    Args:
-        fmt: ``'dota'`` (after ``img_split.py``) or ``'dior'``.
-        root: The folder.
-
     Raises:
         ValueError: If the format is unknown.
         FileNotFoundError: If there is no such folder.
@@ -105,9 +101,6 @@ def splits_of_root(fmt: str, root: Union[str, Path]) -> list[Split]:
 
 def splits_of_config(cfg: Any) -> list[Split]:
     """The splits that a config trains, validates and tests on, each of them once.
-
-    Args:
-        cfg: The config.
 
     Raises:
         ValueError: If a loader has another kind of dataset, or one that cannot be built; or if the
@@ -145,9 +138,6 @@ def split_of_dataset(dataset: Any) -> Optional[Split]:
 
 def classes_of(dataset: dict[str, Any]) -> tuple[str, ...]:
     """Names of a dataset's classes in the order of its labels.
-
-    Args:
-        dataset: Config of a dataset of DOTA or DIOR-R.
 
     Raises:
         ValueError: If it is of another type and names no classes itself, or names them by a string

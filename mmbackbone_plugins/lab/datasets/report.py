@@ -49,11 +49,7 @@ class DataReport:
     flaws: list[tuple[str, Flaw]]
 
     def text(self, shown: int = 10) -> str:
-        """Counts as tables, and the first flaws of each kind.
-
-        Args:
-            shown: Number of flaws that are listed for each kind.
-        """
+        """Counts as tables, and the first flaws of each kind."""
         rows = ['split pictures used originals official empty boxes difficult'.split()]
         for split in self.splits:
             counts = [split.images, split.used, split.originals, split.official, split.empty]

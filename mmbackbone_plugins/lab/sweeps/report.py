@@ -23,14 +23,7 @@ def grid(
     corruptions: Sequence[str],
     severities: Sequence[int],
 ) -> dict[str, dict[int, float]]:
-    """One score by corruption and severity, of the cells that are there.
-
-    Args:
-        scores: All scores by cell.
-        name: The score.
-        corruptions: Rows.
-        severities: Columns.
-    """
+    """One score by corruption and severity, of the cells that are there."""
     return {
         c: {
             s: scores[cell_name(c, s)][name]
@@ -105,15 +98,7 @@ def figures(
     severities: Sequence[int],
     test_sets: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All numbers, ready for JSON: NaN is null.
-
-    Args:
-        scores: All scores by cell.
-        name: The score that stands for a test set.
-        corruptions: Those asked for.
-        severities: Those asked for.
-        test_sets: Names of the other test sets among the cells.
-    """
+    """All numbers, ready for JSON: NaN is null."""
     every: dict[str, Any] = {}
     for one in scores.get(CLEAN, {}):
         whole = summarise(scores, one, corruptions, severities) if is_precision(one) else None

@@ -111,9 +111,6 @@ class Sweep:
     def run(self, cells: Sequence[Cell]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
         """Computes what is missing.
 
-        Args:
-            cells: All of them, with different names.
-
         Returns:
             Scores by cell, and the errors of cells that failed.
 
@@ -144,14 +141,7 @@ class Sweep:
         return {cell.name: scores[cell.name] for cell in cells if cell.name in scores}, failed
 
     def write(self, name: str, tool: str, argv: Sequence[str], **content: Any) -> None:
-        """Writes what came out, with the checkpoint and the command that it is of.
-
-        Args:
-            name: Of the JSON file in the sweep's folder.
-            tool: Of ``tools/analysis_tools``.
-            argv: Its arguments.
-            **content: The rest of the file.
-        """
+        """Writes what came out, with the checkpoint and the command that it is of."""
         made = dict(checkpoint=self.checkpoint, checkpoint_sha256=self.weights)
         made['command'] = ['python', f'tools/analysis_tools/{tool}', *argv]
         with atomic_write(self.folder / name) as file:

@@ -15,7 +15,6 @@ from .boxes import (
     draw_on_image,
 )
 from .cost import plot_cost_over_rho
-from .curves import plot_training
 from .distortion import plot_runs
 from .domains import plot_domains
 from .eigenspectrum import (
@@ -63,7 +62,6 @@ __all__ = [
     'plot_seeds',
     'plot_spectra',
     'plot_spectrum_dynamics',
-    'plot_training',
     'plot_widths',
     'pyplot',
     'read_dynamics',

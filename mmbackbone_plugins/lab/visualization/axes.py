@@ -45,14 +45,7 @@ def shade_frozen(axis: Any, spans: Sequence[tuple[float, float]], label: str) ->
 
 
 def mark_frozen(axis: Any, spans: Sequence[tuple[float, float]], color: str, row: int) -> None:
-    """Bars above the panel, for one of several runs in it.
-
-    Args:
-        axis: Of epochs or iterations.
-        spans: As :func:`shade_frozen` takes them.
-        color: Of the run.
-        row: Number of the run, from below.
-    """
+    """Bars above the panel, for one of several runs in it."""
     for first, last in spans:
         low = 1.02 + 0.035 * row
         axis.axvspan(first - 1, last, low, low + 0.025, facecolor=color, lw=0, clip_on=False)

@@ -41,15 +41,7 @@ class Sample(NamedTuple):
 def draw_boxes(
     axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 10, linewidth: float = 1.5
 ) -> None:
-    """Draws oriented boxes with their scores.
-
-    Args:
-        axis: Matplotlib axis in pixel coordinates.
-        boxes: What to draw.
-        colors: Colour of each class.
-        fontsize: Of the scores, in points.
-        linewidth: Of the boxes, in points.
-    """
+    """Draws oriented boxes with their scores."""
     from matplotlib.patches import Polygon
 
     rim = _rim(2 * linewidth)
@@ -115,13 +107,7 @@ def draw_on_image(
 def draw_class_legend(
     path: Union[str, Path], classes: Sequence[str], colors: Sequence[str]
 ) -> None:
-    """Writes a strip that says which colour is which class.
-
-    Args:
-        path: Picture file to write.
-        classes: Names.
-        colors: A colour for each.
-    """
+    """Writes a strip that says which colour is which class."""
     columns = min(3, len(classes))
     rows = -(-len(classes) // columns)
     figure = pyplot().figure(figsize=(1.8 * columns + 0.3, 0.24 * rows + 0.16))
@@ -154,13 +140,6 @@ def compare_boxes(
     """Writes a picture with labels (upper row) and predictions (lower row), a column a sample.
 
     Only classes that occur are listed.
-
-    Args:
-        path: Picture file to write.
-        samples: Pictures with boxes.
-        classes: Class names by index.
-        title: Title of the figure.
-        colors: Colours to give out; by default safe for colour-blind readers.
 
     Raises:
         ValueError: If there is no sample.

@@ -98,12 +98,6 @@ def plot_dimension_over_depth(
 ) -> None:
     """Draws intrinsic dimensionality, and its share of the width, over the layers.
 
-    Args:
-        path: Picture file to write.
-        runs: Spectra by label.
-        layers: Layers to draw; default is all.
-        title: Title of the figure.
-
     Raises:
         ValueError: If there is no layer to draw.
     """

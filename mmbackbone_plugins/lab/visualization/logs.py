@@ -13,9 +13,6 @@ TRAINABLE_STAGES = 'freezing/trainable_stages'
 def read_scalars(path: Union[str, Path]) -> tuple[list[dict], list[dict]]:
     """Reads the scalars that mmengine's LocalVisBackend wrote.
 
-    Args:
-        path: ``vis_data/scalars.json`` of a run, one JSON object a line.
-
     Returns:
         Rows of training (they have an 'epoch' and a 'loss') and of validation (their 'step' is the
         number of epochs trained so far).
@@ -38,9 +35,6 @@ def trainable_by_epoch(train_rows: Iterable[Mapping]) -> dict[int, int]:
 
 def frozen_spans(trainable: Mapping[int, int]) -> list[tuple[int, int]]:
     """Joins neighbouring epochs without trainable stages.
-
-    Args:
-        trainable: Trainable stages by epoch, from 1.
 
     Returns:
         First and last epoch of each frozen span.

@@ -34,15 +34,6 @@ def plot_pareto(
 ) -> None:
     """Draws score against cost, with the front: the best mean that a cost up to here has bought.
 
-    Args:
-        path: Picture file to write.
-        points: The methods.
-        front: Names of the Pareto set in order of cost.
-        styles: Look of each method.
-        xlabel: Label of the cost.
-        ylabel: Label of the score.
-        title: Title of the figure.
-
     Raises:
         ValueError: If there is no point.
     """
@@ -65,14 +56,6 @@ def plot_gain(
     title: str = '',
 ) -> None:
     """Draws gain against another quantity, with the line of no gain.
-
-    Args:
-        path: Picture file to write.
-        points: The methods.
-        styles: Look of each method.
-        xlabel: Label of the quantity.
-        ylabel: Label of the gain.
-        title: Title of the figure, e.g. the correlation.
 
     Raises:
         ValueError: If there is no point.
