@@ -98,6 +98,38 @@ class RunPreview:
         # A schedule that counts nothing has no unit of its own.
         return [replace(plan, unit=self.unit) for plan in found]
 
+    def figures(self, plan: RunPlan) -> dict[str, Any]:
+        """All numbers of a plan for the images of a unit, or for one where that is not known."""
+        phases, images = [], self.images
+        for stages in dict.fromkeys(p.trainable for p in plan.phases):
+            own = [p for p in plan.phases if p.trainable == stages]
+            spans = [f'{p.start}' if p.length == 1 else f'{p.start}-{p.end - 1}' for p in own]
+            spans = spans if len(spans) <= 6 else [*spans[:3], '...', spans[-1]]
+            flops = plan.flops[stages]
+            phases.append(
+                dict(
+                    stages=sorted(stages),
+                    units=sum(p.length for p in own),
+                    spans=', '.join(spans),
+                    trainable_parameters=plan.trainable[stages],
+                    forward_flops=flops.forward,
+                    backward_flops=flops.backward,
+                    flops_per_image=flops.total,
+                    flops_per_unit=flops.total * images if images else None,
+                )
+            )
+        plain = ('schedule', 'unit', 'length', 'saving', 'parameters', 'uncounted_ops')
+        return dict(
+            {name: getattr(plan, name) for name in plain},
+            config=self.config,
+            shape=self.shape,
+            images=images,
+            training_flops=plan.training_flops * (images or 1),
+            full_training_flops=plan.full_training_flops * (images or 1),
+            trainable_parameters=plan.ever_trainable,
+            phases=phases,
+        )
+
 
 def preview_run(
     config: str,

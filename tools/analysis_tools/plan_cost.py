@@ -64,37 +64,8 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
     preview = planning.preview_run(config, args.cfg_options, args.shape, args.images, args.gpus)
     wanted = [preview.with_rho(rho) for rho in args.rho] or None
     plans = preview.plan_costs(wanted, args.batch, args.device, planning.CountProgress(label))
-    found = []
-    for number, plan in enumerate(plans):
-        images = preview.images or 1
-        found.append(
-            dict(
-                config=config,
-                schedule=plan.schedule,
-                rho=args.rho[number] if args.rho else None,
-                shape=list(preview.shape),
-                unit=plan.unit,
-                length=plan.length,
-                images=preview.images,
-                training_flops=plan.training_flops * images,
-                full_training_flops=plan.full_training_flops * images,
-                saving=plan.saving,
-                parameters=plan.parameters,
-                trainable_parameters=plan.ever_trainable,
-                phases=[
-                    dict(
-                        stages=sorted(stages),
-                        units=sum(p.length for p in plan.phases if p.trainable == stages),
-                        trainable_parameters=plan.trainable[stages],
-                        forward_flops=plan.flops[stages].forward,
-                        backward_flops=plan.flops[stages].backward,
-                    )
-                    for stages in dict.fromkeys(p.trainable for p in plan.phases)
-                ],
-                uncounted_ops=plan.uncounted_ops,
-            )
-        )
-    return found
+    rhos = args.rho or [None]
+    return [dict(preview.figures(plan), rho=rho) for plan, rho in zip(plans, rhos)]
 
 
 def text(found: list[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from command_line import add_cfg_options, add_shape, check_positive, make_parser, run_tool  # noqa: E402
@@ -61,39 +61,14 @@ def draw_schedule(freezer, plan_phases, length: int, unit: str) -> str:
     return '\n'.join(lines)
 
 
-def spans_of(plan_phases, stages) -> str:
-    spans = [(p.start, p.end - 1) for p in plan_phases if p.trainable == stages]
-    words = [f'{a}' if a == b else f'{a}-{b}' for a, b in spans]
-    return ', '.join(words) if len(words) <= 6 else ', '.join([*words[:3], '...', words[-1]])
-
-
-def rows(plan, images: Optional[int]) -> list[dict[str, Any]]:
-    found = []
-    for stages in dict.fromkeys(p.trainable for p in plan.phases):
-        flops = plan.flops[stages]
-        found.append(
-            dict(
-                stages=sorted(stages),
-                units=sum(p.length for p in plan.phases if p.trainable == stages),
-                spans=spans_of(plan.phases, stages),
-                trainable_parameters=plan.trainable[stages],
-                forward_flops=flops.forward,
-                backward_flops=flops.backward,
-                flops_per_image=flops.total,
-                flops_per_unit=flops.total * images if images else None,
-            )
-        )
-    return found
-
-
-def print_costs(plan, images: Optional[int], names: list[str]) -> None:
+def print_costs(plan, figures: dict[str, Any], names: list[str]) -> None:
     from mmbackbone_plugins.hooks.preflight import describe
     from mmbackbone_plugins.utils.text import table
 
-    full, unit = plan.flops[plan.full].total, plan.unit
+    full, unit, images = plan.flops[plan.full].total, plan.unit, figures['images']
     lines = [('trains', f'{unit}s', 'parameters that train', '', 'GFLOPs/image', 'of full')]
     lines[0] += (f'TFLOPs/{unit}', f'in {unit}s')
-    for row in rows(plan, images):
+    for row in figures['phases']:
         stages = describe(row['stages'], names)
         lines.append(
             (
@@ -109,7 +84,7 @@ def print_costs(plan, images: Optional[int], names: list[str]) -> None:
         )
     print(table(lines, '<>>>>>><') + '\n')
     if images:
-        total, whole = plan.training_flops * images, plan.full_training_flops * images
+        total, whole = figures['training_flops'], figures['full_training_flops']
         print(f'Total   {total:.3e} FLOPs in {plan.length} {unit}s of {images:,} images;')
         print(f'full fine-tuning   {whole:.3e} FLOPs. Saved: {plan.saving:.1%}')
     else:
@@ -126,7 +101,7 @@ def work(args: argparse.Namespace) -> None:
     )
     if not preview.has_hook:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
-    names, images = list(preview.freezer.stage_map.names), preview.images
+    names = list(preview.freezer.stage_map.names)
     print(f'{args.config}\n{preview.schedule!r} on {preview.target!r}\n')
     spans = preview.freeze_plan.phases(preview.length)
     print(draw_schedule(preview.freezer, spans, preview.length, preview.unit) + '\n')
@@ -139,20 +114,9 @@ def work(args: argparse.Namespace) -> None:
         f'One image of {" x ".join(map(str, preview.shape))} px, forward and backward, counted by'
     )
     print('torch.utils.flop_counter (convolutions and matrix products).\n')
-    print_costs(plan, images, names)
+    figures = preview.figures(plan)
+    print_costs(plan, figures, names)
     if args.out:
-        figures = dict(
-            config=args.config,
-            schedule=plan.schedule,
-            shape=preview.shape,
-            images=images,
-            parameters=plan.parameters,
-            phases=rows(plan, images),
-            training_flops=plan.training_flops * (images or 1),
-            full_training_flops=plan.full_training_flops * (images or 1),
-            saving=plan.saving,
-            uncounted_ops=plan.uncounted_ops,
-        )
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(figures, indent=2))
 
