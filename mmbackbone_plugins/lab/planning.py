@@ -181,11 +181,7 @@ def preview_run(
 
 
 class CountProgress:
-    """Says on stderr how many steps are counted and how long the rest may take.
-
-    Args:
-        label: What comes first in the line.
-    """
+    """Says on stderr how many steps are counted and how long the rest may take."""
 
     def __init__(self, label: str = '') -> None:
         self._label = f'{label}: ' if label else ''

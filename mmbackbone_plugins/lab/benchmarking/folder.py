@@ -36,13 +36,7 @@ HOOKS = {
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run and the folder that holds everything of it.
-
-    Attributes:
-        run: The run.
-        path: Its folder, ``<work_dir>/runs/<name of the run>``.
-        command: What makes this run again.
-    """
+    """A run and the folder that holds everything of it."""
 
     run: Run
     path: Path

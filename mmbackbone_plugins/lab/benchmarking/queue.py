@@ -77,14 +77,7 @@ class _Process:
 
 @dataclass
 class Queue:
-    """Works through runs.
-
-    Attributes:
-        folders: The runs, in order.
-        local: How to start them.
-        say: Where a line about the state goes.
-        every: Seconds between two such lines.
-    """
+    """Works through runs."""
 
     folders: Sequence[RunFolder]
     local: Local = field(default_factory=Local)

@@ -95,11 +95,7 @@ def note_ends(folders: Sequence[RunFolder], work_dir: Path) -> None:
 
 
 class Job:
-    """What a job does; submitit pickles it, and asks it what to do after a time limit.
-
-    Args:
-        gpus: GPUs of a run.
-    """
+    """What a job does; submitit pickles it, and asks it what to do after a time limit."""
 
     def __init__(self, gpus: int) -> None:
         self.gpus = gpus

@@ -38,12 +38,7 @@ class SplitReport:
 
 @dataclass
 class DataReport:
-    """What is in a data set, and what is wrong.
-
-    Attributes:
-        splits: A report for each split.
-        flaws: Everything that is wrong, with the split that it was found in.
-    """
+    """What is in a data set, and what is wrong."""
 
     splits: list[SplitReport]
     flaws: list[tuple[str, Flaw]]

@@ -32,13 +32,7 @@ from .evaluate import EvaluatorConfig, evaluate, identity
 
 @dataclass(frozen=True)
 class Cell:
-    """One test set and how it is scored.
-
-    Attributes:
-        name: Its name, and its file's.
-        loader: Config of the data loader.
-        evaluator: Config of the metric or metrics.
-    """
+    """One test set and how it is scored."""
 
     name: str
     loader: dict[str, Any]

@@ -3,17 +3,8 @@
 All that draw raise ImportError without it.
 """
 
-from .axes import shade_frozen
 from .backend import pyplot
-from .boxes import (
-    Boxes,
-    Sample,
-    class_colors,
-    compare_boxes,
-    draw_boxes,
-    draw_class_legend,
-    draw_on_image,
-)
+from .boxes import Boxes, Sample, class_colors, compare_boxes, draw_class_legend, draw_on_image
 from .cost import plot_cost_over_rho
 from .distortion import plot_runs
 from .domains import plot_domains
@@ -23,14 +14,7 @@ from .eigenspectrum import (
     plot_spectrum_dynamics,
     read_dynamics,
 )
-from .logs import (
-    RunLog,
-    frozen_spans,
-    read_run,
-    read_scalars,
-    spans_of_frozen,
-    trainable_by_epoch,
-)
+from .logs import RunLog, frozen_spans, read_run, read_scalars, trainable_by_epoch
 from .methods import MethodStyle, method_styles, style_of
 from .rgn import plot_rgn_over_depth
 from .robustness import plot_robustness
@@ -46,7 +30,6 @@ __all__ = [
     'Sample',
     'class_colors',
     'compare_boxes',
-    'draw_boxes',
     'draw_class_legend',
     'draw_on_image',
     'frozen_spans',
@@ -67,8 +50,6 @@ __all__ = [
     'read_dynamics',
     'read_run',
     'read_scalars',
-    'shade_frozen',
-    'spans_of_frozen',
     'style_of',
     'trainable_by_epoch',
 ]

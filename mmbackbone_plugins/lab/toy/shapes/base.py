@@ -10,12 +10,7 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Part:
-    """One filled polygon of an object.
-
-    Attributes:
-        points: Local points of shape (N, 2) in pixels; the head points to +x.
-        color: RGB, 0 to 255.
-    """
+    """One filled polygon of an object."""
 
     points: np.ndarray
     color: Color
