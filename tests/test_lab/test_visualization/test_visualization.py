@@ -55,10 +55,7 @@ def test_frozen_spans(stages, spans):
     assert frozen_spans(dict(enumerate(stages, 1))) == spans
 
 
-def test_boxes_are_drawn_where_they_are(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_boxes_are_drawn_where_they_are(tmp_path, figures):
     quad = np.array([[[5, 5], [20, 8], [18, 20], [3, 17]]], float)
     truth = Boxes(quad, np.array([2]))
     found = Boxes(quad + 1, np.array([0]), np.array([0.75]))
@@ -81,10 +78,7 @@ def test_boxes_are_drawn_where_they_are(tmp_path, monkeypatch):
         compare_boxes(tmp_path / 'none.png', [], [])
 
 
-def test_widths_before_and_after_are_bars(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_widths_before_and_after_are_bars(tmp_path, figures):
     before, after = dict(stage1=64, stage2=128), dict(stage1=80, stage2=40)
     plot_widths(tmp_path / 'widths.png', before, after, dict(stage1=60, stage2=0), 'small')
     assert (tmp_path / 'widths.png').stat().st_size > 3000
