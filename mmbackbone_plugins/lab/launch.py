@@ -180,11 +180,7 @@ def hooks_of(cfg: Config) -> list[Mapping[str, Any]]:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that a config asks for.
-
-    Raises:
-        ValueError: See :func:`~.hooks.checks.check_hooks`.
-    """
+    """Builds the runner that a config asks for."""
     check_hooks(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
@@ -222,13 +218,6 @@ def build_detector(
         checkpoint: Weights of the whole detector; None: those that training starts from.
         seed: Of a fresh head.
         device: Where to put it; default is the first GPU, else the CPU.
-
-    Returns:
-        The detector, and its device.
-
-    Raises:
-        FileNotFoundError: See :func:`.weights.load_weights`.
-        ValueError: See :func:`.weights.load_weights`.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     seed_everything(seed)

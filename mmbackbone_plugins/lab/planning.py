@@ -74,9 +74,6 @@ class RunPreview:
             device: Where to count.
             report: See :func:`~mmbackbone_plugins.cost.plan_runs`.
 
-        Returns:
-            A plan per schedule.
-
         Raises:
             ValueError: If a step of this size does not fit into memory, or cannot be made on this
                 device.
@@ -148,9 +145,6 @@ def preview_run(
         images: Images in an epoch; the length of the training set if its files are here.
         ranks: Processes (GPUs) of the run; matters to runs that count iterations.
         need_shape: Whether FLOPs are to be counted.
-
-    Returns:
-        What was found.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -59,9 +59,6 @@ def load(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Misfit:
 
     Some rename or resize what they find (detectors for semi-supervised learning, position
     embeddings), so that names and shapes alone say little about what fits.
-
-    Returns:
-        What was not loaded.
     """
     keys: list[tuple[list[str], list[str]]] = []
     hook = model.register_load_state_dict_post_hook(
@@ -120,12 +117,7 @@ def load_weights(
 
 
 def check_test(model: nn.Module, path: str, allow_partial: bool = False) -> None:
-    """Refuses to score a checkpoint that does not fit; the runner loads it afterwards.
-
-    Raises:
-        FileNotFoundError: See :func:`load_weights`.
-        ValueError: See :func:`load_weights`, or if the weights are where mmengine does not look.
-    """
+    """Refuses to score a checkpoint that does not fit; the runner loads it afterwards."""
     inner = _module(model)
     if inner is not None:
         load_weights(inner, path, allow_partial, checkpoints.OWN)

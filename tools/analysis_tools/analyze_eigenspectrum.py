@@ -157,18 +157,9 @@ def table(spectra: Any) -> str:
     for name, spectrum in spectra.layers.items():
         s = spectrum.summary
         limited = '*' if s.rank_limited else ''
-        rows.append(
-            [
-                name,
-                f'{s.width}',
-                f'{s.dim}{limited}',
-                f'{s.saturation:.3f}',
-                f'{s.effective_rank:.1f}',
-                f'{s.participation_ratio:.1f}',
-                f'{s.decay:.2f}',
-                f'{s.largest:.3g}',
-            ]
-        )
+        row = [name, f'{s.width}', f'{s.dim}{limited}', f'{s.saturation:.3f}']
+        row += [f'{s.effective_rank:.1f}', f'{s.participation_ratio:.1f}']
+        rows.append([*row, f'{s.decay:.2f}', f'{s.largest:.3g}'])
     text = aligned(rows)
     if spectra.rank_limited:
         text += '\n* fewer positions than channels: the images limit it, take more of them'

@@ -93,29 +93,27 @@ def text(scores: dict) -> str:
     """A row a class, the columns of each test set side by side."""
     from mmbackbone_plugins.utils.text import table
 
-    names = list(scores)
-    header = [f'{key} {name}' for key in ('boxes', 'AP50', 'mAP') for name in names]
-    rows = [['class', *header]]
-    first = scores[names[0]]
-    classes = [key.split('/')[1] for key in first if key.count('/') == 2 and key.endswith('/mAP')]
-    for label in [*classes, None]:
-        row = [label or 'all']
-        for key in ('boxes', 'AP50', 'mAP'):
-            for name in names:
-                value = scores[name]['/'.join(filter(None, ['oriented', label, key]))]
-                shown = f'{value:,.0f}' if key == 'boxes' else f'{100 * value:.1f}'
-                row.append('-' if value != value else shown)
-        rows.append(row)
+    keys, names = ('boxes', 'AP50', 'mAP'), list(scores)
+    rows = [['class', *(f'{key} {name}' for key in keys for name in names)]]
+
+    def add(title: str, read) -> None:
+        numbers = [(key, read(scores[name], key)) for key in keys for name in names]
+        shown = [f'{v:,.0f}' if key == 'boxes' else f'{100 * v:.1f}' for key, v in numbers]
+        rows.append([title, *('-' if v != v else one for (_, v), one in zip(numbers, shown))])
+
+    parts = [key.split('/') for key in scores[names[0]]]
+    classes = [part[1] for part in parts if len(part) == 3 and part[2] == 'mAP']
+    for label in classes:
+        add(label, lambda found, key, label=label: found[f'oriented/{label}/{key}'])
+    add('all', lambda found, key: found[f'oriented/{key}'])
     shared = labelled_everywhere(scores, classes)
-    if len(shared) < len(classes):
-        # Means over different classes would be put side by side.
-        rows.append([f'mean of the {len(shared)} labelled in each'])
-        for key in ('boxes', 'AP50', 'mAP'):
-            for name in names:
-                values = [scores[name][f'oriented/{label}/{key}'] for label in shared]
-                whole = sum(values) if key == 'boxes' else 100 * sum(values) / max(len(values), 1)
-                text = f'{whole:,.0f}' if key == 'boxes' else f'{whole:.1f}'
-                rows[-1].append(text if values else '-')
+
+    def mean(found: dict, key: str) -> float:
+        total = sum(found[f'oriented/{label}/{key}'] for label in shared)
+        return (total if key == 'boxes' else total / len(shared)) if shared else float('nan')
+
+    if len(shared) < len(classes):  # else means over different classes would be side by side
+        add(f'mean of the {len(shared)} labelled in each', mean)
     return table(rows)
 
 

@@ -55,11 +55,7 @@ class _ProgressFile(Hook):
 def execute(
     folder: RunFolder, launcher: str = 'none', told: Callable[[Runner], Runner] = lambda r: r
 ) -> Result:
-    """Trains, tests on every test set, and writes ``result.json``.
-
-    Returns:
-        What the run came to.
-    """
+    """Trains, tests on every test set, and writes ``result.json``."""
     launch.register_modules()
     cfg = Config.fromfile(folder.path / CONFIG)
     cfg.launcher = launcher

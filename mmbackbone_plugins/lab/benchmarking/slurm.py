@@ -47,9 +47,6 @@ def submit(
         hours: Time limit of a job.
         at_once: Jobs that run at once.
 
-    Returns:
-        Ids of the jobs.
-
     Raises:
         ImportError: If submitit is not installed.
     """

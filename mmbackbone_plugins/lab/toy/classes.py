@@ -48,9 +48,6 @@ def select_classes(fmt: str, classes: Sequence[str] = ()) -> dict[str, ShapeName
         classes: Class names of that data set, or the single word 'all'; by default the handful in
             :data:`DEFAULT_CLASSES`.
 
-    Returns:
-        Shape names by class name, in the order asked for.
-
     Raises:
         ValueError: If the format is unknown, or a class is unknown or named twice.
     """

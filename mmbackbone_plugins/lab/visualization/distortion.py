@@ -42,9 +42,6 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
     Of one run, a panel has a quantity and a line per stage; of several, a panel has a quantity of
     one stage and a line per run. Frozen epochs are grey; of several runs, bars in their colours.
 
-    Returns:
-        The quantities that were drawn.
-
     Raises:
         ValueError: If there is nothing to draw.
     """
