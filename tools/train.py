@@ -81,6 +81,10 @@ def work(args: argparse.Namespace) -> None:
         runner.train()
 
 
+def main() -> int:
+    return run_tool(work, parse_args())
+
+
 # The guard matters: the process pool of DOTAMetric spawns, and would run this file again.
 if __name__ == '__main__':
-    sys.exit(run_tool(work, parse_args()))
+    sys.exit(main())

@@ -116,5 +116,9 @@ def work(args: argparse.Namespace) -> None:
     )
 
 
+def main() -> int:
+    return run_tool(work, parse_args())
+
+
 if __name__ == '__main__':
-    sys.exit(run_tool(work, parse_args()))
+    sys.exit(main())
