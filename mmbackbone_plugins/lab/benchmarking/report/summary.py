@@ -51,9 +51,7 @@ QUANTITIES: dict[str, _Reader] = {
 
 
 def summarize(
-    results: Iterable[Result],
-    planned: Optional[Sequence[RunKey]] = None,
-    baseline: str = BASELINE,
+    results: Iterable[Result], planned: Optional[Sequence[RunKey]] = None, baseline: str = BASELINE
 ) -> Summary:
     """Groups results, and estimates everything over seeds.
 
