@@ -10,6 +10,7 @@ from ...utils.text import table
 from .evaluate import is_precision, json_number
 
 CLEAN = 'clean'
+Scores = Mapping[str, Mapping[str, float]]  # by cell and name
 
 
 def cell_name(corruption: str, severity: int) -> str:
@@ -18,10 +19,7 @@ def cell_name(corruption: str, severity: int) -> str:
 
 
 def grid(
-    scores: Mapping[str, Mapping[str, float]],
-    name: str,
-    corruptions: Sequence[str],
-    severities: Sequence[int],
+    scores: Scores, name: str, corruptions: Sequence[str], severities: Sequence[int]
 ) -> dict[str, dict[int, float]]:
     """One score by corruption and severity, of the cells that are there."""
     return {
@@ -35,10 +33,7 @@ def grid(
 
 
 def summarise(
-    scores: Mapping[str, Mapping[str, float]],
-    name: str,
-    corruptions: Sequence[str],
-    severities: Sequence[int],
+    scores: Scores, name: str, corruptions: Sequence[str], severities: Sequence[int]
 ) -> Optional[RobustnessScores]:
     """MPC and rPC of one score; None where a cell is missing or has no number."""
     clean = scores.get(CLEAN, {}).get(name, math.nan)
@@ -56,7 +51,7 @@ def is_benchmark(corruptions: Sequence[str], severities: Sequence[int]) -> bool:
 
 
 def text(
-    scores: Mapping[str, Mapping[str, float]],
+    scores: Scores,
     name: str,
     corruptions: Sequence[str],
     severities: Sequence[int],
@@ -92,7 +87,7 @@ def text(
 
 
 def figures(
-    scores: Mapping[str, Mapping[str, float]],
+    scores: Scores,
     name: str,
     corruptions: Sequence[str],
     severities: Sequence[int],
