@@ -1,12 +1,15 @@
 """What the benchmarks share: a detector, drawn data, and variants timed in turn."""
 
+import argparse
 import json
 import os
 import platform
 import statistics
+import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 
@@ -16,8 +19,30 @@ DETECTORS = {
 }
 
 
-def build(device: str, detector: str = 'retinanet', frozen_stages: int = -1):
-    """Config, detector of MMDetection on an R50-FPN, and its optimizer wrapper."""
+def make_parser(text: str, rounds: int, size: Optional[int] = 384) -> argparse.ArgumentParser:
+    """A parser with the options of all benchmarks."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    if size:
+        parser.add_argument('--size', type=int, default=size, help='side of the images in pixels')
+    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=rounds, help='timed rounds of each variant')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    return parser
+
+
+def build(
+    device: str,
+    detector: str = 'retinanet',
+    frozen_stages: int = -1,
+    blocks: Optional[dict[str, Any]] = None,
+    with_cp: bool = False,
+    lr: float = 1e-4,
+):
+    """Config, detector of MMDetection on an R50-FPN, and its optimizer wrapper.
+
+    Steps with a learning rate of zero cost what they cost, and the work never drifts.
+    """
     import mmdet
     from mmengine.config import Config
     from mmengine.optim import OptimWrapper
@@ -29,11 +54,14 @@ def build(device: str, detector: str = 'retinanet', frozen_stages: int = -1):
     init_default_scope('mmdet')
     home = Path(mmdet.__file__).parent / '.mim' / 'configs'
     cfg = Config.fromfile(str(home / DETECTORS[detector]))
-    cfg.model.backbone.update(init_cfg=None, frozen_stages=frozen_stages)
+    cfg.model.backbone.update(init_cfg=None, frozen_stages=frozen_stages, with_cp=with_cp)
+    if blocks:
+        outer = dict(type='StageBlockBackbone', backbone=cfg.model.backbone, **blocks)
+        cfg.model.backbone = outer
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).to(device)
     model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     return cfg, model, OptimWrapper(optimizer)
 
 
@@ -63,16 +91,28 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def alternate(variants: dict, rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every variant, in turn, the order reversed every other round."""
+def alternate(
+    variants: dict, rounds: int, device: str, prepare: Callable[[str], None] = lambda name: None
+) -> dict[str, list[float]]:
+    """Seconds of every variant, in turn, the order reversed every other round.
+
+    Args:
+        variants: What is timed, by name.
+        rounds: How often each is.
+        device: Where it runs.
+        prepare: Called with a name before its turn; not timed.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for name in variants:
+        prepare(name)
         variants[name]()
     for number in range(rounds):
         for name in list(variants)[:: 1 if number % 2 else -1]:
+            prepare(name)
             start = clock(device)
             variants[name]()
             seconds[name].append(clock(device) - start)
+        progress(f'round {number + 1} of {rounds}')
     return seconds
 
 
@@ -92,6 +132,35 @@ def allocated(function, device: str) -> int:
     with torch.profiler.profile(activities=[activity], profile_memory=True) as profile:
         function()
     return sum(max(e.self_cpu_memory_usage, 0) for e in profile.key_averages())
+
+
+def peak_bytes(step: Callable[[], Any], device: str) -> int:
+    """Most bytes that a step has allocated at once: activations, gradients, buffers."""
+    if device != 'cpu':
+        return allocated(step, device)
+    activity = torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'trace.json'
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())['traceEvents']
+    return max(e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]')
+
+
+def progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f'\r{text}   ', end='', file=sys.stderr, flush=True)
+
+
+def heading(args: argparse.Namespace) -> None:
+    """Says what the numbers of a training step are of."""
+    where = torch.cuda.get_device_name() if args.device != 'cpu' else platform.processor() or 'CPU'
+    where = f'{os.cpu_count()} cores, {where}' if args.device == 'cpu' else where
+    print(
+        f'\nR50-FPN RetinaNet, {args.size} px, batch {args.batch}, {args.rounds} rounds, '
+        f'frozen_stages={args.frozen_stages}, torch {torch.__version__}, {where}\n'
+    )
 
 
 def machine(device: str) -> dict[str, Any]:

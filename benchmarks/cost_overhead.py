@@ -8,28 +8,14 @@ The hook's own methods are timed, those that run at every step and what it puts 
 with its files and scalars. The step that is counted alternates with the same step uncounted.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from common import DETECTORS, alternate, build, clock, draw, machine, report
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--detector', choices=DETECTORS, default='retinanet')
-    parser.add_argument('--size', type=int, default=384, help='side of the images in pixels')
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--rounds', type=int, default=9, help='timed rounds of each variant')
-    parser.add_argument('--calls', type=int, default=400, help='steps over which the hook is timed')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, help='JSON file for the figures')
-    return parser.parse_args()
+from common import DETECTORS, alternate, build, clock, draw, machine, make_parser, ratio, report
 
 
 def running_hook(cfg, model, wrapper, work_dir: str):
@@ -73,7 +59,10 @@ def seconds_per_step(hook, runner, data, calls: int) -> float:
 
 
 def main() -> int:
-    args = parse_args()
+    parser = make_parser(__doc__, rounds=9)
+    parser.add_argument('--detector', choices=DETECTORS, default='retinanet')
+    parser.add_argument('--calls', type=int, default=400, help='steps over which the hook is timed')
+    args = parser.parse_args()
     from mmbackbone_plugins.cost import OperatorCounter
     from mmbackbone_plugins.hooks.full_reference import count_full_step
 
@@ -111,9 +100,7 @@ def main() -> int:
         step_ms=1e3 * plain,
         hook_us=1e6 * own,
         hook_of_a_step=own / plain,
-        counted_step_of_a_step=statistics.median(
-            a / b for a, b in zip(seconds['counted'], seconds['step'])
-        ),
+        counted_step_of_a_step=ratio(seconds, 'counted', 'step'),
         full_fine_tuning_of_a_step=whole / plain,
     )
     report(figures, args.out)

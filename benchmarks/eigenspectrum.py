@@ -14,24 +14,13 @@ import resource
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
-from common import alternate, clock, machine, ratio, report
+from common import alternate, build, clock, machine, make_parser, ratio, report
 
 # Channels and side of the maps of a 512 px image: R50's stages and FPN's finest level.
 SHAPES = {'C2': (256, 128), 'C3': (512, 64), 'C4': (1024, 32), 'C5': (2048, 16), 'P3': (256, 64)}
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--rounds', type=int, default=11, help='timed rounds of each variant')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, help='JSON file for the figures')
-    parser.add_argument('--peak', type=int, help=argparse.SUPPRESS)  # images; used by itself
-    return parser.parse_args()
 
 
 def accumulation(shape: tuple[int, int], args) -> dict[str, float]:
@@ -110,20 +99,9 @@ def peaks(counts=(2, 200)) -> dict[str, int]:
 
 def decomposition(args) -> dict[str, float]:
     """Seconds for the spectra of a real R50-FPN; the weights are random, the sizes matter."""
-    import mmdet
-    from mmengine.config import Config
-    from mmengine.registry import MODELS, init_default_scope
-
     from mmbackbone_plugins import spectra
-    from mmbackbone_plugins.lab import launch
 
-    launch.register_modules()
-    init_default_scope('mmdet')
-    home = Path(mmdet.__file__).parent / '.mim' / 'configs'
-    cfg = Config.fromfile(str(home / '_base_' / 'models' / 'faster-rcnn_r50_fpn.py'))
-    cfg.model.backbone.update(init_cfg=None)
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model).to(args.device)
+    _, model, _ = build(args.device, 'faster-rcnn')
     batch = torch.randn(1, 3, 512, 512, device=args.device)
     roots = spectra.default_layers(model)
     found = {}
@@ -147,7 +125,9 @@ def decomposition(args) -> dict[str, float]:
 
 
 def main() -> int:
-    args = parse_args()
+    parser = make_parser(__doc__, rounds=11, size=None)
+    parser.add_argument('--peak', type=int, help=argparse.SUPPRESS)  # images; used by itself
+    args = parser.parse_args()
     if args.peak:
         print(peak(args.peak))
         return 0

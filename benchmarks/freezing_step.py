@@ -14,51 +14,25 @@ Four ways to run the same step, alternating in one process, medians and ratios:
 import argparse
 import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 import torch.multiprocessing as mp
+from common import alternate, build, heading, make_parser, peak_bytes, ratio
 
 WAYS = ('full', 'detached', 'frozen', 'floor')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--size', type=int, default=512, help='side of the images in pixels')
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--rounds', type=int, default=9, help='timed steps of each way')
-    parser.add_argument('--device', default='cpu')
+    parser = make_parser(__doc__, rounds=9, size=512)
     parser.add_argument(
         '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
     )
     parser.add_argument('--skip-ddp', action='store_true', help='leave the two processes out')
-    parser.add_argument('--out', type=Path, help='JSON file for the figures')
     return parser.parse_args()
-
-
-def build_model(frozen_stages: int, device: str):
-    from mmengine.config import Config
-    from mmengine.registry import MODELS, init_default_scope
-
-    from mmbackbone_plugins.lab import launch
-
-    launch.register_modules()
-    init_default_scope('mmdet')
-    import mmdet
-
-    home = Path(mmdet.__file__).parent / '.mim' / 'configs'
-    cfg = Config.fromfile(str(home / '_base_' / 'models' / 'retinanet_r50_fpn.py'))
-    cfg.model.backbone.update(init_cfg=None, frozen_stages=frozen_stages)
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model).to(device)
-    model.train()
-    return cfg, model
 
 
 class Steps:
@@ -68,15 +42,11 @@ class Steps:
         from mmbackbone_plugins import Freezer, StageMap
         from mmbackbone_plugins.lab import inputs
 
-        cfg, self.model = build_model(args.frozen_stages, args.device)
-        cfg.train_dataloader = dict(dataset=dict())
+        cfg, self.model, wrapper = build(args.device, frozen_stages=args.frozen_stages, lr=0)
         self.batch = inputs.draw_batch(cfg, self.model, (args.size, args.size), args.batch)
-        # A learning rate of zero: the steps cost what they cost and the work never drifts.
-        options = dict(lr=0.0, momentum=0.9, weight_decay=1e-4)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), **options)
+        self.optimizer = wrapper.optimizer
         self.freezer = Freezer(self.model, StageMap.of(self.model))
         self.forward = self.model.backbone.forward
-        self.device = args.device
 
     def prepare(self, way: str) -> None:
         """Puts the model into the state of a way; not timed, a phase is prepared once."""
@@ -105,59 +75,21 @@ class Steps:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.device != 'cpu':
-            torch.cuda.synchronize()
-
-
-def timed(step) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
-def peak_bytes(step, device: str) -> int:
-    """Most bytes that a step has allocated at once: activations, gradients, buffers.
-
-    Weights and optimizer state lie there already and are the same in all four ways.
-    """
-    if device != 'cpu':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'trace.json'
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())['traceEvents']
-    totals = [e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]']
-    return max(totals)
 
 
 def measure_steps(args: argparse.Namespace) -> dict:
-    steps = Steps(args)
-    times: dict = {way: [] for way in WAYS}
-    memory = {}
-    for way in WAYS:  # warm-up, and memory
+    steps, memory = Steps(args), {}
+    for way in WAYS:
         steps.prepare(way)
         steps.step()
         memory[way] = peak_bytes(steps.step, args.device)
-    for number in range(args.rounds):
-        for way in WAYS if number % 2 else reversed(WAYS):
-            steps.prepare(way)
-            times[way].append(timed(steps.step))
-        progress(f'round {number + 1} of {args.rounds}')
+    ways = {way: steps.step for way in WAYS}
+    times = alternate(ways, args.rounds, args.device, steps.prepare)
     seconds = {way: statistics.median(values) for way, values in times.items()}
     # The same round's steps are neighbours in time, so that a slow moment meets both.
-    ratios = {
-        way: statistics.median(a / b for a, b in zip(times[way], times['floor'])) for way in WAYS
-    }
-    return dict(
-        seconds=seconds, of_floor=ratios, peak_bytes=memory, hook=hook_share(steps, seconds)
-    )
+    of_floor = {way: ratio(times, way, 'floor') for way in WAYS}
+    hook = hook_share(steps, seconds)
+    return dict(seconds=seconds, of_floor=of_floor, peak_bytes=memory, hook=hook)
 
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
@@ -168,7 +100,7 @@ def hook_share(steps: Steps, seconds: dict) -> dict:
     steps.prepare('full')
     hook.freezer = steps.freezer
     runner = SimpleNamespace(epoch=0, iter=0, model=steps.model)
-    calls = [timed(lambda: hook.before_train_iter(runner, 0)) for _ in range(2000)]
+    calls = alternate(dict(hook=lambda: hook.before_train_iter(runner, 0)), 2000, 'cpu')['hook']
     return dict(seconds=statistics.median(calls), share=statistics.median(calls) / seconds['full'])
 
 
@@ -183,8 +115,7 @@ def communicate(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.distributed.init_process_group('gloo', rank=rank, world_size=2)
     torch.set_num_threads(1)
-    cfg, model = build_model(1, 'cpu')
-    cfg.train_dataloader = dict(dataset=dict())
+    cfg, model, _ = build('cpu', frozen_stages=1)
     images, samples = inputs.draw_batch(cfg, model, (64, 64))
     freezer = Freezer(model, StageMap.of(model))
     sent = [0]
@@ -230,18 +161,8 @@ def measure_bytes() -> dict:
         return json.loads(Path(folder, 'bytes.json').read_text())
 
 
-def progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f'\r{text}   ', end='', file=sys.stderr, flush=True)
-
-
 def report(args: argparse.Namespace, figures: dict) -> None:
-    name = torch.cuda.get_device_name() if args.device != 'cpu' else platform.processor() or 'CPU'
-    where = f'{os.cpu_count()} cores, {name}' if args.device == 'cpu' else name
-    print(
-        f'\nR50-FPN RetinaNet, {args.size} px, batch {args.batch}, {args.rounds} rounds, ', end=''
-    )
-    print(f'frozen_stages={args.frozen_stages}, torch {torch.__version__}, {where}\n')
+    heading(args)
     print('| step | median s | of the floor | peak MB | of detached |')
     print('| --- | --- | --- | --- | --- |')
     for way in WAYS:

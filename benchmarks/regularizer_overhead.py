@@ -6,23 +6,11 @@
 All variants alternate in one process; a ratio is the median over rounds of neighbouring runs.
 """
 
-import argparse
 import statistics
 import sys
-from pathlib import Path
 
 import torch
-from common import allocated, alternate, build, draw, machine, report
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--size', type=int, default=384, help='side of the images in pixels')
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--rounds', type=int, default=11, help='timed rounds of each variant')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, help='JSON file for the figures')
-    return parser.parse_args()
+from common import allocated, alternate, build, draw, machine, make_parser, report
 
 
 def plain_loop(parameters, anchor, coeff: float) -> None:
@@ -36,7 +24,7 @@ def nbytes(tensors) -> int:
 
 
 def main() -> int:
-    args = parse_args()
+    args = make_parser(__doc__, rounds=11).parse_args()
     from mmbackbone_plugins import StageMap, estimate_importance
     from mmbackbone_plugins.distortion import Anchor, Penalty
     from mmbackbone_plugins.distortion.projection import projection_kinds

@@ -6,23 +6,11 @@
 All variants alternate in one process; a ratio is the median over rounds of neighbouring runs.
 """
 
-import argparse
 import statistics
 import sys
-from pathlib import Path
 
 import torch
-from common import allocated, alternate, build, draw, machine, ratio, report
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--size', type=int, default=384, help='side of the images in pixels')
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--rounds', type=int, default=11, help='timed rounds of each variant')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, help='JSON file for the figures')
-    return parser.parse_args()
+from common import allocated, alternate, build, draw, machine, make_parser, ratio, report
 
 
 def float32_loop(parameters) -> dict[str, float]:
@@ -36,7 +24,7 @@ def item_loop(parameters) -> dict[str, float]:
 
 
 def main() -> int:
-    args = parse_args()
+    args = make_parser(__doc__, rounds=11).parse_args()
     from mmbackbone_plugins import StageMap, relative_gradient_norm
     from mmbackbone_plugins.distortion import Anchor, weight_drift
     from mmbackbone_plugins.distortion.rgn import measure, read

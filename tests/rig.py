@@ -385,6 +385,19 @@ def runner(
     return Runner.from_cfg(cfg)
 
 
+def tiny_config(folder: Path) -> Path:
+    """Writes the config of a tiny run under DBF, for the tools."""
+    cfg = runner(folder / 'unused', hooks=[dbf(2)], epochs=2, validate=True).cfg
+    cfg.pop('work_dir')
+    cfg.custom_imports = dict(imports=['mmbackbone_plugins', 'rig'], allow_failed_imports=False)
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_cfg, cfg.test_evaluator = dict(), cfg.val_evaluator
+    cfg.auto_scale_lr = dict(base_batch_size=4, enable=False)
+    path = folder / 'tiny_dbf.py'
+    cfg.dump(path)
+    return path
+
+
 def _count():
     number = 0
     while True:

@@ -13,11 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import check_positive, make_parser, run_tool  # noqa: E402
+
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('plan', help='YAML file of the plan')
     parser.add_argument('--work-dir', help="folder of the benchmark instead of the plan's own")
     parser.add_argument(
@@ -41,9 +42,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--partition', help="Slurm's partition")
     parser.add_argument('--hours', type=int, default=24, help='time limit of a Slurm job')
     args = parser.parse_args(argv)
-    for name in ('jobs', 'ranks', 'threads', 'hours'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name} must be a positive integer, got {getattr(args, name)}')
+    check_positive(parser, args, 'jobs', 'ranks', 'threads', 'hours')
     if args.slurm and not args.partition:
         parser.error('--slurm needs --partition')
     return args
@@ -76,9 +75,8 @@ def check_data(plan) -> int:
 def work(args: argparse.Namespace) -> int:
     import torch
 
-    from mmbackbone_plugins.lab import benchmarking, console, launch
+    from mmbackbone_plugins.lab import benchmarking, launch
 
-    console.adapt()
     plan = benchmarking.read_plan(args.plan, args.work_dir)
     folders = [benchmarking.RunFolder.of(plan, run) for run in plan.only(args.only)]
     if args.report:
@@ -118,10 +116,9 @@ def work(args: argparse.Namespace) -> int:
 
 
 def main(argv=None) -> int:
-    args = parse_args(argv)
     try:
-        return work(args)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return run_tool(work, parse_args(argv))
+    except RuntimeError as error:  # of a command that prepares
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -11,20 +11,18 @@ whether training stops there. The last line is the verdict. Ends with status 1 i
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import add_cfg_options, check_positive, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('source', help='config file, or with --format the folder of the data')
     parser.add_argument('--format', choices=['dota', 'dior'], help='layout of the folder')
     parser.add_argument(
@@ -35,15 +33,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, help='processes; default: one a core')
     parser.add_argument('--show', type=int, default=10, help='flaws listed of each kind (10)')
     parser.add_argument('--out', type=Path, help='JSON file for the counts and all flaws')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f'--jobs must be a positive integer, got {args.jobs}')
+    check_positive(parser, args, 'jobs')
     if args.show < 0:
         parser.error(f'--show must be 0 or more, got {args.show}')
     if not args.format and Path(args.source).is_dir():
@@ -79,39 +71,35 @@ class Bar:
             print(f'{done:,} of {total:,} pictures, {left} left', file=sys.stderr, flush=True)
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    has_affinity = hasattr(os, 'sched_getaffinity')
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    jobs = args.jobs or cores
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.lab import console, launch
-        from mmbackbone_plugins.lab.datasets import check_splits, splits_of_config, splits_of_root
-        from mmbackbone_plugins.utils.files import atomic_write
+def work(args: argparse.Namespace) -> int:
+    from mmbackbone_plugins.lab import launch
+    from mmbackbone_plugins.lab.datasets import check_splits, splits_of_config, splits_of_root
+    from mmbackbone_plugins.lab.processes import cores
+    from mmbackbone_plugins.utils.files import atomic_write
 
-        console.adapt()
-        if args.format:
-            splits = splits_of_root(args.format, args.source)
-        else:
-            splits = splits_of_config(launch.load_config(args.source, args.cfg_options))
-        if args.out:  # a folder that cannot be written is found before the work, not after it
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=args.out.parent).close()
+    jobs = args.jobs or cores()
+    if args.format:
+        splits = splits_of_root(args.format, args.source)
+    else:
+        splits = splits_of_config(launch.load_config(args.source, args.cfg_options))
+    if args.out:  # a folder that cannot be written is found before the work, not after it
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=args.out.parent).close()
+    try:
         report = check_splits(splits, not args.quick, jobs, Bar())
-        if args.out:
-            content = dict(source=args.source, decoded=not args.quick, **report.to_dict())
-            with atomic_write(args.out) as file:
-                file.write(json.dumps(content, indent=1) + '\n')
-            print(f'wrote {args.out}\n')
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
     except BrokenExecutor:
-        print(f'error: one of {jobs} processes was killed; try fewer --jobs', file=sys.stderr)
-        return 2
+        raise OSError(f'one of {jobs} processes was killed; try fewer --jobs') from None
+    if args.out:
+        content = dict(source=args.source, decoded=not args.quick, **report.to_dict())
+        with atomic_write(args.out) as file:
+            file.write(json.dumps(content, indent=1) + '\n')
+        print(f'wrote {args.out}\n')
     print(report.text(args.show))
     return 1 if report.flaws else 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 if __name__ == '__main__':

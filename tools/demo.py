@@ -15,6 +15,9 @@ import time
 import warnings
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import make_parser  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/demo/rotated-retinanet_effnet-lite0_fpn_dbf-rho2_toy-dota.py'
 FULL = 'configs/demo/rotated-retinanet_effnet-lite0_fpn_full_toy-dota.py'
@@ -34,9 +37,7 @@ DRAWN_ABOVE = 0.3  # score from which a prediction is drawn
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('--data-root', default=DATA_ROOT, help='where the scenes are drawn')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='logs, weights, pictures')
     parser.add_argument('--seed', type=int, default=0, help='seed of weights and order of images')
@@ -153,12 +154,11 @@ def report(runner, folder: Path) -> float:
     """Writes the pictures, prints the table, and returns the last mAP."""
     from mmbackbone_plugins.lab import visualization as vis
 
-    scalars = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
-    train_rows, val_rows = vis.read_scalars(scalars)
-    trainable = vis.trainable_by_epoch(train_rows)
-    scores = {row['step']: row[METRIC] for row in val_rows if METRIC in row}
+    run = vis.read_run(folder)
+    trainable = vis.trainable_by_epoch(run.train)
+    scores = {row['step']: row[METRIC] for row in run.val if METRIC in row}
     title = 'Dynamic Backbone Freezing on drawn scenes (rho = 2)'
-    vis.plot_training(folder / 'curves.png', train_rows, val_rows, METRIC, title=title)
+    vis.plot_runs(folder / 'curves.png', [run], title)
     draw_predictions(runner, folder / 'predictions.png')
     print('\n epoch  backbone   mAP')
     for epoch in range(1, runner.max_epochs + 1):

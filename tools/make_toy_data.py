@@ -9,6 +9,10 @@ The same seed draws the same objects in every style: draw twice for a pair of do
 import argparse
 import re
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import make_parser, run_tool  # noqa: E402
 
 # Written out, so that --help need not import the package; a test compares them with it.
 STYLES = ('clear', 'haze', 'dusk', 'snow', 'arid', 'rain', 'sensor', 'blur')
@@ -27,11 +31,8 @@ OPTIONS = {'fmt': 'format', 'counts': 'images', 'styles': 'style'}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f'classes of dota: {", ".join(DOTA)}\n\nclasses of dior: {", ".join(DIOR)}',
-    )
+    parser = make_parser(__doc__)
+    parser.epilog = f'classes of dota: {", ".join(DOTA)}\n\nclasses of dior: {", ".join(DIOR)}'
     parser.add_argument('--format', choices=('dota', 'dior'), default='dota', help='layout')
     parser.add_argument('--out', required=True, help='folder to write into')
     parser.add_argument(
@@ -78,9 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv=None) -> int:
-    parser = build_parser()
-    args = parser.parse_args(argv)
+def work(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    from mmengine import ProgressBar
+
+    from mmbackbone_plugins.lab.toy import make_toy_dataset, toy_settings
+
     options = dict(
         fmt=args.format,
         counts=args.images,
@@ -91,38 +94,31 @@ def main(argv=None) -> int:
         density=args.density,
     )
     try:
-        # Imported here, so that --help answers at once.
-        from mmengine import ProgressBar
-
-        from mmbackbone_plugins.lab import console
-        from mmbackbone_plugins.lab.toy import make_toy_dataset, toy_settings
-
-        console.adapt()
-        try:
-            toy_settings(**options)
-            if args.workers < 0:
-                raise ValueError(f'workers must be a whole number from 0, got {args.workers}')
-        except ValueError as error:
-            # The library names its arguments; here they are options.
-            name, rest = re.match(r'(\w+)(.*)', str(error), re.S).groups()
-            parser.error(f'--{OPTIONS.get(name, name)}{rest}')
-        bar = ProgressBar(sum(args.images), start=False, file=sys.stdout)
-        manifest = make_toy_dataset(
-            args.out,
-            **options,
-            workers=args.workers,
-            overwrite=args.overwrite,
-            progress=lambda done, total: bar.update() if done else bar.start(),
-        )
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        toy_settings(**options)
+        if args.workers < 0:
+            raise ValueError(f'workers must be a whole number from 0, got {args.workers}')
+    except ValueError as error:
+        # The library names its arguments; here they are options.
+        name, rest = re.match(r'(\w+)(.*)', str(error), re.S).groups()
+        parser.error(f'--{OPTIONS.get(name, name)}{rest}')
+    bar = ProgressBar(sum(args.images), start=False, file=sys.stdout)
+    manifest = make_toy_dataset(
+        args.out,
+        **options,
+        workers=args.workers,
+        overwrite=args.overwrite,
+        progress=lambda done, total: bar.update() if done else bar.start(),
+    )
     print()
     for split, total in manifest['splits'].items():
         objects = ', '.join(f'{count} {name}' for name, count in total['objects'].items())
         print(f'{split}: {total["images"]} pictures; {objects}')
     print(f'written to {args.out}')
-    return 0
+
+
+def main(argv=None) -> int:
+    parser = build_parser()
+    return run_tool(work, parser, parser.parse_args(argv))
 
 
 if __name__ == '__main__':

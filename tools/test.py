@@ -6,12 +6,14 @@ python tools/test.py CONFIG CHECKPOINT [--show-dir FOLDER]
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import add_cfg_options, make_parser, run_tool  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Test (and evaluate) a detector')
+    parser = make_parser('Test (and evaluate) a detector')
     parser.add_argument('config', help='config file, or the name of one of the zoo')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder for the evaluation metrics')
@@ -25,12 +27,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='score a checkpoint that does not fit the config all the same',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
@@ -61,26 +58,19 @@ def use_tta(cfg) -> None:
         dataset.pipeline = cfg.tta_pipeline
 
 
-def main() -> int:
-    args = parse_args()
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.lab import console, failures, launch, weights
-        from mmbackbone_plugins.lab.datasets import labels_explained
-        from mmbackbone_plugins.utils import checkpoints
+def work(args: argparse.Namespace) -> None:
+    from mmbackbone_plugins.lab import failures, launch, weights
+    from mmbackbone_plugins.lab.datasets import labels_explained
+    from mmbackbone_plugins.utils import checkpoints
 
-        console.adapt()
-        checkpoints.check(args.checkpoint)
-        cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        cfg.load_from = args.checkpoint
-        if args.show or args.show_dir:
-            draw_predictions(cfg, args)
-        if args.tta:
-            use_tta(cfg)
-        launch.prepare(cfg, ('test_dataloader',))
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    checkpoints.check(args.checkpoint)
+    cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        draw_predictions(cfg, args)
+    if args.tta:
+        use_tta(cfg)
+    launch.prepare(cfg, ('test_dataloader',))
     with failures.told() as told, labels_explained():
         runner = told(launch.build_runner(cfg))
         weights.check_test(runner.model, args.checkpoint, args.allow_partial)
@@ -89,7 +79,10 @@ def main() -> int:
 
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
         runner.test()
-    return 0
+
+
+def main() -> int:
+    return run_tool(work, parse_args())
 
 
 # The guard matters: the process pool of DOTAMetric spawns, and would run this file again.

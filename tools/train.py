@@ -7,12 +7,14 @@ torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import add_cfg_options, make_parser, run_tool  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a detector')
+    parser = make_parser('Train a detector')
     parser.add_argument('config', help='config file, or the name of one of the zoo')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
@@ -32,12 +34,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='train from a checkpoint that does not fill the backbone all the same',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch passes it; torchrun sets the environment variable instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -66,30 +63,26 @@ def enable_auto_scale_lr(cfg) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def main() -> int:
-    args = parse_args()
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.lab import console, failures, interruption, launch, resume, weights
-        from mmbackbone_plugins.lab.datasets import labels_explained
+def work(args: argparse.Namespace) -> None:
+    from mmbackbone_plugins.lab import failures, interruption, launch, resume, weights
+    from mmbackbone_plugins.lab.datasets import labels_explained
 
-        console.adapt()
-        cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        if args.amp:
-            enable_amp(cfg)
-        if args.auto_scale_lr:
-            enable_auto_scale_lr(cfg)
-        resume.choose_checkpoint(cfg, args.resume)
-        launch.prepare(cfg)
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    cfg = launch.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    resume.choose_checkpoint(cfg, args.resume)
+    launch.prepare(cfg)
     with failures.told() as told, interruption.explained(cfg.work_dir), labels_explained():
         runner = told(launch.build_runner(cfg))
         resume.check_ranks_agree(cfg)
         weights.check_start(runner.model, cfg, args.allow_partial)
         runner.train()
-    return 0
+
+
+def main() -> int:
+    return run_tool(work, parse_args())
 
 
 # The guard matters: the process pool of DOTAMetric spawns, and would run this file again.

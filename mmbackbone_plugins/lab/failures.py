@@ -54,9 +54,6 @@ def told(record: Callable[[str], None] = lambda line: None) -> Iterator[Callable
     goes into the log file, and the exit status is 2. Later it is on the screen as well, the line
     says how far the run had come, and the status is 1.
 
-    Args:
-        record: Called with the line, to keep it.
-
     Yields:
         What the runner goes through as soon as it is built.
     """

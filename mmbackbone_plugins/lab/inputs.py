@@ -1,7 +1,7 @@
 """A drawn batch of the size and box type that a config trains on, for counting a step."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Optional
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,9 +14,6 @@ def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width of the images that a config's training pipeline makes.
 
     The largest size is taken where a pipeline chooses among several.
-
-    Args:
-        config: A detector's config.
 
     Returns:
         Height and width in pixels, padded as the data preprocessor pads them.
@@ -125,15 +122,7 @@ def _pairs(value: Any) -> Iterator[tuple[int, int]]:
 
 
 def _classes(node: Any) -> int:
-    """The number of classes that the heads of a model config predict."""
-    found: Optional[int] = None
-    pending = [node]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, Mapping):
-            # An RPN has one class of its own; the largest number is the detector's.
-            found = max(found or 0, item.get('num_classes') or 0)
-            pending += list(item.values())
-        elif isinstance(item, (list, tuple)):
-            pending += list(item)
-    return found or 2
+    """The most classes that a head of a model config predicts; an RPN has one of its own."""
+    if isinstance(node, Mapping):
+        return max([node.get('num_classes') or 0, *map(_classes, node.values())])
+    return max(map(_classes, node), default=0) if isinstance(node, (list, tuple)) else 0

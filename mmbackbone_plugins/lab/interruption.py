@@ -42,9 +42,6 @@ def explained(work_dir: str) -> Iterator[None]:
     talking to other processes. All other errors pass untouched. A signal that somebody handles or
     ignores already, as ``nohup`` does SIGHUP, or begins to handle meanwhile, is left to them. In
     another thread than the main one nothing is done.
-
-    Args:
-        work_dir: The work dir of the run.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

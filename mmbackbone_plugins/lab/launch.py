@@ -6,7 +6,7 @@ for users: the tools print it as one line, without a traceback, and exit with st
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
@@ -97,10 +97,6 @@ def register_modules() -> None:
 def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
     """Last checks of a run, and its process group; what follows is the runner.
 
-    Args:
-        cfg: The config, with its final values.
-        loaders: Names of the data loaders that the run reads.
-
     Raises:
         OSError: If data or weights are missing, or the work dir cannot be written.
         ValueError: See :func:`start_processes`, or if weights cannot be read.
@@ -163,9 +159,6 @@ def start_processes(cfg: Config) -> None:
 def check_work_dir(folder: str) -> None:
     """Makes a work dir and writes into it, before a run spends minutes on its way there.
 
-    Args:
-        folder: The work dir.
-
     Raises:
         OSError: If it cannot be made or written.
     """
@@ -180,12 +173,15 @@ def check_work_dir(folder: str) -> None:
         ) from error
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that a config asks for.
+def hooks_of(cfg: Config) -> list[Mapping[str, Any]]:
+    """The configs of all hooks of a config."""
+    hooks = list(cfg.get('custom_hooks', None) or [])
+    hooks += (cfg.get('default_hooks', None) or {}).values()
+    return [hook for hook in hooks if isinstance(hook, Mapping)]
 
-    Raises:
-        ValueError: See :func:`~.hooks.checks.check_hooks`.
-    """
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner that a config asks for."""
     check_hooks(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
@@ -223,13 +219,6 @@ def build_detector(
         checkpoint: Weights of the whole detector; None: those that training starts from.
         seed: Of a fresh head.
         device: Where to put it; default is the first GPU, else the CPU.
-
-    Returns:
-        The detector, and its device.
-
-    Raises:
-        FileNotFoundError: See :func:`.weights.load_weights`.
-        ValueError: See :func:`.weights.load_weights`.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     seed_everything(seed)
@@ -247,10 +236,6 @@ def build_detector(
 
 def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
     """Looks for the files of a config's datasets before anything is built.
-
-    Args:
-        cfg: The config.
-        loaders: Names of the data loaders to check.
 
     Raises:
         FileNotFoundError: If a path is missing; the message names all of them, the setting that

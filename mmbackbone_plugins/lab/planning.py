@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -87,9 +86,6 @@ class RunPreview:
             device: Where to count.
             report: See :func:`~mmbackbone_plugins.cost.plan_runs`.
 
-        Returns:
-            A plan per schedule.
-
         Raises:
             ValueError: If a step of this size does not fit into memory, or cannot be made on this
                 device.
@@ -111,6 +107,39 @@ class RunPreview:
         # A schedule that counts nothing has no unit of its own.
         return [replace(plan, unit=self.unit) for plan in found]
 
+    def figures(self, plan: RunPlan) -> dict[str, Any]:
+        """All numbers of a plan for the images of a unit, or for one where that is not known."""
+        phases, images = [], self.images
+        for stages in dict.fromkeys(p.trainable for p in plan.phases):
+            own = [p for p in plan.phases if p.trainable == stages]
+            spans = [f'{p.start}' if p.length == 1 else f'{p.start}-{p.end - 1}' for p in own]
+            spans = spans if len(spans) <= 6 else [*spans[:3], '...', spans[-1]]
+            flops = plan.flops[stages]
+            phases.append(
+                dict(
+                    stages=sorted(stages),
+                    units=sum(p.length for p in own),
+                    spans=', '.join(spans),
+                    trainable_parameters=plan.trainable[stages],
+                    forward_flops=flops.forward,
+                    backward_flops=flops.backward,
+                    flops_per_image=flops.total,
+                    flops_per_unit=flops.total * images if images else None,
+                )
+            )
+        plain = ('schedule', 'unit', 'length', 'saving', 'parameters', 'uncounted_ops')
+        return dict(
+            {name: getattr(plan, name) for name in plain},
+            config=self.config,
+            shape=self.shape,
+            images=images,
+            training_flops=plan.training_flops * (images or 1),
+            full_training_flops=plan.full_training_flops * (images or 1),
+            trainable_parameters=plan.ever_trainable,
+            phases=phases,
+            unknown_weights=self.unknown,
+        )
+
 
 def preview_run(
     config: str,
@@ -129,9 +158,6 @@ def preview_run(
         images: Images in an epoch; the length of the training set if its files are here.
         ranks: Processes (GPUs) of the run; matters to runs that count iterations.
         need_shape: Whether FLOPs are to be counted.
-
-    Returns:
-        What was found.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -178,11 +204,7 @@ def unknown_text(path: str) -> str:
 
 
 class CountProgress:
-    """Says on stderr how many steps are counted and how long the rest may take.
-
-    Args:
-        label: What comes first in the line.
-    """
+    """Says on stderr how many steps are counted and how long the rest may take."""
 
     def __init__(self, label: str = '') -> None:
         self._label = f'{label}: ' if label else ''
@@ -200,12 +222,8 @@ class CountProgress:
 
 def _hook(cfg: Config) -> dict[str, Any]:
     """Arguments of the config's freezing hook; empty if it has none."""
-    hooks = [
-        *(cfg.get('custom_hooks', None) or []),
-        *(cfg.get('default_hooks', None) or {}).values(),
-    ]
-    for hook in hooks:
-        if isinstance(hook, Mapping) and type_name(hook) == 'FreezingSchedulerHook':
+    for hook in launch.hooks_of(cfg):
+        if type_name(hook) == 'FreezingSchedulerHook':
             return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
     return {}
 

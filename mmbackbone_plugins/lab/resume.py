@@ -29,10 +29,6 @@ def last_checkpoint(work_dir: str, whole: bool = True) -> tuple[Optional[str], l
     meanwhile leaves half of a file. Then it is the one before, and without a usable
     ``last_checkpoint`` the newest.
 
-    Args:
-        work_dir: The work dir. Nothing in it is changed.
-        whole: See :func:`defect`.
-
     Returns:
         The checkpoint, None if there is none to go on from and never was; and what was wrong with
         those that were passed over.

@@ -59,13 +59,6 @@ def load(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Misfit:
 
     Some rename or resize what they find (detectors for semi-supervised learning, position
     embeddings), so that names and shapes alone say little about what fits.
-
-    Args:
-        model: The model, without a distributed wrapper.
-        state: Weights by name.
-
-    Returns:
-        What was not loaded.
     """
     keys: list[tuple[list[str], list[str]]] = []
     hook = model.register_load_state_dict_post_hook(
@@ -124,17 +117,7 @@ def load_weights(
 
 
 def check_test(model: nn.Module, path: str, allow_partial: bool = False) -> None:
-    """Refuses to score a checkpoint that does not fit; the runner loads it afterwards.
-
-    Args:
-        model: The runner's model, with its wrappers.
-        path: File or address of the checkpoint.
-        allow_partial: See :func:`load_weights`.
-
-    Raises:
-        FileNotFoundError: See :func:`load_weights`.
-        ValueError: See :func:`load_weights`, or if the weights are where mmengine does not look.
-    """
+    """Refuses to score a checkpoint that does not fit; the runner loads it afterwards."""
     inner = _module(model)
     if inner is not None:
         load_weights(inner, path, allow_partial, checkpoints.OWN)
@@ -238,11 +221,6 @@ def initial_files(
     node: Any, where: str, owner: Any = None
 ) -> Iterator[tuple[str, str, Mapping, Any]]:
     """Checkpoints that a model's config names.
-
-    Args:
-        node: The config, or a part of it.
-        where: Its dotted path.
-        owner: The type of the module around it.
 
     Yields:
         The dotted path of the setting, the checkpoint, the dict that names it, the owner's type.

@@ -24,9 +24,6 @@ def find_config(path: str) -> str:
     ``.py``, from any working directory. A path that leads elsewhere is never looked up by its
     file's name: a mistyped path to somebody's own copy must not run the original.
 
-    Args:
-        path: File or name.
-
     Raises:
         FileNotFoundError: If there is neither; the message names the nearest of the zoo.
     """

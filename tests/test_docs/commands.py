@@ -160,4 +160,7 @@ def faults(command: Command) -> list[str]:
 
 def _source(path: Path) -> str:
     """A tool with what it shares with its neighbours."""
-    return path.read_text(encoding='utf-8')
+    text = path.read_text(encoding='utf-8')
+    for shared in (pages.ROOT / 'tools/command_line.py', pages.ROOT / 'benchmarks/common.py'):
+        text += shared.read_text(encoding='utf-8') if f'from {shared.stem}' in text else ''
+    return text

@@ -28,16 +28,7 @@ def run_tool(*arguments, cwd=None, **env):
 @pytest.fixture
 def config(tmp_path):
     """A config file of a tiny run; its data are drawn in memory by the rig."""
-    built = rig.runner(tmp_path / 'unused', hooks=[rig.dbf(2)], epochs=2, validate=True)
-    cfg = built.cfg
-    cfg.pop('work_dir')
-    cfg.custom_imports = dict(imports=['mmbackbone_plugins', 'rig'], allow_failed_imports=False)
-    cfg.test_dataloader = cfg.val_dataloader
-    cfg.test_cfg, cfg.test_evaluator = dict(), cfg.val_evaluator
-    cfg.auto_scale_lr = dict(base_batch_size=4, enable=False)
-    path = tmp_path / 'tiny_dbf.py'
-    cfg.dump(path)
-    return path
+    return rig.tiny_config(tmp_path)
 
 
 def lines_of(folder):
@@ -64,27 +55,6 @@ def test_train_resume_and_test(config, tmp_path):
     assert tested.returncode == 0, tested.stderr[-3000:]
     scores = [json.loads(p.read_text()) for p in (tmp_path / 't').glob('*/*.json')]
     assert scores and scores[0]['count'] == 8
-
-
-@pytest.mark.slow
-def test_torchrun_on_a_cpu(config, tmp_path):
-    done = run_tool(
-        '-m',
-        'torch.distributed.run',
-        '--nproc_per_node=2',
-        f'--master_port={rig.free_port()}',
-        ROOT / 'tools' / 'train.py',
-        config,
-        '--launcher',
-        'pytorch',
-        '--work-dir',
-        tmp_path / 'two',
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = [line for line in lines_of(tmp_path / 'two') if 'loss' in line]
-    assert len(lines) == 4  # half as many iterations a rank
-    assert [line['freezing/trainable_stages'] for line in lines] == [5, 5, 0, 0]
 
 
 @pytest.mark.slow

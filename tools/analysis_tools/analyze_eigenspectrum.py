@@ -14,13 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_cfg_options, check_positive, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config file')
     parser.add_argument('checkpoints', nargs='*', help='weights of the whole detector')
     parser.add_argument(
@@ -67,20 +66,13 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the images and fresh weights')
     parser.add_argument('--device', help='default: the first GPU, else the CPU')
     parser.add_argument('--out', type=Path, help='folder for .npz files and pictures')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the configs, as key=value with dotted keys',
-    )
+    add_cfg_options(parser)
     args = parser.parse_intermixed_args(argv)  # checkpoints may come after options
     if not args.config and not args.dynamics:
         parser.error('give a CONFIG, or work dirs after --dynamics')
     if args.dynamics and not args.config and not args.out:
         parser.error('--dynamics needs --out, the folder for the picture')
-    for name in ('stride', 'num_images'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} must be a positive integer')
+    check_positive(parser, args, 'stride', 'num_images')
     return args
 
 
@@ -132,20 +124,13 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
     batches = SeededBatches(loader, model, num_images=args.num_images, seed=args.seed)
     print(f'{label}: {batches.num_images} images ({args.split}) on {device}')
     bar = ProgressBar(batches.num_images, file=sys.stderr)
-    done = 0
-
-    def progress(images: int) -> None:
-        nonlocal done
-        bar.update(images - done)
-        done = images
-
     moments = spectra.collect_moments(
         model,
         batches,
         layers,
         foreground=args.foreground,
         stride=args.stride,
-        progress=progress,
+        progress=lambda done: bar.update(done - bar.completed),
     )
     print(file=sys.stderr)
     empty = [name for name, moment in moments.items() if not moment.images]
@@ -153,19 +138,9 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
         raise ValueError(f'no position of any image counts (--foreground {args.foreground})')
     if empty:
         print(f'warning: left out, for no position counts: {", ".join(empty)}', file=sys.stderr)
-    info = dict(
-        label=label,
-        config=config,
-        checkpoint=checkpoint,
-        images=batches.num_images,
-        threshold=args.threshold,
-        relative=args.relative,
-        center=args.center,
-        foreground=args.foreground,
-        stride=args.stride,
-        split=args.split,
-        seed=args.seed,
-    )
+    info = dict(label=label, config=config, checkpoint=checkpoint, images=batches.num_images)
+    settings = ('threshold', 'relative', 'center', 'foreground', 'stride', 'split', 'seed')
+    info.update({name: getattr(args, name) for name in settings})
     layers = {
         name: spectra.summarize(moment, args.threshold, args.relative, args.center)
         for name, moment in moments.items()
@@ -176,22 +151,15 @@ def measure(args, label: str, config: str, checkpoint: Optional[str]) -> Any:
 
 def table(spectra: Any) -> str:
     """All numbers of one run, a row per layer."""
+    from mmbackbone_plugins.utils.text import table as aligned
+
     rows = [['layer', 'width', 'dim', 'dim/width', 'eff. rank', 'part. ratio', 'decay', 'largest']]
     for name, spectrum in spectra.layers.items():
         s = spectrum.summary
         limited = '*' if s.rank_limited else ''
-        rows.append(
-            [
-                name,
-                f'{s.width}',
-                f'{s.dim}{limited}',
-                f'{s.saturation:.3f}',
-                f'{s.effective_rank:.1f}',
-                f'{s.participation_ratio:.1f}',
-                f'{s.decay:.2f}',
-                f'{s.largest:.3g}',
-            ]
-        )
+        row = [name, f'{s.width}', f'{s.dim}{limited}', f'{s.saturation:.3f}']
+        row += [f'{s.effective_rank:.1f}', f'{s.participation_ratio:.1f}']
+        rows.append([*row, f'{s.decay:.2f}', f'{s.largest:.3g}'])
     text = aligned(rows)
     if spectra.rank_limited:
         text += '\n* fewer positions than channels: the images limit it, take more of them'
@@ -200,6 +168,8 @@ def table(spectra: Any) -> str:
 
 def side_by_side(runs: dict[str, Any]) -> str:
     """Dimension and effective rank of the layers, a column per run."""
+    from mmbackbone_plugins.utils.text import table as aligned
+
     names = list(dict.fromkeys(n for run in runs.values() for n in run.layers))
     rows = [['layer', *(f'({i})' for i in range(1, len(runs) + 1))]]
     for name in names:
@@ -213,14 +183,6 @@ def side_by_side(runs: dict[str, Any]) -> str:
         rows.append([name, *cells])
     head = [f'({i}) {label}' for i, label in enumerate(runs, start=1)]
     return '\n'.join([*head, '', 'dimension/width, effective rank', aligned(rows)])
-
-
-def aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return '\n'.join(
-        f'{row[0]:<{widths[0]}}' + ''.join(f'  {c:>{w}}' for c, w in zip(row[1:], widths[1:]))
-        for row in rows
-    )
 
 
 def write(folder: Path, runs: dict[str, Any], dynamics: dict[str, Any]) -> list[str]:
@@ -244,41 +206,34 @@ def write(folder: Path, runs: dict[str, Any], dynamics: dict[str, Any]) -> list[
     return written
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        # First what fails at once: a mistake should not cost the measurement.
-        from mmbackbone_plugins.lab import console
-        from mmbackbone_plugins.lab.visualization import pyplot, read_dynamics
-        from mmbackbone_plugins.spectra import check_threshold
-        from mmbackbone_plugins.utils import checkpoints
+def work(args: argparse.Namespace) -> None:
+    # First what fails at once: a mistake should not cost the measurement.
+    from mmbackbone_plugins.lab.visualization import pyplot, read_dynamics
+    from mmbackbone_plugins.spectra import check_threshold
+    from mmbackbone_plugins.utils import checkpoints
 
-        console.adapt()
-        check_threshold(args.threshold, args.relative)
-        if args.out:
-            pyplot()
-        dynamics = {}
-        for folder in args.dynamics:
-            label = Path(folder).name or folder
-            dynamics[label if label not in dynamics else folder] = read_dynamics(folder)
-        wanted = wanted_runs(args)
-        for _, checkpoint in wanted:
-            if checkpoint:
-                checkpoints.check(checkpoint)
-        runs = {}
-        for label, (config, checkpoint) in zip(labels_of(wanted), wanted):
-            runs[label] = measure(args, label, config, checkpoint)
-        for label, spectra in runs.items():
-            print(f'\n{label}\n{table(spectra)}')
-        if len(runs) > 1:
-            print(f'\n{side_by_side(runs)}')
-        if args.out:
-            names = write(args.out, runs, dynamics)
-            print(f'\nwrote {", ".join(names)} in {args.out}')
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    check_threshold(args.threshold, args.relative)
+    if args.out:
+        pyplot()
+    dynamics = {}
+    for folder in args.dynamics:
+        label = Path(folder).name or folder
+        dynamics[label if label not in dynamics else folder] = read_dynamics(folder)
+    wanted = wanted_runs(args)
+    for checkpoint in filter(None, (checkpoint for _, checkpoint in wanted)):
+        checkpoints.check(checkpoint)
+    runs = {label: measure(args, label, *one) for label, one in zip(labels_of(wanted), wanted)}
+    for label, spectra in runs.items():
+        print(f'\n{label}\n{table(spectra)}')
+    if len(runs) > 1:
+        print(f'\n{side_by_side(runs)}')
+    if args.out:
+        names = write(args.out, runs, dynamics)
+        print(f'\nwrote {", ".join(names)} in {args.out}')
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 # The guard matters: workers of data loaders may spawn, and would run this file again.

@@ -12,13 +12,12 @@ import math
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_cfg_options, add_shape, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config of the trained detector')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('-o', '--out', type=Path, required=True, help='config file to write')
@@ -57,21 +56,9 @@ def parse_args(argv=None) -> argparse.Namespace:
         help="of the backbone; auto: the config's if it trains, else group norm",
     )
     made.add_argument('--num-groups', type=int, default=32, help='of a new group norm')
-    made.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='input size for multiply-adds; default: read off the training pipeline',
-    )
+    add_shape(made, 'input size for multiply-adds')
     parser.add_argument('--plot', type=Path, help='picture file: widths before and after')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of CONFIG for the measurement (paths of data, workers); the new '
-        'config does not have them',
-    )
+    add_cfg_options(parser, ', for the measurement (paths of data, workers); not in the new config')
     args = parser.parse_args(argv)
     for name in ('images', 'threshold', 'budget', 'multiple', 'num_groups'):
         value = getattr(args, name)
@@ -92,20 +79,16 @@ def parse_args(argv=None) -> argparse.Namespace:
     return args
 
 
+def work(args: argparse.Namespace) -> None:
+    from mmbackbone_plugins.lab.widths import WidthStudy
+
+    WidthStudy(args).run()
+
+
 def main(argv=None) -> int:
     args = parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else [str(part) for part in argv]
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.lab import console
-        from mmbackbone_plugins.lab.widths import WidthStudy
-
-        console.adapt()
-        WidthStudy(args).run()
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    return run_tool(work, args)
 
 
 # The guard matters: workers of data loaders may spawn, and would run this file again.

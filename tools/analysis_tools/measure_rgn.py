@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_cfg_options, check_positive, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='weights of the whole detector')
     parser.add_argument(
@@ -43,15 +42,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--device', help='default: the first GPU, else the CPU')
     parser.add_argument('--out', type=Path, help='JSON file for all numbers')
     parser.add_argument('--plot', type=Path, help='picture file: RGN from input to output')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the configs, as key=value with dotted keys',
-    )
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
-    if args.batches is not None and args.batches < 1:
-        parser.error(f'--batches must be a positive integer, got {args.batches}')
+    check_positive(parser, args, 'batches')
     return args
 
 
@@ -61,9 +54,8 @@ def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
     from mmengine.runner import Runner
 
     from mmbackbone_plugins.distortion.passes import average_rgn, usual_count
-    from mmbackbone_plugins.lab import console, launch
+    from mmbackbone_plugins.lab import launch
 
-    console.adapt()
     cfg = launch.load_config(config, args.cfg_options)
     launch.check_data(cfg, ('train_dataloader',))
     model, device = launch.build_detector(cfg, checkpoint, args.seed, args.device)
@@ -96,6 +88,8 @@ def measure(args, config: str, checkpoint: Optional[str]) -> dict[str, Any]:
 
 def side_by_side(runs: list[dict[str, Any]]) -> str:
     """Medians over the weights of the stages, a column per run."""
+    from mmbackbone_plugins.utils.text import table as aligned
+
     names = list(dict.fromkeys(n for run in runs for n in run['table'].stages))
     rows = [['stage', *(f'({i + 1})' for i in range(len(runs)))]]
     for name in [*names, 'network']:
@@ -105,32 +99,21 @@ def side_by_side(runs: list[dict[str, Any]]) -> str:
             word = 'frozen' if name in table.frozen else '-'
             cells.append(f'{table.weights[name]:.3e}' if name in table.weights else word)
         rows.append([name, *cells])
-    width = max(len(row[0]) for row in rows)
-    lines = [f'({i + 1}) {run["label"]}' for i, run in enumerate(runs)] + ['']
-    lines += [f'{row[0]:<{width}}' + ''.join(f'{c:>12}' for c in row[1:]) for row in rows]
-    return '\n'.join(lines)
+    lines = [f'({i + 1}) {run["label"]}' for i, run in enumerate(runs)]
+    return '\n'.join([*lines, '', aligned(rows)])
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
+def work(args: argparse.Namespace) -> None:
     wanted = [(args.config, args.checkpoint)]
     wanted += [(c, k or None) for c, _, k in (run.partition('=') for run in args.run)]
-    runs = []
-    try:
-        for config, checkpoint in wanted:
-            runs.append(measure(args, config, checkpoint))
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    for run in runs:
-        print(f'\n{run["label"]}, granularity {args.granularity!r}')
-        print(run['table'].text())
+    runs = [measure(args, config, checkpoint) for config, checkpoint in wanted]
+    for one in runs:
+        print(f'\n{one["label"]}, granularity {args.granularity!r}\n{one["table"].text()}')
     if len(runs) > 1:
         print(f'\nMedians of weights side by side\n{side_by_side(runs)}')
     if args.out:
-        figures = dict(granularity=args.granularity, seed=args.seed, target=args.target, runs=[])
-        for run in runs:
-            figures['runs'].append({**run, 'table': run['table'].to_dict()})
+        figures = dict(granularity=args.granularity, seed=args.seed, target=args.target)
+        figures['runs'] = [{**one, 'table': one['table'].to_dict()} for one in runs]
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(figures, indent=2))
         print(f'\nwrote {args.out}')
@@ -138,9 +121,12 @@ def main(argv=None) -> int:
         from mmbackbone_plugins.lab.visualization import plot_rgn_over_depth
 
         args.plot.parent.mkdir(parents=True, exist_ok=True)
-        plot_rgn_over_depth(args.plot, {run['label']: run['table'] for run in runs})
+        plot_rgn_over_depth(args.plot, {one['label']: one['table'] for one in runs})
         print(f'wrote {args.plot}')
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 # The guard matters: workers of data loaders may spawn, and would run this file again.

@@ -14,13 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_cfg_options, add_shape, check_positive, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file')
     parser.add_argument(
         '--rho',
@@ -28,13 +27,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         metavar='RHO',
         help="step schedules instead of the config's own: positive integers, or inf",
     )
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='input size in pixels; default: read off the training pipeline',
-    )
+    add_shape(parser)
     parser.add_argument(
         '--images',
         type=int,
@@ -47,19 +40,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help="where to count: 'cpu' or 'cuda'")
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     parser.add_argument('--plot', type=Path, help='picture of FLOPs against rho (with --rho)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the configs, as key=value with dotted keys',
-    )
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
-    if args.shape and min(args.shape) < 1:
-        parser.error(f'--shape must be two positive integers, got {args.shape}')
-    for name in ('images', 'batch', 'gpus'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name} must be a positive integer, got {value}')
+    check_positive(parser, args, 'images', 'batch', 'gpus')
     if args.plot and not args.rho:
         parser.error('--plot draws FLOPs against rho; give --rho 1 5 10 20 inf, say')
     args.rho = [_rho(parser, text) for text in args.rho or []]
@@ -76,44 +59,13 @@ def _rho(parser: argparse.ArgumentParser, text: str) -> Any:
 
 def costs(args: argparse.Namespace, config: str, label: str) -> list[dict[str, Any]]:
     """One object per schedule of a config, as ``--out`` has them."""
-    from mmbackbone_plugins.lab import console, planning
+    from mmbackbone_plugins.lab import planning
 
-    console.adapt()
     preview = planning.preview_run(config, args.cfg_options, args.shape, args.images, args.gpus)
     wanted = [preview.with_rho(rho) for rho in args.rho] or None
     plans = preview.plan_costs(wanted, args.batch, args.device, planning.CountProgress(label))
-    found = []
-    for number, plan in enumerate(plans):
-        images = preview.images or 1
-        found.append(
-            dict(
-                config=config,
-                schedule=plan.schedule,
-                rho=args.rho[number] if args.rho else None,
-                shape=list(preview.shape),
-                unit=plan.unit,
-                length=plan.length,
-                images=preview.images,
-                training_flops=plan.training_flops * images,
-                full_training_flops=plan.full_training_flops * images,
-                saving=plan.saving,
-                parameters=plan.parameters,
-                trainable_parameters=plan.ever_trainable,
-                phases=[
-                    dict(
-                        stages=sorted(stages),
-                        units=sum(p.length for p in plan.phases if p.trainable == stages),
-                        trainable_parameters=plan.trainable[stages],
-                        forward_flops=plan.flops[stages].forward,
-                        backward_flops=plan.flops[stages].backward,
-                    )
-                    for stages in dict.fromkeys(p.trainable for p in plan.phases)
-                ],
-                uncounted_ops=plan.uncounted_ops,
-                unknown_weights=preview.unknown,
-            )
-        )
-    return found
+    rhos = args.rho or [None]
+    return [dict(preview.figures(plan), rho=rho) for plan, rho in zip(plans, rhos)]
 
 
 def text(found: list[dict[str, Any]]) -> str:
@@ -161,16 +113,13 @@ def text(found: list[dict[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
+def work(args: argparse.Namespace) -> None:
     found = []
-    try:
-        for number, config in enumerate(args.configs, start=1):
-            label = f'({number}/{len(args.configs)}) {Path(config).stem[:30]}'
-            found += costs(args, config, label)
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {config}: {error}', file=sys.stderr)
-        return 2
+    for number, config in enumerate(args.configs, start=1):
+        try:
+            found += costs(args, config, f'({number}/{len(args.configs)}) {Path(config).stem[:30]}')
+        except (ImportError, OSError, ValueError) as error:
+            raise ValueError(f'{config}: {error}') from error
     print(text(found))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +131,10 @@ def main(argv=None) -> int:
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_cost_over_rho(args.plot, found)
         print(f'wrote {args.plot}')
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -7,26 +7,20 @@ One image of the config's input size goes forward and backward once per distinct
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_cfg_options, add_shape, check_positive, make_parser, run_tool  # noqa: E402
 
 WIDTH = 100  # characters of the table of epochs
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config file with a FreezingSchedulerHook')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='input size in pixels; default: read off the training pipeline',
-    )
+    add_shape(parser)
     parser.add_argument(
         '--images',
         type=int,
@@ -34,17 +28,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--no-flops', action='store_true', help='only the schedule: instant')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
-    args = parser.parse_args()
-    if args.shape and min(args.shape) < 1:
-        parser.error(f'--shape must be two positive integers, got {args.shape}')
-    if args.images is not None and args.images < 1:
-        parser.error(f'--images must be a positive integer, got {args.images}')
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    check_positive(parser, args, 'images')
     return args
 
 
@@ -75,111 +61,70 @@ def draw_schedule(freezer, plan_phases, length: int, unit: str) -> str:
     return '\n'.join(lines)
 
 
-def spans_of(plan_phases, stages) -> str:
-    spans = [(p.start, p.end - 1) for p in plan_phases if p.trainable == stages]
-    words = [f'{a}' if a == b else f'{a}-{b}' for a, b in spans]
-    return ', '.join(words) if len(words) <= 6 else ', '.join([*words[:3], '...', words[-1]])
+def print_costs(plan, figures: dict[str, Any], names: list[str]) -> None:
+    from mmbackbone_plugins.hooks.preflight import describe
+    from mmbackbone_plugins.utils.text import table
 
-
-def rows(plan, images: Optional[int]) -> list[dict[str, Any]]:
-    found = []
-    for stages in dict.fromkeys(p.trainable for p in plan.phases):
-        flops = plan.flops[stages]
-        found.append(
-            dict(
-                stages=sorted(stages),
-                units=sum(p.length for p in plan.phases if p.trainable == stages),
-                spans=spans_of(plan.phases, stages),
-                trainable_parameters=plan.trainable[stages],
-                forward_flops=flops.forward,
-                backward_flops=flops.backward,
-                flops_per_image=flops.total,
-                flops_per_unit=flops.total * images if images else None,
+    full, unit, images = plan.flops[plan.full].total, plan.unit, figures['images']
+    lines = [('trains', f'{unit}s', 'parameters that train', '', 'GFLOPs/image', 'of full')]
+    lines[0] += (f'TFLOPs/{unit}', f'in {unit}s')
+    for row in figures['phases']:
+        stages = describe(row['stages'], names)
+        lines.append(
+            (
+                stages if len(stages) < 27 else f'{len(row["stages"])} of {len(names)} stages',
+                str(row['units']),
+                f'{row["trainable_parameters"]:,}',
+                f'({row["trainable_parameters"] / plan.parameters:.1%})',
+                f'{row["flops_per_image"] / 1e9:,.1f}',
+                f'{row["flops_per_image"] / full:.1%}',
+                f'{row["flops_per_unit"] / 1e12:,.1f}' if images else '-',
+                row['spans'],
             )
         )
-    return found
-
-
-def print_costs(plan, images: Optional[int], names: list[str]) -> None:
-    from mmbackbone_plugins.hooks.preflight import describe
-
-    full = plan.flops[plan.full].total
-    print(f'{"trains":<28}{plan.unit + "s":>9}{"parameters that train":>26}', end='')
-    print(f'{"GFLOPs/image":>14}{"of full":>9}{f"TFLOPs/{plan.unit}":>18}')
-    for row in rows(plan, images):
-        share = row['trainable_parameters'] / plan.parameters
-        stages = describe(row['stages'], names)
-        stages = stages if len(stages) < 27 else f'{len(row["stages"])} of {len(names)} stages'
-        per_unit = f'{row["flops_per_unit"] / 1e12:,.1f}' if images else '-'
-        print(f'{stages:<28}{row["units"]:>9}', end='')
-        print(f'{row["trainable_parameters"]:>17,} ({share:>6.1%})', end='')
-        print(
-            f'{row["flops_per_image"] / 1e9:>14,.1f}{row["flops_per_image"] / full:>9.1%}', end=''
-        )
-        print(f'{per_unit:>18}   {plan.unit}s {row["spans"]}')
-    print()
+    print(table(lines, '<>>>>>><') + '\n')
     if images:
-        total, whole = plan.training_flops * images, plan.full_training_flops * images
-        print(f'Total   {total:.3e} FLOPs in {plan.length} {plan.unit}s of {images:,} images;')
+        total, whole = figures['training_flops'], figures['full_training_flops']
+        print(f'Total   {total:.3e} FLOPs in {plan.length} {unit}s of {images:,} images;')
         print(f'full fine-tuning   {whole:.3e} FLOPs. Saved: {plan.saving:.1%}')
     else:
         print(f'Saved against full fine-tuning: {plan.saving:.1%} of its FLOPs.')
         print('The training set is not here; --images N gives totals.')
 
 
-def main() -> int:
-    args = parse_args()
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.hooks.preflight import unreached
-        from mmbackbone_plugins.lab import console, planning
+def work(args: argparse.Namespace) -> None:
+    from mmbackbone_plugins.hooks.preflight import unreached
+    from mmbackbone_plugins.lab import planning
 
-        console.adapt()
-        preview = planning.preview_run(
-            args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
-        )
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    preview = planning.preview_run(
+        args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
+    )
     if not preview.has_hook:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
     if preview.unknown:
         print(f'{planning.unknown_text(preview.unknown)}\n')
-    names, schedule = list(preview.freezer.stage_map.names), preview.schedule
-    print(f'{args.config}\n{schedule!r} on {preview.target!r}\n')
+    names = list(preview.freezer.stage_map.names)
+    print(f'{args.config}\n{preview.schedule!r} on {preview.target!r}\n')
     spans = preview.freeze_plan.phases(preview.length)
-    print(draw_schedule(preview.freezer, spans, preview.length, preview.unit))
-    print()
+    print(draw_schedule(preview.freezer, spans, preview.length, preview.unit) + '\n')
     for warning in unreached(preview.freeze_plan, spans):
         print(f'{warning}\n')
     if args.no_flops:
-        return 0
-    try:
-        (plan,) = preview.plan_costs(report=planning.CountProgress())
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    images = preview.images
-    size = ' x '.join(map(str, preview.shape))
-    print(f'One image of {size} px, forward and backward, counted by')
+        return
+    (plan,) = preview.plan_costs(report=planning.CountProgress())
+    print(
+        f'One image of {" x ".join(map(str, preview.shape))} px, forward and backward, counted by'
+    )
     print('torch.utils.flop_counter (convolutions and matrix products).\n')
-    print_costs(plan, images, names)
+    figures = preview.figures(plan)
+    print_costs(plan, figures, names)
     if args.out:
-        figures = dict(
-            config=os.fspath(args.config),
-            schedule=plan.schedule,
-            shape=preview.shape,
-            images=images,
-            parameters=plan.parameters,
-            phases=rows(plan, images),
-            training_flops=plan.training_flops * (images or 1),
-            full_training_flops=plan.full_training_flops * (images or 1),
-            saving=plan.saving,
-            uncounted_ops=plan.uncounted_ops,
-        )
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(figures, indent=2))
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -8,28 +8,21 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import make_parser, run_tool  # noqa: E402
+
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='folder of a run')
     parser.add_argument('--out', type=Path, help='JSON file for all of the records, by work dir')
     return parser.parse_args(argv)
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.cost import Ledger, cost_text, side_by_side
-        from mmbackbone_plugins.lab import console
+def work(args: argparse.Namespace) -> None:
+    from mmbackbone_plugins.cost import Ledger, cost_text, side_by_side
 
-        console.adapt()
-        ledgers = {folder: Ledger.read(Path(folder)) for folder in args.work_dirs}
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    ledgers = {folder: Ledger.read(Path(folder)) for folder in args.work_dirs}
     for folder, ledger in ledgers.items():
         print(f'{folder}\n{cost_text(ledger)}\n')
     if len(ledgers) > 1:
@@ -39,7 +32,10 @@ def main(argv=None) -> int:
         records = {folder: ledger.to_dict() for folder, ledger in ledgers.items()}
         args.out.write_text(json.dumps(records, indent=2))
         print(f'wrote {args.out}')
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 if __name__ == '__main__':

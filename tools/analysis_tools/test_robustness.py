@@ -9,17 +9,15 @@ it is done; the same command goes on where it was stopped.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_sweep_options, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights of the detector')
     parser.add_argument(
@@ -50,27 +48,9 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--score', help='the score in the table; default: the mAP, oriented/mAP as a rule'
     )
     parser.add_argument('--seed', type=int, default=0, help='of the noise')
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        default=0,
-        help='processes; default: one a GPU, else one a core (one thread each: the numbers are '
-        'the same however many)',
-    )
-    parser.add_argument('--device', help='default: the GPUs in turn, else the CPU')
-    parser.add_argument('--num-workers', type=int, help="loading processes; default: the config's")
-    parser.add_argument(
-        '--out',
-        type=Path,
-        help='folder; default: robustness_CHECKPOINT in the work dir of the config',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
+    add_sweep_options(parser, 'robustness')
     args = parser.parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
     wrong = [s for s in args.severities if s not in range(6)]
     if wrong:
         parser.error(f'--severities must be from 0 to 5, got {wrong[0]}')
@@ -96,7 +76,7 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     """Clean, corrupted and other test sets; the first comes first."""
     import copy
 
-    from mmbackbone_plugins import metrics as robustness
+    from mmbackbone_plugins import metrics
     from mmbackbone_plugins.lab import sweeps
     from mmbackbone_plugins.lab.sweeps import report
     from mmbackbone_plugins.utils.datasets import innermost_datasets
@@ -114,85 +94,57 @@ def make_cells(args: argparse.Namespace, cfg) -> list:
     for corruption in args.corruptions:
         for severity in args.severities:
             changed = copy.deepcopy(loader)
-            robustness.insert_corruption(changed['dataset'], corruption, severity, args.seed)
+            metrics.insert_corruption(changed['dataset'], corruption, severity, args.seed)
             name = report.cell_name(corruption, severity)
             cells.append(sweeps.Cell(name, changed, evaluator))
     return cells
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import metrics as robustness
-        from mmbackbone_plugins.lab import console, launch, sweeps
-        from mmbackbone_plugins.lab.sweeps import report
-        from mmbackbone_plugins.lab.visualization import plot_robustness
-        from mmbackbone_plugins.metrics import GROUPS, corruptions
-        from mmbackbone_plugins.utils.files import atomic_write
+def work(args: argparse.Namespace) -> int:
+    from mmbackbone_plugins.lab import launch, sweeps
+    from mmbackbone_plugins.lab.sweeps import report
+    from mmbackbone_plugins.lab.visualization import plot_robustness
+    from mmbackbone_plugins.metrics import GROUPS, corruptions, select_corruptions
 
-        console.adapt()
-        args.corruptions = robustness.select_corruptions(args.corruptions or ['benchmark'])[
-            : None if args.corruptions else 0
-        ]
-        args.severities = sorted(set(args.severities) - {0})
-        if args.corruptions:
-            corruptions.load_library()
-        cfg = launch.load_config(args.config, args.cfg_options)
-        launch.check_data(cfg, (f'{args.split}_dataloader',))
-        folder = args.out or Path(cfg.work_dir) / f'robustness_{Path(args.checkpoint).stem}'
-        sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
-        cells = make_cells(args, cfg)
-        sweep.known(cells)
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    args.corruptions = select_corruptions(args.corruptions) if args.corruptions else []
+    args.severities = sorted(set(args.severities) - {0})
+    if args.corruptions:
+        corruptions.load_library()
+    cfg = launch.load_config(args.config, args.cfg_options)
+    launch.check_data(cfg, (f'{args.split}_dataloader',))
+    folder = args.out or Path(cfg.work_dir) / f'robustness_{Path(args.checkpoint).stem}'
+    sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
+    cells = make_cells(args, cfg)
     scores, failed = sweep.run(cells)
-    for name, error in failed.items():
-        print(f'FAILED {name}: {error}', file=sys.stderr)
     if not scores:
         return 1
+    known = list(next(iter(scores.values())))
     try:
-        score = args.score or sweeps.default_score(list(next(iter(scores.values()))))
+        score = args.score or sweeps.default_score(known)
         if not any(score in found for found in scores.values()):
-            raise ValueError(f'--score must be one of {list(next(iter(scores.values())))}')
+            raise ValueError(f'--score must be one of {known}')
     except ValueError as error:
-        print(f'error: {error}; all scores are in {folder / "cells"}', file=sys.stderr)
-        return 2
+        raise ValueError(f'{error}; all scores are in {folder / "cells"}') from None
     sets = [cell.name for cell in cells if cell.name.startswith('set_')]
     asked = (scores, score, args.corruptions, args.severities, sets)
     print('\n' + report.text(*asked))
-    content = dict(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        checkpoint_sha256=sweep.weights,
-        split=args.split,
-        seed=args.seed,
-        command=['python', 'tools/analysis_tools/test_robustness.py', *(argv or sys.argv[1:])],
-        failed=failed,
-        **report.figures(*asked),
-    )
-    with atomic_write(folder / 'results.json') as file:
-        file.write(json.dumps(content, indent=1) + '\n')
-    print(f'\nwrote {folder / "results.json"}')
+    made = dict(config=args.config, split=args.split, seed=args.seed, failed=failed)
+    sweep.write('results.json', 'test_robustness.py', args.argv, **made, **report.figures(*asked))
     if score in scores.get(report.CLEAN, {}):
         table = report.grid(scores, score, args.corruptions, args.severities)
         others = {one[4:]: scores[one].get(score, float('nan')) for one in sets if one in scores}
+        title = f'{Path(args.config).stem}, {Path(args.checkpoint).stem}'
+        look = (table, GROUPS, others, score.rsplit('/', 1)[-1], title)
         try:
-            title = f'{Path(args.config).stem}, {Path(args.checkpoint).stem}'
-            plot_robustness(
-                folder / 'robustness.png',
-                scores[report.CLEAN][score],
-                table,
-                GROUPS,
-                others,
-                score.rsplit('/', 1)[-1],
-                title,
-            )
+            plot_robustness(folder / 'robustness.png', scores[report.CLEAN][score], *look)
             print(f'wrote {folder / "robustness.png"}')
         except (ImportError, ValueError) as error:
             print(f'no picture: {error}', file=sys.stderr)
     return 1 if failed else 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 # The guard matters: the processes that share the work spawn, and would run this file again.

@@ -8,17 +8,15 @@ neither as labels nor as predictions.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_sweep_options, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config file of the detector')
     parser.add_argument('checkpoint', help='weights of the detector')
     parser.add_argument('--to', choices=['dota', 'dior'], required=True, help='the other data set')
@@ -42,21 +40,9 @@ def parse_args(argv=None) -> argparse.Namespace:
         help="what pictures of the other data set are resized into; default: the config's scale",
     )
     parser.add_argument('--no-own', action='store_true', help='leave the own data out')
-    parser.add_argument('--jobs', type=int, default=0, help='processes; default: see --device')
-    parser.add_argument('--device', help='default: the GPUs in turn, else the CPU')
-    parser.add_argument('--num-workers', type=int, help="loading processes; default: the config's")
-    parser.add_argument(
-        '--out',
-        type=Path,
-        help='folder; default: transfer_CHECKPOINT in the work dir of the config',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
+    add_sweep_options(parser, 'transfer')
     args = parser.parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
     if args.jobs < 0:
         parser.error(f'--jobs must be 0 or more, got {args.jobs}')
     args.to_split = args.to_split or ('test' if args.to == 'dior' else 'val')
@@ -107,29 +93,27 @@ def text(scores: dict) -> str:
     """A row a class, the columns of each test set side by side."""
     from mmbackbone_plugins.utils.text import table
 
-    names = list(scores)
-    header = [f'{key} {name}' for key in ('boxes', 'AP50', 'mAP') for name in names]
-    rows = [['class', *header]]
-    first = scores[names[0]]
-    classes = [key.split('/')[1] for key in first if key.count('/') == 2 and key.endswith('/mAP')]
-    for label in [*classes, None]:
-        row = [label or 'all']
-        for key in ('boxes', 'AP50', 'mAP'):
-            for name in names:
-                value = scores[name]['/'.join(filter(None, ['oriented', label, key]))]
-                shown = f'{value:,.0f}' if key == 'boxes' else f'{100 * value:.1f}'
-                row.append('-' if value != value else shown)
-        rows.append(row)
+    keys, names = ('boxes', 'AP50', 'mAP'), list(scores)
+    rows = [['class', *(f'{key} {name}' for key in keys for name in names)]]
+
+    def add(title: str, read) -> None:
+        numbers = [(key, read(scores[name], key)) for key in keys for name in names]
+        shown = [f'{v:,.0f}' if key == 'boxes' else f'{100 * v:.1f}' for key, v in numbers]
+        rows.append([title, *('-' if v != v else one for (_, v), one in zip(numbers, shown))])
+
+    parts = [key.split('/') for key in scores[names[0]]]
+    classes = [part[1] for part in parts if len(part) == 3 and part[2] == 'mAP']
+    for label in classes:
+        add(label, lambda found, key, label=label: found[f'oriented/{label}/{key}'])
+    add('all', lambda found, key: found[f'oriented/{key}'])
     shared = labelled_everywhere(scores, classes)
-    if len(shared) < len(classes):
-        # Means over different classes would be put side by side.
-        rows.append([f'mean of the {len(shared)} labelled in each'])
-        for key in ('boxes', 'AP50', 'mAP'):
-            for name in names:
-                values = [scores[name][f'oriented/{label}/{key}'] for label in shared]
-                whole = sum(values) if key == 'boxes' else 100 * sum(values) / max(len(values), 1)
-                text = f'{whole:,.0f}' if key == 'boxes' else f'{whole:.1f}'
-                rows[-1].append(text if values else '-')
+
+    def mean(found: dict, key: str) -> float:
+        total = sum(found[f'oriented/{label}/{key}'] for label in shared)
+        return (total if key == 'boxes' else total / len(shared)) if shared else float('nan')
+
+    if len(shared) < len(classes):  # else means over different classes would be side by side
+        add(f'mean of the {len(shared)} labelled in each', mean)
     return table(rows)
 
 
@@ -137,46 +121,34 @@ def labelled_everywhere(scores: dict, classes: list) -> list:
     return [n for n in classes if all(one[f'oriented/{n}/boxes'] for one in scores.values())]
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins import metrics as robustness
-        from mmbackbone_plugins.lab import console, launch, sweeps
-        from mmbackbone_plugins.utils.files import atomic_write
+def work(args: argparse.Namespace) -> int:
+    from mmbackbone_plugins.lab import launch, sweeps
+    from mmbackbone_plugins.metrics import CLASS_MAPS
 
-        console.adapt()
-        cfg = launch.load_config(args.config, args.cfg_options)
-        folder = args.out or Path(cfg.work_dir) / f'transfer_{Path(args.checkpoint).stem}'
-        sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
-        cells = make_cells(args, cfg)
-        sweep.known(cells)
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    scores, failed = sweep.run(cells)
-    for name, error in failed.items():
-        print(f'FAILED {name}: {error}', file=sys.stderr)
+    cfg = launch.load_config(args.config, args.cfg_options)
+    folder = args.out or Path(cfg.work_dir) / f'transfer_{Path(args.checkpoint).stem}'
+    sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
+    scores, failed = sweep.run(make_cells(args, cfg))
     if not scores:
         return 1
     print(f'\nAP x 100 over the common classes of DOTA and DIOR-R\n{text(scores)}')
-    content = dict(
+    sweep.write(
+        f'results_{args.to}_{args.to_split}.json',
+        'test_transfer.py',
+        args.argv,
         config=args.config,
-        checkpoint=args.checkpoint,
-        checkpoint_sha256=sweep.weights,
-        command=['python', 'tools/analysis_tools/test_transfer.py', *(argv or sys.argv[1:])],
-        class_map={k: list(v) for k, v in robustness.CLASS_MAPS['dota-dior'].items()},
+        class_map={k: list(v) for k, v in CLASS_MAPS['dota-dior'].items()},
         failed=failed,
         scores={
             name: {k: v if v == v else None for k, v in found.items()}
             for name, found in scores.items()
         },
     )
-    path = folder / f'results_{args.to}_{args.to_split}.json'
-    with atomic_write(path) as file:
-        file.write(json.dumps(content, indent=1) + '\n')
-    print(f'\nwrote {path}')
     return 1 if failed else 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 # The guard matters: the processes that share the work spawn, and would run this file again.

@@ -17,6 +17,9 @@ import traceback
 from pathlib import Path
 from typing import Any, Optional
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import make_parser  # noqa: E402
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 RETINA = 'rotated-retinanet-rbox-le90_r50_fpn'
 ORIENTED = 'oriented-rcnn-le90_r50_fpn'
@@ -51,9 +54,7 @@ AMP = 'combined-amp'  # of GPUs only
 
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('--methods', nargs='+', choices=[*METHODS, AMP], help='default: all')
     parser.add_argument('--work-dir', default='work_dirs/check_distributed')
     parser.add_argument('--launcher', choices=['pytorch', 'slurm', 'mpi'], default='pytorch')

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import DictAction
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import add_cfg_options, make_parser, run_tool  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config file of a two-stage detector')
     parser.add_argument('--out', type=Path, required=True, help='config file to write')
     parser.add_argument(
@@ -29,12 +31,7 @@ def parse_args() -> argparse.Namespace:
         default=0.999,
         help='0: no weights; towards 1: inverse frequency; default: %(default)s',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
+    add_cfg_options(parser)
     args = parser.parse_args()
     if not 0 <= args.beta < 1:
         parser.error(f'--beta must be at least 0 and below 1, got {args.beta}')
@@ -103,19 +100,12 @@ def balance(cfg, beta: float) -> list[int]:
     return counts
 
 
-def main() -> int:
-    args = parse_args()
-    sys.path.insert(0, os.getcwd())  # for a config's own modules
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.lab import console, launch
+def work(args: argparse.Namespace) -> None:
+    from mmbackbone_plugins.lab import launch
 
-        console.adapt()
-        cfg = launch.load_config(args.config, args.cfg_options)
-        counts = balance(cfg, args.beta)
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    sys.path.insert(0, os.getcwd())  # for a config's own modules
+    cfg = launch.load_config(args.config, args.cfg_options)
+    counts = balance(cfg, args.beta)
     cfg.pop('work_dir', None)  # that of the new file's name
     args.out.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(args.out)
@@ -124,7 +114,10 @@ def main() -> int:
         f'{len(counts)} classes of {min(counts):,} to {max(counts):,} objects'
         f'{f", {empty} of them without any" if empty else ""}; wrote {args.out}'
     )
-    return 0
+
+
+def main() -> int:
+    return run_tool(work, parse_args())
 
 
 if __name__ == '__main__':

@@ -80,8 +80,8 @@ def collect_rgn(log: RunLog) -> Optional[dict[str, Any]]:
     if not lines:
         return None
     means = [line['mean'] for line in lines]
-    medians = [line.get('weights', {}).get('network', line.get('median')) for line in lines]
-    medians = [median for median in medians if median is not None]
+    found = (line.get('weights', {}).get('network', line.get('median')) for line in lines)
+    medians = [median for median in found if median is not None]
     stages: dict[str, list[float]] = {}
     for line in log.rgn:
         for name, found in line['stages'].items():

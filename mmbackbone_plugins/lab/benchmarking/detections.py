@@ -7,6 +7,7 @@ pixels of the file, which is what is drawn on.
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
@@ -18,28 +19,13 @@ LOWEST = 0.3  # score below which a detection is not kept
 
 
 def look_at_images(model: nn.Module, dataset: Any, domain: str, count: int) -> list[dict[str, Any]]:
-    """Detects in the first images of a test set.
-
-    Args:
-        model: The detector; left in eval mode.
-        dataset: The test set.
-        domain: The test set's name.
-        count: Number of images.
-
-    Returns:
-        Per image ``domain`` and what :func:`look_at_image` says.
-    """
+    """Of the first images of a test set ``domain`` and what :func:`look_at_image` says."""
     indices = range(min(count, len(dataset)))
     return [dict(domain=domain, **look_at_image(model, dataset, i)) for i in indices]
 
 
 def look_at_image(model: nn.Module, dataset: Any, index: int) -> dict[str, Any]:
-    """Detects in one image of a test set.
-
-    Args:
-        model: The detector; left in eval mode.
-        dataset: The test set.
-        index: Number of the image.
+    """Detects in one image of a test set; the detector is left in eval mode.
 
     Returns:
         ``path``, ``truth`` and ``found``: corners (N lists of 8 numbers, in pixels of the file),
@@ -63,7 +49,10 @@ def look_at_image(model: nn.Module, dataset: Any, index: int) -> dict[str, Any]:
             labels=[int(one['bbox_label']) for one in labels],
         ),
         found=dict(
-            quads=_rounded(_moved(_corners(row), back) for row in _rows(found.bboxes)),
+            quads=_rounded(
+                cv2.perspectiveTransform(_corners(row)[None], back)[0]
+                for row in getattr(found.bboxes, 'tensor', found.bboxes).cpu().tolist()
+            ),
             labels=found.labels.tolist(),
             scores=found.scores.tolist(),
         ),
@@ -83,10 +72,6 @@ def _prepare(dataset: Any, index: int) -> tuple[Mapping[str, Any], Optional[np.n
     return data, warp
 
 
-def _rows(boxes: Any) -> Iterable[Any]:
-    return getattr(boxes, 'tensor', boxes).detach().cpu().tolist()
-
-
 def _corners(box: Any) -> np.ndarray:
     """Four corners, of shape (4, 2), of a box in any notation."""
     if len(box) == 5:
@@ -97,11 +82,6 @@ def _corners(box: Any) -> np.ndarray:
         left, top, right, bottom = box
         box = (left, top, right, top, right, bottom, left, bottom)
     return np.array(box, float).reshape(4, 2)
-
-
-def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    ends = np.c_[points, np.ones(len(points))] @ matrix.T
-    return ends[:, :2] / ends[:, 2:]
 
 
 def _rounded(quads: Iterable[np.ndarray]) -> list[list[float]]:

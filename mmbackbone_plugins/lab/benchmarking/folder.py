@@ -4,7 +4,7 @@ import difflib
 import json
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -36,13 +36,7 @@ HOOKS = {
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run and the folder that holds everything of it.
-
-    Attributes:
-        run: The run.
-        path: Its folder, ``<work_dir>/runs/<name of the run>``.
-        command: What makes this run again.
-    """
+    """A run and the folder that holds everything of it."""
 
     run: Run
     path: Path
@@ -95,11 +89,7 @@ class RunFolder:
         return not self.run.after or self.training.state == 'finished'
 
     def result(self) -> Result:
-        """What the run came to.
-
-        Raises:
-            ValueError: If the file is torn, or of another version.
-        """
+        """What the run came to; ValueError if the file is torn, or of another version."""
         return read_result(self.path / RESULT)
 
     def check(self) -> None:
@@ -144,9 +134,8 @@ class RunFolder:
         # A copy: mmengine takes `_delete_` out of what it merges.
         cfg = launch.load_config(run.config, deepcopy(dict(run.options)), str(self.path / TRAIN))
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': run.seed}
-        hooks = list(cfg.get('custom_hooks', None) or [])
-        hooks += (cfg.get('default_hooks', None) or {}).values()
-        present = {type_name(hook) for hook in hooks if isinstance(hook, Mapping)}
+        hooks = launch.hooks_of(cfg)
+        present = {type_name(hook) for hook in hooks}
         if run.keep_probed:
             if 'FreezingSchedulerHook' not in present:
                 raise ValueError(
@@ -154,7 +143,7 @@ class RunFolder:
                     'weights to interpolate from'
                 )
             for hook in hooks:
-                if isinstance(hook, Mapping) and type_name(hook) == 'FreezingSchedulerHook':
+                if type_name(hook) == 'FreezingSchedulerHook':
                     hook['keep_probed'] = True
         for name, given in run.measure.items():
             if HOOKS[name] not in present:
@@ -162,12 +151,7 @@ class RunFolder:
         return cfg
 
     def test_config(self, domain: Domain, own: Config) -> Config:
-        """The config that has the data loader of a test set.
-
-        Args:
-            domain: The test set.
-            own: The config of the training; left as it is.
-        """
+        """The config that has the data loader of a test set; ``own`` is that of the training."""
         cfg = Config.fromfile(domain.config) if domain.config else deepcopy(own)
         if domain.options:
             cfg.merge_from_dict(deepcopy(dict(domain.options)))
@@ -217,27 +201,22 @@ class RunFolder:
         except BlockingIOError:
             return True
 
+    def make_result(self, state: str, **numbers: Any) -> Result:
+        """What the run came to, now: what is known of it, and ``numbers``."""
+        run = self.run
+        known = {key: getattr(run, key) for key in ('dataset', 'detector', 'method', 'seed')}
+        known.update(config=run.config, options=dict(run.options), command=self.command)
+        known.update(work_dir=str(self.path), in_domain=list(run.in_domain))
+        now = datetime.now().isoformat(timespec='seconds')
+        return Result(**{**known, **numbers}, state=state, finished=now)
+
     def fail(self, error: str) -> None:
         """Writes down that the run failed, and why.
 
         Args:
             error: The reason; one of several lines begins with what matters most.
         """
-        run = self.run
-        Result(
-            run.dataset,
-            run.detector,
-            run.method,
-            run.seed,
-            state='failed',
-            error=error,
-            config=run.config,
-            options=dict(run.options),
-            command=self.command,
-            work_dir=str(self.path),
-            finished=datetime.now().isoformat(timespec='seconds'),
-            in_domain=list(run.in_domain),
-        ).save(self.path)
+        self.make_result('failed', error=error).save(self.path)
 
     def reopen(self) -> None:
         """Puts the result of a failed run aside, so that it can go on."""

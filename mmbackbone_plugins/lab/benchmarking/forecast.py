@@ -26,12 +26,7 @@ class Forecast:
 
 
 def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Forecast:
-    """Counts a step of every distinct phase of every distinct config; seeds share their numbers.
-
-    Args:
-        runs: The runs.
-        report: Called with a line about each config.
-    """
+    """Counts a step of every distinct phase of every distinct config; seeds share their numbers."""
     known: dict[str, Any] = {}
     flops: dict[str, Optional[float]] = {}
     why: dict[str, str] = {}
@@ -60,12 +55,7 @@ def _count(run: Run) -> tuple[Optional[float], Optional[str]]:
 
 
 def plan_table(folders: Sequence[RunFolder], found: Forecast) -> str:
-    """The runs, their state, what they will cost, and what they have.
-
-    Args:
-        folders: The runs.
-        found: Their FLOPs.
-    """
+    """The runs, their state, what they will cost, and what they have."""
     rows = [('run', 'state', 'training FLOPs', 'seconds in steps')]
     speed = []
     for folder in folders:

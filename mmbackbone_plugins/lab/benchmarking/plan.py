@@ -33,19 +33,12 @@ class Domain:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the plan, and what it is tested on.
+    """One training of the plan, and what it is tested on; most fields are those of ``Result``.
 
     Attributes:
-        dataset: Name of the data set.
-        detector: Name of the detector.
-        method: Name of the method.
-        seed: Seed of weights and order of images.
-        config: The config file.
-        options: What is changed in it, by dotted key; the seed is not among them.
+        options: What is changed in the config, by dotted key; the seed is not among them.
         tests: The test sets.
-        in_domain: Names of those that are in the domain that was trained on.
-        measure: What is measured besides scores: arguments of the hook by name, of
-            :data:`MEASURES`.
+        measure: Arguments of the hook by name of what is measured besides scores.
         after: What is done with the training of another method instead of one of its own, see
             :mod:`.after`; empty: it trains.
         keep_probed: Whether the training keeps its probed weights.
@@ -71,12 +64,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Step:
-    """A command that makes what the runs need, e.g. draws data or pre-trains a backbone.
-
-    Attributes:
-        makes: File or folder that is there when the command is done; it is then not run again.
-        run: The command, for a shell.
-    """
+    """A command of a shell that makes what the runs need; not run where that is there already."""
 
     makes: str
     run: str

@@ -13,13 +13,9 @@ from .plan import Step
 
 
 def prepare(steps: Iterable[Step], say: Callable[[str], None] = print) -> None:
-    """Runs the commands whose product is not there.
+    """Runs the commands whose product is not there; what they print goes to the screen.
 
     Their ``python`` is the one that runs this, whether or not its environment is activated.
-
-    Args:
-        steps: The commands, in order.
-        say: Where a line about the state goes; what a command prints goes to the screen.
 
     Raises:
         RuntimeError: If a command fails, or does not make what it should.
@@ -32,8 +28,7 @@ def prepare(steps: Iterable[Step], say: Callable[[str], None] = print) -> None:
             continue
         say(f'preparing ({number} of {len(steps)}): {step.run}')
         start = time.monotonic()
-        command = subprocess.run(step.run, shell=True, stdin=subprocess.DEVNULL, env=env)
-        status = command.returncode
+        status = subprocess.call(step.run, shell=True, stdin=subprocess.DEVNULL, env=env)
         if status != 0:
             raise RuntimeError(f'prepare: exit status {status} of: {step.run}')
         if not Path(step.makes).exists():

@@ -1,4 +1,8 @@
-"""Runs as processes of this machine: some at once, failures apart, with the time that is left."""
+"""Runs as processes of this machine: some at once, failures apart, with the time that is left.
+
+submitit's executor for one machine does not take its place: that starts all jobs at once, however
+few cores and GPUs there are, and keeps a supervising process alive beside each.
+"""
 
 import os
 import signal
@@ -73,14 +77,7 @@ class _Process:
 
 @dataclass
 class Queue:
-    """Works through runs.
-
-    Attributes:
-        folders: The runs, in order.
-        local: How to start them.
-        say: Where a line about the state goes.
-        every: Seconds between two such lines.
-    """
+    """Works through runs."""
 
     folders: Sequence[RunFolder]
     local: Local = field(default_factory=Local)
@@ -164,8 +161,8 @@ class Queue:
                 inside = item.folder.result()
                 score = [f'{d} {inside.scores[d]["mAP"]:.3f}' for d in inside.in_domain]
                 self.say(f'finished: {name}, {duration_text(seconds)}; mAP {", ".join(score)}')
-                continue
-            self._fail(item, seconds)
+            else:
+                self._fail(item, seconds)
 
     def _fail(self, item: _Process, seconds: float) -> None:
         folder, code = item.folder, item.process.returncode

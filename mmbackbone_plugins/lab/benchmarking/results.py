@@ -74,9 +74,6 @@ class Result:
 def read_result(path: Union[str, Path]) -> Result:
     """Reads one ``result.json``.
 
-    Args:
-        path: The file.
-
     Raises:
         ValueError: If it is torn, or was written by another version of the benchmark.
     """

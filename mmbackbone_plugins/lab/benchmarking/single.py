@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from contextlib import nullcontext, suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable
@@ -57,23 +56,14 @@ class _ProgressFile(Hook):
 def execute(
     folder: RunFolder, launcher: str = 'none', told: Callable[[Runner], Runner] = lambda r: r
 ) -> Result:
-    """Trains, tests on every test set, and writes ``result.json``.
-
-    Args:
-        folder: The run's folder, made ready.
-        launcher: As for ``tools/train.py``.
-        told: See :func:`~mmbackbone_plugins.lab.failures.told`.
-
-    Returns:
-        What the run came to.
-    """
-    run = folder.run
+    """Trains, tests on every test set, and writes ``result.json``."""
     launch.register_modules()
     cfg = Config.fromfile(folder.path / CONFIG)
     cfg.launcher = launcher
     launch.start_processes(cfg)
     done = partial(write_progress, folder.path)
     own = folder.config()
+    run = folder.run
     if run.after:
         # An average of the untrained weights would be swapped in for each test.
         hooks = cfg.get('custom_hooks', None) or []
@@ -98,21 +88,11 @@ def execute(
     train = folder.training.path / TRAIN
     log = read_run(train)
     latest = find_latest_checkpoint(str(train))
-    checkpoint = chosen.name if run.after else latest and f'{TRAIN}/{Path(latest).name}'
-    result = Result(
-        run.dataset,
-        run.detector,
-        run.method,
-        run.seed,
-        state='finished',
-        config=run.config,
+    result = folder.make_result(
+        'finished',
         options=options,
-        command=folder.command,
-        work_dir=str(folder.path),
-        checkpoint=checkpoint,
-        finished=datetime.now().isoformat(timespec='seconds'),
+        checkpoint=chosen.name if run.after else latest and f'{TRAIN}/{Path(latest).name}',
         scores=found,
-        in_domain=list(run.in_domain),
         cost=collect_cost(train),
         rgn=collect_rgn(log),
         drift=None if run.after else collect_drift(log),
@@ -132,18 +112,10 @@ def _score(runner: Runner, folder: RunFolder, own: Config, domain: Domain) -> fl
 
 
 def test_loop(runner: Runner, cfg: Config, domain: Domain) -> TestLoop:
-    """The loop over one test set, on the model as it is now.
-
-    Args:
-        runner: The runner after its training.
-        cfg: The config that has its data loader.
-        domain: The test set.
-    """
+    """The loop over one test set, on the model as it is now; ``cfg`` has its data loader."""
     loader = cfg[f'{domain.split}_dataloader']
-    if domain.metric == 'config':
-        metric = cfg[f'{domain.split}_evaluator']
-    else:
-        metric = dict(domain.metric or METRIC)
+    own = domain.metric == 'config'
+    metric = cfg[f'{domain.split}_evaluator'] if own else dict(domain.metric or METRIC)
     runner._test_loop = TestLoop(runner, loader, metric)  # hooks look it up there
     return runner._test_loop
 

@@ -17,22 +17,12 @@ _ENDED = re.compile(r'^(?:slurmstepd|srun): .*(?:CANCELLED|DUE TO|out of memory|
 
 
 def commands(folders: Sequence[RunFolder], partition: str, gpus: int) -> list[str]:
-    """One ``srun`` line per run that is not finished, to be run from the same folder.
-
-    Args:
-        folders: The runs.
-        partition: Partition of the cluster.
-        gpus: GPUs, and processes, of a run.
-
-    Returns:
-        The lines.
-    """
+    """One ``srun`` line per run that is not finished, to be run from the same folder."""
     lines = []
     for folder in (f for f in folders if f.state != 'finished'):
         # One task that starts its own processes: torchrun's environment is the same everywhere.
         words = ['srun', f'--partition={partition}', f'--job-name={folder.run.name}', '--ntasks=1']
-        words += [f'--gres=gpu:{gpus}', *_command(folder.path, gpus)]
-        lines.append(shlex.join(words))
+        lines.append(shlex.join([*words, f'--gres=gpu:{gpus}', *_command(folder.path, gpus)]))
     return lines
 
 
@@ -56,9 +46,6 @@ def submit(
         gpus: GPUs of a run.
         hours: Time limit of a job.
         at_once: Jobs that run at once.
-
-    Returns:
-        Ids of the jobs.
 
     Raises:
         ImportError: If submitit is not installed.
@@ -105,11 +92,7 @@ def note_ends(folders: Sequence[RunFolder], work_dir: Path) -> None:
 
 
 class Job:
-    """What a job does; submitit pickles it, and asks it what to do after a time limit.
-
-    Args:
-        gpus: GPUs of a run.
-    """
+    """What a job does; submitit pickles it, and asks it what to do after a time limit."""
 
     def __init__(self, gpus: int) -> None:
         self.gpus = gpus

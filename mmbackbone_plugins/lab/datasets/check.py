@@ -1,14 +1,11 @@
 """Looks through the files of a data set before a run finds out on a cluster what is wrong."""
 
-import math
-import multiprocessing
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 
+from ..processes import spread
 from .labels import Flaw, flaws_of, read_labels
 from .layouts import Split
 from .listing import names_of
@@ -50,7 +47,7 @@ def check_splits(
         tasks += [(len(reports) - 1, *item) for item in sorted(Counter(names).items())]
     loaders = [build_loader(split.loader) for split in splits]
     look = partial(_look, splits=splits, loaders=loaders, decode=decode)
-    seen_of = _run(look, tasks, workers)
+    seen_of = spread(look, tasks, workers)
     for done, ((index, _, times), seen) in enumerate(zip(tasks, seen_of), 1):
         report = reports[index]
         for flaw in seen.flaws:
@@ -75,11 +72,7 @@ def check_splits(
 
 
 def first_stop(split: Split) -> Optional[Flaw]:
-    """The first flaw of a split's list and labels at which training stops.
-
-    Args:
-        split: The split. Its pictures are not opened.
-    """
+    """The first flaw of a split's list and labels at which training stops."""
     names, flaws = names_of(split)
     kept = split.labels is None
     for name in [] if split.labels is None else names:
@@ -153,7 +146,8 @@ def _overlaps(splits: Sequence[Split], reports: Sequence[SplitReport]) -> Iterab
     for i, first in enumerate(splits):
         for j, second in enumerate(splits[i + 1 :], i + 1):
             roles = [split.name.split('.')[0] for split in (first, second)]
-            same = _files_of(first) == _files_of(second)
+            files = [(s.images, s.labels, s.listing, s.suffix) for s in (first, second)]
+            same = files[0] == files[1]
             # Validating and testing on the same pictures is a choice; training on them is not.
             if roles[0] == roles[1] or (same and 'train' not in roles):
                 continue
@@ -161,31 +155,3 @@ def _overlaps(splits: Sequence[Split], reports: Sequence[SplitReport]) -> Iterab
             ids = [{_original(name) for name in r.ids} for r in (reports[i], reports[j])]
             for name in sorted(ids[0] & ids[1]):
                 yield pair, Flaw('picture in two splits', name)
-
-
-def _files_of(split: Split) -> tuple:
-    return split.images, split.labels, split.listing, split.suffix
-
-
-def _run(look: Callable, tasks: Sequence, workers: int) -> Iterable[_Seen]:
-    workers = min(workers, len(tasks))
-    if sys.platform == 'win32':
-        workers = min(workers, 61)  # more are an error there
-    if workers <= 1:
-        yield from map(look, tasks)
-        return
-    # A forked worker need not import anything again, which takes longer than most data sets.
-    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
-    context = multiprocessing.get_context(method)
-    pool = ProcessPoolExecutor(workers, context, initializer=_one_thread)
-    try:
-        yield from pool.map(look, tasks, chunksize=min(16, math.ceil(len(tasks) / workers)))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _one_thread() -> None:
-    """One thread a process; those of OpenCV do not survive a fork either."""
-    import cv2
-
-    cv2.setNumThreads(0)

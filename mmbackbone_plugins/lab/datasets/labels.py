@@ -3,6 +3,7 @@
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -22,14 +23,7 @@ BYTE_ORDER_MARK = '\ufeff'
 
 
 class Label(NamedTuple):
-    """One labelled box.
-
-    Attributes:
-        name: Class.
-        corners: x and y of four corners, in pixels.
-        difficult: Whether it is marked as difficult.
-        where: Line or number of the object, for messages.
-    """
+    """One labelled box: class, x and y of four corners in pixels, and where it is, for messages."""
 
     name: str
     corners: tuple[float, ...]
@@ -54,13 +48,7 @@ class Flaw(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What a label file says.
-
-    Attributes:
-        boxes: Those that could be read.
-        size: Width and height of the picture, where the file states them.
-        flaws: All that is wrong in it, whatever the picture.
-    """
+    """What a label file says: boxes, width and height of the picture if stated, all flaws in it."""
 
     boxes: list[Label]
     size: Optional[tuple[int, int]]
@@ -68,12 +56,7 @@ class Labels(NamedTuple):
 
 
 def read_labels(split: Split, name: str) -> Labels:
-    """Reads the label file of a picture.
-
-    Args:
-        split: A split with labels.
-        name: Name of the picture.
-    """
+    """Reads the label file of a picture of a split that has labels."""
     path, size = split.label_file(name), None
     if split.fmt == 'dota':
         boxes, flaws = read_dota(path)
@@ -101,10 +84,9 @@ def read_dota(path: Path) -> tuple[list[Label], list[Flaw]]:
         where = f'{path}:{number}'
         fields = line.split()
         if len(fields) < 10:
-            hint = ''
+            detail = f'{line.rstrip()[:60]!r}'
             if line.startswith(('imagesource', 'gsd')):
-                hint = ' (a header of the raw files: cut the pictures with img_split.py)'
-            detail = f'{line.rstrip()[:60]!r}{hint}'
+                detail += ' (a header of the raw files: cut the pictures with img_split.py)'
             flaws.append(Flaw('line without 10 fields', where, detail, stops=True))
             continue
         corners = _corners(fields[:8], where, flaws)
@@ -121,12 +103,7 @@ def read_dota(path: Path) -> tuple[list[Label], list[Flaw]]:
 def read_dior(
     path: Path, form: str = 'robndbox'
 ) -> tuple[list[Label], Optional[tuple[int, int]], list[Flaw]]:
-    """Reads the boxes of an XML file, and the size of the picture that it states.
-
-    Args:
-        path: The file.
-        form: Which boxes: ``'robndbox'``, the oriented ones, or ``'bndbox'``.
-    """
+    """Reads the boxes (``'robndbox'``, or ``'bndbox'``) of an XML file, and the stated size."""
     labels, flaws = [], []
     try:
         root = ET.parse(path).getroot()
@@ -179,17 +156,14 @@ def byte_order_mark(path: Path) -> Flaw:
 
 
 def flaws_of(label: Label, size: Optional[tuple[int, int]]) -> list[Flaw]:
-    """What is wrong with where a box is.
-
-    Args:
-        label: The box.
-        size: Width and height of the picture in pixels; None if they are not known.
-    """
+    """What is wrong with where a box is, in a picture of that width and height if known."""
     found = []
     if not all(map(math.isfinite, label.corners)):
         return found  # said when it was read
     xs, ys = label.corners[0::2], label.corners[1::2]
-    if _extent(xs, ys) < 1e-3:
+    triangles = combinations(zip(xs, ys), 3)
+    doubled = (_det(b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]) for a, b, c in triangles)
+    if max(map(abs, doubled)) < 1e-3:  # all corners are on one line
         found.append(Flaw('box without area', label.where, _shown(label.corners)))
     if size and (max(xs) <= 0 or max(ys) <= 0 or min(xs) >= size[0] or min(ys) >= size[1]):
         detail = f'{_shown(label.corners)} in {size[0]} x {size[1]}'
@@ -197,14 +171,8 @@ def flaws_of(label: Label, size: Optional[tuple[int, int]]) -> list[Flaw]:
     return found
 
 
-def _extent(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Area of the largest of the four triangles, doubled: 0 if all corners are on one line."""
-    points = list(zip(xs, ys))
-    return max(
-        abs((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
-        for i in range(4)
-        for a, b, c in [[p for j, p in enumerate(points) if j != i]]
-    )
+def _det(a: float, b: float, c: float, d: float) -> float:
+    return a * d - b * c
 
 
 def _corners(texts: Sequence[str], where: str, flaws: list[Flaw]) -> Optional[tuple[float, ...]]:

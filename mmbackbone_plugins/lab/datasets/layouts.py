@@ -12,26 +12,18 @@ from ...utils.datasets import innermost_datasets
 from ...utils.names import type_name
 
 # Where a split of a data set lies under its root, as in configs/_base_/datasets/.
-LAYOUTS: dict[str, dict[str, dict[str, Any]]] = {
-    'dota': {
-        split: dict(
-            type='mmrotate.DOTADataset',
-            ann_file=f'{split}/annfiles/',
-            data_prefix=dict(img_path=f'{split}/images/'),
-        )
-        for split in ('train', 'val', 'test')
-    },
-    'dior': {
-        split: dict(
-            type='mmrotate.DIORDataset',
-            ann_file=f'ImageSets/Main/{split}.txt',
-            data_prefix=dict(
-                img_path='JPEGImages-test' if split == 'test' else 'JPEGImages-trainval'
-            ),
-        )
-        for split in ('train', 'val', 'test')
-    },
-}
+LAYOUTS: dict[str, dict[str, dict[str, Any]]] = {'dota': {}, 'dior': {}}
+for _name, _images in (('train', 'trainval'), ('val', 'trainval'), ('test', 'test')):
+    LAYOUTS['dota'][_name] = dict(
+        type='mmrotate.DOTADataset',
+        ann_file=f'{_name}/annfiles/',
+        data_prefix=dict(img_path=f'{_name}/images/'),
+    )
+    LAYOUTS['dior'][_name] = dict(
+        type='mmrotate.DIORDataset',
+        ann_file=f'ImageSets/Main/{_name}.txt',
+        data_prefix=dict(img_path=f'JPEGImages-{_images}'),
+    )
 
 # Pictures of the official releases; DOTA's before they are cut into patches.
 OFFICIAL: dict[str, dict[str, int]] = {
@@ -39,12 +31,8 @@ OFFICIAL: dict[str, dict[str, int]] = {
     'dior': dict(train=5862, val=5863, trainval=11725, test=11738),
 }
 _ANNOTATIONS = 'Annotations/Oriented Bounding Boxes/'
-_FORMATS = {
-    'DOTADataset': 'dota',
-    'DOTAv15Dataset': 'dota',
-    'DOTAv2Dataset': 'dota',
-    'DIORDataset': 'dior',
-}
+_FORMATS = dict.fromkeys(('DOTADataset', 'DOTAv15Dataset', 'DOTAv2Dataset'), 'dota')
+_FORMATS['DIORDataset'] = 'dior'
 _BOXES = {'obb': 'robndbox', 'hbb': 'bndbox'}
 
 
@@ -82,20 +70,12 @@ class Split(NamedTuple):
     indices: Any = None
 
     def label_file(self, name: str) -> Path:
-        """The label file of a picture.
-
-        Args:
-            name: Name of the picture, in a split with labels.
-        """
+        """The label file of a picture, in a split with labels."""
         return self.labels / f'{name}{".txt" if self.fmt == "dota" else ".xml"}'
 
 
 def splits_of_root(fmt: str, root: Union[str, Path]) -> list[Split]:
     """The splits under a folder in the layout of the configs.
-
-    Args:
-        fmt: ``'dota'`` (after ``img_split.py``) or ``'dior'``.
-        root: The folder.
 
     Raises:
         ValueError: If the format is unknown.
@@ -122,9 +102,6 @@ def splits_of_root(fmt: str, root: Union[str, Path]) -> list[Split]:
 def splits_of_config(cfg: Any) -> list[Split]:
     """The splits that a config trains, validates and tests on, each of them once.
 
-    Args:
-        cfg: The config.
-
     Raises:
         ValueError: If a loader has another kind of dataset, or one that cannot be built; or if the
             config has no loader.
@@ -148,14 +125,7 @@ def splits_of_config(cfg: Any) -> list[Split]:
 
 
 def split_of_dataset(dataset: Any) -> Optional[Split]:
-    """The split that a data set reads, which need not be complete; None if its type is unknown.
-
-    Args:
-        dataset: A data set that mmengine has built, or failed to.
-
-    Raises:
-        ValueError: If its settings are wrong.
-    """
+    """The split that a data set reads, which need not be complete; None if its type is unknown."""
     if type(dataset).__name__ not in _FORMATS:
         return None
     # Other paths have data_root in front already.
@@ -168,9 +138,6 @@ def split_of_dataset(dataset: Any) -> Optional[Split]:
 
 def classes_of(dataset: dict[str, Any]) -> tuple[str, ...]:
     """Names of a dataset's classes in the order of its labels.
-
-    Args:
-        dataset: Config of a dataset of DOTA or DIOR-R.
 
     Raises:
         ValueError: If it is of another type and names no classes itself, or names them by a string
@@ -213,11 +180,9 @@ def _classes_in(file: str) -> tuple[str, ...]:
 
 
 def _loader_of(pipeline: Iterable[Any]) -> Optional[dict[str, Any]]:
-    for step in pipeline:
-        name = type_name(step) if isinstance(step, dict) else ''
-        if name.startswith('Load') and 'Image' in name:
-            return dict(step)
-    return None
+    named = [(type_name(step), step) for step in pipeline if isinstance(step, dict)]
+    found = (dict(step) for name, step in named if name.startswith('Load') and 'Image' in name)
+    return next(found, None)
 
 
 def _split(name: str, dataset: dict[str, Any], classes: Any) -> Split:

@@ -12,13 +12,9 @@ from .layouts import Split
 
 
 def names_of(split: Split) -> tuple[list[str], list[Flaw]]:
-    """Names of a split's pictures, and what is missing or too much among its files.
+    """Names of a split's pictures in the order of training, and what is wrong with its files.
 
-    Args:
-        split: The split.
-
-    Returns:
-        The names in the order of training, what is listed twice twice; and the flaws.
+    What is listed twice is there twice.
     """
     folders = [('folder of pictures', split.images), ('folder of labels', split.labels)]
     folders += [('list of pictures', split.listing)]

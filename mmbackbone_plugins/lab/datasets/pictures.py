@@ -13,13 +13,7 @@ _FAINT = 32  # of 256 levels; fewer, and a network sees next to nothing
 
 
 class Picture(NamedTuple):
-    """A picture as it is loaded.
-
-    Attributes:
-        size: Width and height in pixels; None if it cannot be loaded.
-        turned: Its EXIF orientation, where the loader follows it; else 1.
-        flaws: What is wrong.
-    """
+    """A picture as it is loaded: width and height or None, its orientation if followed, flaws."""
 
     size: Optional[tuple[int, int]]
     turned: int
@@ -35,14 +29,7 @@ class _Header(NamedTuple):
 
 
 def build_loader(config: Optional[dict[str, Any]] = None) -> Callable[[dict[str, Any]], Any]:
-    """Builds the transform that loads pictures.
-
-    Args:
-        config: Its config; None for the usual one of mmcv.
-
-    Raises:
-        ValueError: If it cannot be built.
-    """
+    """Builds the transform that loads pictures; None: the usual one of mmcv."""
     from mmcv.transforms import LoadImageFromFile
     from mmengine.registry import TRANSFORMS, DefaultScope
 
@@ -58,19 +45,14 @@ def build_loader(config: Optional[dict[str, Any]] = None) -> Callable[[dict[str,
 
 
 def look_at(path: Path, load: Callable, decode: bool = True) -> Picture:
-    """Loads a picture as training does.
-
-    Args:
-        path: The file.
-        load: From :func:`build_loader`.
-        decode: Whether to load it; else only its header is read, where that tells all.
-    """
+    """Loads a picture as training does, or reads only its header where that tells all."""
     header = damage = None
     try:
         header = _header(path)
         if not decode and header.orientation not in _TURNS and not header.deep:
             return Picture(header.size, 1, [])
-        _decode(path)
+        with _opened(path) as image:
+            image.load()
     except Exception as error:  # whatever a broken file makes of the decoder
         damage = error
     kind, detail = 'picture cannot be read', str(damage or '')
@@ -107,11 +89,6 @@ def _header(path: Path) -> _Header:
         # Pillow makes 8 bits of a PNG of 16 in colour, and tells only the decoder.
         deep = image.mode[0] in 'FI' or ';16' in str(image.tile)
         return _Header(image.size, image.mode, image.format, orientation, deep)
-
-
-def _decode(path: Path) -> None:
-    with _opened(path) as image:
-        image.load()
 
 
 def _opened(path: Path) -> Any:

@@ -38,24 +38,14 @@ class SplitReport:
 
 @dataclass
 class DataReport:
-    """What is in a data set, and what is wrong.
-
-    Attributes:
-        splits: A report for each split.
-        flaws: Everything that is wrong, with the split that it was found in.
-    """
+    """What is in a data set, and what is wrong."""
 
     splits: list[SplitReport]
     flaws: list[tuple[str, Flaw]]
 
     def text(self, shown: int = 10) -> str:
-        """Counts as tables, and the first flaws of each kind.
-
-        Args:
-            shown: Number of flaws that are listed for each kind.
-        """
-        rows = [['split', 'pictures', 'used', 'originals', 'official', 'empty']]
-        rows[0] += ['boxes', 'difficult']
+        """Counts as tables, and the first flaws of each kind."""
+        rows = ['split pictures used originals official empty boxes difficult'.split()]
         for split in self.splits:
             counts = [split.images, split.used, split.originals, split.official, split.empty]
             counts += [sum(split.classes.values()), split.difficult]
@@ -92,18 +82,13 @@ class DataReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON types."""
+        names = ('name', 'images', 'used', 'originals', 'official', 'empty', 'difficult')
         splits = [
             dict(
-                name=s.name,
-                images=s.images,
-                used=s.used,
-                originals=s.originals,
-                official=s.official,
-                empty=s.empty,
-                boxes=sum(s.classes.values()),
-                difficult=s.difficult,
-                classes=dict(s.classes),
+                {name: getattr(split, name) for name in names},
+                boxes=sum(split.classes.values()),
+                classes=dict(split.classes),
             )
-            for s in self.splits
+            for split in self.splits
         ]
         return dict(splits=splits, flaws=[dict(split=n, **f._asdict()) for n, f in self.flaws])

@@ -22,10 +22,6 @@ _SPEED_ONLY = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memo
 def labelled_split(cfg: Config, split: str) -> tuple[dict[str, Any], EvaluatorConfig]:
     """Loader and evaluator of a config's split, as copies.
 
-    Args:
-        cfg: The config.
-        split: ``'val'`` or ``'test'``.
-
     Raises:
         ValueError: If the config has none, or the split has no labels to compare with.
     """
@@ -43,12 +39,7 @@ def labelled_split(cfg: Config, split: str) -> tuple[dict[str, Any], EvaluatorCo
 
 
 def oriented_evaluator(evaluator: EvaluatorConfig, **options: Any) -> EvaluatorConfig:
-    """``OrientedMetric`` in place of ``DOTAMetric``, with its options; others stay.
-
-    Args:
-        evaluator: Config of one metric, or of several.
-        **options: More options of ``OrientedMetric``.
-    """
+    """``OrientedMetric`` in place of ``DOTAMetric``, with its options; others stay."""
     if not isinstance(evaluator, dict):
         return [oriented_evaluator(metric, **options) for metric in evaluator]
     kind = type_name(evaluator)

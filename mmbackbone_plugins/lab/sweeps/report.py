@@ -10,6 +10,7 @@ from ...utils.text import table
 from .evaluate import is_precision, json_number
 
 CLEAN = 'clean'
+Scores = Mapping[str, Mapping[str, float]]  # by cell and name
 
 
 def cell_name(corruption: str, severity: int) -> str:
@@ -18,19 +19,9 @@ def cell_name(corruption: str, severity: int) -> str:
 
 
 def grid(
-    scores: Mapping[str, Mapping[str, float]],
-    name: str,
-    corruptions: Sequence[str],
-    severities: Sequence[int],
+    scores: Scores, name: str, corruptions: Sequence[str], severities: Sequence[int]
 ) -> dict[str, dict[int, float]]:
-    """One score by corruption and severity, of the cells that are there.
-
-    Args:
-        scores: All scores by cell.
-        name: The score.
-        corruptions: Rows.
-        severities: Columns.
-    """
+    """One score by corruption and severity, of the cells that are there."""
     return {
         c: {
             s: scores[cell_name(c, s)][name]
@@ -42,10 +33,7 @@ def grid(
 
 
 def summarise(
-    scores: Mapping[str, Mapping[str, float]],
-    name: str,
-    corruptions: Sequence[str],
-    severities: Sequence[int],
+    scores: Scores, name: str, corruptions: Sequence[str], severities: Sequence[int]
 ) -> Optional[RobustnessScores]:
     """MPC and rPC of one score; None where a cell is missing or has no number."""
     clean = scores.get(CLEAN, {}).get(name, math.nan)
@@ -63,7 +51,7 @@ def is_benchmark(corruptions: Sequence[str], severities: Sequence[int]) -> bool:
 
 
 def text(
-    scores: Mapping[str, Mapping[str, float]],
+    scores: Scores,
     name: str,
     corruptions: Sequence[str],
     severities: Sequence[int],
@@ -99,21 +87,13 @@ def text(
 
 
 def figures(
-    scores: Mapping[str, Mapping[str, float]],
+    scores: Scores,
     name: str,
     corruptions: Sequence[str],
     severities: Sequence[int],
     test_sets: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All numbers, ready for JSON: NaN is null.
-
-    Args:
-        scores: All scores by cell.
-        name: The score that stands for a test set.
-        corruptions: Those asked for.
-        severities: Those asked for.
-        test_sets: Names of the other test sets among the cells.
-    """
+    """All numbers, ready for JSON: NaN is null."""
     every: dict[str, Any] = {}
     for one in scores.get(CLEAN, {}):
         whole = summarise(scores, one, corruptions, severities) if is_precision(one) else None

@@ -8,7 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import multiprocessing
-import os
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,18 +26,13 @@ from ...utils import checkpoints
 from ...utils.files import atomic_write, hash_of
 from ...utils.text import duration_text
 from .. import launch
+from ..processes import cores
 from .evaluate import EvaluatorConfig, evaluate, identity
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One test set and how it is scored.
-
-    Attributes:
-        name: Its name, and its file's.
-        loader: Config of the data loader.
-        evaluator: Config of the metric or metrics.
-    """
+    """One test set and how it is scored."""
 
     name: str
     loader: dict[str, Any]
@@ -106,9 +101,6 @@ class Sweep:
     def run(self, cells: Sequence[Cell]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
         """Computes what is missing.
 
-        Args:
-            cells: All of them, with different names.
-
         Returns:
             Scores by cell, and the errors of cells that failed.
 
@@ -134,12 +126,22 @@ class Sweep:
             scores[cell.name] = found
             self._keep(cell, found)
             self.say(f'{where}: {_summary(found)}; {duration_text(left)} left')
+        for name, error in failed.items():
+            print(f'FAILED {name}: {error}', file=sys.stderr)
         return {cell.name: scores[cell.name] for cell in cells if cell.name in scores}, failed
+
+    def write(self, name: str, tool: str, argv: Sequence[str], **content: Any) -> None:
+        """Writes what came out, with the checkpoint and the command that it is of."""
+        made = dict(checkpoint=self.checkpoint, checkpoint_sha256=self.weights)
+        made['command'] = ['python', f'tools/analysis_tools/{tool}', *argv]
+        with atomic_write(self.folder / name) as file:
+            file.write(json.dumps({**made, **content}, indent=1) + '\n')
+        print(f'\nwrote {self.folder / name}')
 
     def _compute(self, todo: Sequence[Cell]) -> Iterable[tuple[Cell, dict[str, float], str]]:
         gpus = torch.cuda.device_count()
         devices = [self.device] if self.device else [f'cuda:{i}' for i in range(gpus)] or ['cpu']
-        usual = len(devices) if devices != ['cpu'] else _cores()
+        usual = len(devices) if devices != ['cpu'] else cores()
         jobs = min(self.jobs or usual, len(todo))
         self.say(f'{len(todo)} test sets to go, {jobs} at a time on {", ".join(devices)}')
         if jobs == 1:
@@ -237,7 +239,3 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return ''
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

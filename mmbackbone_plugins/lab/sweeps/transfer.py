@@ -10,11 +10,7 @@ from ..datasets.layouts import LAYOUTS
 
 
 def other_data(
-    loader: dict[str, Any],
-    to: str,
-    root: str,
-    split: str,
-    scale: Optional[Sequence[int]] = None,
+    loader: dict[str, Any], to: str, root: str, split: str, scale: Optional[Sequence[int]] = None
 ) -> dict[str, Any]:
     """A loader of another data set with the pipeline of this one.
 

@@ -33,23 +33,12 @@ def fill(canvas: np.ndarray, points: np.ndarray, color: Sequence[float]) -> None
 
 
 def polygon_mask(size: int, polygons: Sequence[np.ndarray], blur: float = 0.0) -> np.ndarray:
-    """Returns a large mask (float32, 0 to 1) of several polygons.
-
-    Args:
-        size: Size of the final picture in pixels.
-        polygons: Image coordinates, each of shape (N, 2).
-        blur: Softness of the border in pixels of the final picture.
-
-    Returns:
-        Float32 of the large canvas' shape.
-    """
+    """Returns a large mask (float32, 0 to 1) of polygons (N, 2), ``blur`` pixels soft."""
     mask = blank(size)
     for points in polygons:
         fill(mask, points, (255,))
     mask = mask.astype(np.float32) / 255
-    if blur > 0:
-        mask = cv2.GaussianBlur(mask, (0, 0), blur * OVERSAMPLING)
-    return mask
+    return cv2.GaussianBlur(mask, (0, 0), blur * OVERSAMPLING) if blur > 0 else mask
 
 
 def lay(

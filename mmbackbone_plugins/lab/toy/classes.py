@@ -1,56 +1,19 @@
 """Which shape stands for which class of DOTA-v1.0 and DIOR-R.
 
 Classes that mean the same thing in both data sets share a shape, so that a detector trained on
-one toy set can be tested on the other:
-
-======================  ====================  =======================
-DOTA-v1.0               DIOR-R                shape
-======================  ====================  =======================
-plane                   airplane              plane
-ship                    ship                  ship
-storage-tank            storagetank           storage_tank
-tennis-court            tenniscourt           tennis_court
-basketball-court        basketballcourt       basketball_court
-baseball-diamond        baseballfield         baseball_diamond
-ground-track-field      groundtrackfield      ground_track_field
-harbor                  harbor                harbor
-bridge                  bridge                bridge
-small-vehicle           vehicle               small_vehicle
-large-vehicle           vehicle               large_vehicle
-soccer-ball-field       (none)                soccer_ball_field
-roundabout              (none)                roundabout
-swimming-pool           (none)                swimming_pool
-helicopter              (none)                helicopter
-(none)                  chimney               chimney
-(none)                  windmill              windmill
-(none)                  stadium               stadium
-======================  ====================  =======================
-
-DIOR-R's airport, dam, expressway-service-area, expressway-toll-station, golffield, overpass and
-trainstation are not drawn: they fill most of a real picture and have no simple outline.
+one toy set can be tested on the other. DIOR-R's airport, dam, expressway-service-area,
+expressway-toll-station, golffield, overpass and trainstation are not drawn: they fill most of a
+real picture and have no simple outline.
 """
 
 from collections.abc import Sequence
 
+from ...metrics.classes import CLASSES as ALL
+
 ShapeNames = tuple[str, ...]
 
-DOTA_CLASSES: dict[str, ShapeNames] = {
-    'plane': ('plane',),
-    'baseball-diamond': ('baseball_diamond',),
-    'bridge': ('bridge',),
-    'ground-track-field': ('ground_track_field',),
-    'small-vehicle': ('small_vehicle',),
-    'large-vehicle': ('large_vehicle',),
-    'ship': ('ship',),
-    'tennis-court': ('tennis_court',),
-    'basketball-court': ('basketball_court',),
-    'storage-tank': ('storage_tank',),
-    'soccer-ball-field': ('soccer_ball_field',),
-    'roundabout': ('roundabout',),
-    'harbor': ('harbor',),
-    'swimming-pool': ('swimming_pool',),
-    'helicopter': ('helicopter',),
-}
+# All of DOTA's have a shape of their own name.
+DOTA_CLASSES: dict[str, ShapeNames] = {n: (n.replace('-', '_'),) for n in ALL['dota']}
 
 DIOR_CLASSES: dict[str, ShapeNames] = {
     'airplane': ('plane',),
@@ -84,9 +47,6 @@ def select_classes(fmt: str, classes: Sequence[str] = ()) -> dict[str, ShapeName
         fmt: 'dota' or 'dior'.
         classes: Class names of that data set, or the single word 'all'; by default the handful in
             :data:`DEFAULT_CLASSES`.
-
-    Returns:
-        Shape names by class name, in the order asked for.
 
     Raises:
         ValueError: If the format is unknown, or a class is unknown or named twice.

@@ -5,20 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .canvas import OVERSAMPLING, fill
+from .canvas import OVERSAMPLING
 from .geometry import ellipse, grown, overlaps, rectangle, to_image
 from .layout import Group
 from .shapes import Part
 from .shapes.base import line, pick, tone
 
 _ROOFS = (
-    (150, 96, 80),
-    (168, 164, 158),
-    (120, 122, 126),
-    (196, 190, 178),
-    (96, 110, 128),
-    (206, 206, 206),
-    (134, 112, 92),
+    *((150, 96, 80), (168, 164, 158), (120, 122, 126), (196, 190, 178), (96, 110, 128)),
+    *((206, 206, 206), (134, 112, 92)),
 )
 
 
@@ -37,18 +32,7 @@ def scatter_clutter(
     water: np.ndarray,
     foliage: tuple[float, float, float],
 ) -> list[Clutter]:
-    """Places clutter beside the objects.
-
-    Args:
-        rng: Source of every choice made here.
-        size: Side of the picture in pixels.
-        groups: Labelled objects, which stay uncovered.
-        water: Water mask on the large canvas: nothing is built on it.
-        foliage: RGB colour of trees.
-
-    Returns:
-        In the order in which to paint them.
-    """
+    """Places clutter beside the objects and not on the water, in the order in which to paint it."""
     boxes = [grown(item.box, 3.0) for group in groups for item in group.objects]
     pads = [group.pad for group in groups]
     items: list[Clutter] = []
@@ -73,12 +57,6 @@ def scatter_clutter(
     place(_disc, 3, boxes)
     place(lambda r: _tree(r, foliage), rng.uniform(4, 40), boxes)
     return items
-
-
-def paint_parts(canvas: np.ndarray, parts: Sequence[Part]) -> None:
-    """Fills parts that are already in image coordinates."""
-    for part in parts:
-        fill(canvas, part.points, part.color)
 
 
 def _wet(outline: np.ndarray, water: np.ndarray) -> bool:

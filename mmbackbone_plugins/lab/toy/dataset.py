@@ -2,17 +2,14 @@
 
 import functools
 import json
-import multiprocessing
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
-import cv2
-
 from ...utils.files import atomic_write
+from ..processes import spread
 from . import dior, dota
 from .classes import select_classes
 from .scenes import draw_scene
@@ -99,16 +96,11 @@ def toy_settings(
 
 def make_toy_dataset(
     root: Union[str, Path],
-    fmt: str = 'dota',
-    counts: Union[Mapping[str, int], Sequence[int]] = (160, 40, 40),
-    size: int = 256,
-    seed: int = 0,
-    styles: Sequence[str] = ('clear',),
-    classes: Sequence[str] = (),
-    density: float = 8.0,
+    *args: Any,
     workers: int = 0,
     overwrite: bool = False,
-    progress: Optional[Callable[[int, int], Any]] = None,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+    **kwargs: Any,
 ) -> dict[str, Any]:
     """Draws a toy data set.
 
@@ -117,18 +109,13 @@ def make_toy_dataset(
 
     Args:
         root: Folder to write into.
-        fmt: 'dota' or 'dior'. This and the next six: see :func:`toy_settings`.
-        counts: Pictures in train, val and test.
-        size: Side of the square pictures in pixels.
-        seed: Another seed draws other scenes.
-        styles: Visual styles.
-        classes: Class names of the data set.
-        density: Mean number of objects on 256 x 256 pixels.
+        *args: What to draw: ``fmt``, ``counts``, ``size``, ... as :func:`toy_settings` takes them.
         workers: Processes that draw; 0 draws in this one.
         overwrite: Replace toy data that is already there. Folders that hold anything else are
             refused all the same.
         progress: ``progress(done, total)``, called with the number of pictures before the first (0)
             and after each, for a progress bar.
+        **kwargs: As ``args``, by name.
 
     Returns:
         The manifest: settings, and pictures, objects and styles by split.
@@ -137,19 +124,17 @@ def make_toy_dataset(
         ValueError: If an argument is out of range.
         FileExistsError: If ``root`` holds data that must not be replaced.
     """
-    settings = toy_settings(fmt, counts, size, seed, styles, classes, density)
+    settings = toy_settings(*args, **kwargs)
     _check_int('workers', workers, 0, 256)
-    root = Path(root)
-    layout = _FORMATS[fmt]
+    root, layout = Path(root), _FORMATS[settings['fmt']]
     _claim(root, overwrite)
     for folder in layout.FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
     tasks = [(split, i) for split in SPLITS for i in range(settings['counts'][split])]
     draw = functools.partial(_draw_one, root=root, settings=settings)
     totals = {split: Counter() for split in SPLITS}
-    progress = progress or (lambda done, total: None)
     progress(0, len(tasks))
-    for done, ((split, _), tally) in enumerate(zip(tasks, _run(draw, tasks, workers)), 1):
+    for done, ((split, _), tally) in enumerate(zip(tasks, spread(draw, tasks, workers)), 1):
         totals[split].update(tally)
         progress(done, len(tasks))
     if layout is dior:
@@ -163,7 +148,8 @@ def make_toy_dataset(
             'objects': {name: total['object', name] for name in settings['classes']},
             'styles': {name: total['style', name] for name in settings['styles']},
         }
-    _write_json(root / MANIFEST, manifest)
+    with atomic_write(root / MANIFEST) as file:
+        file.write(json.dumps(manifest, indent=2) + '\n')
     (root / UNFINISHED).unlink()
     return manifest
 
@@ -210,15 +196,9 @@ def _claim(root: Path, overwrite: bool) -> None:
 def _draw_one(task: tuple[str, int], root: Path, settings: dict[str, Any]) -> Counter:
     split, index = task
     style = settings['styles'][index % len(settings['styles'])]
-    scene = draw_scene(
-        settings['seed'],
-        split,
-        index,
-        settings['size'],
-        select_classes(settings['fmt'], settings['classes']),
-        settings['density'],
-        style,
-    )
+    classes = select_classes(settings['fmt'], settings['classes'])
+    look = (settings['size'], classes, settings['density'], style)
+    scene = draw_scene(settings['seed'], split, index, *look)
     _FORMATS[settings['fmt']].write(root, split, index, scene)
     tally = Counter({('style', style): 1})
     tally['background', ''] = int(not scene.objects)
@@ -226,23 +206,3 @@ def _draw_one(task: tuple[str, int], root: Path, settings: dict[str, Any]) -> Co
         tally['object', item.label] += 1
         tally['difficult', ''] += int(item.difficult)
     return tally
-
-
-def _run(draw: Callable, tasks: Sequence, workers: int) -> Iterator[Counter]:
-    if workers <= 1:
-        yield from map(draw, tasks)
-        return
-    # A forked worker need not import the detector stack again, which takes longer than drawing.
-    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
-    context = multiprocessing.get_context(method)
-    pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(0,))
-    try:
-        yield from pool.map(draw, tasks, chunksize=4)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a file in one step: readers see all of it or nothing."""
-    with atomic_write(path) as file:
-        file.write(json.dumps(content, indent=2) + '\n')

@@ -25,23 +25,11 @@ def name_of(split: str, index: int, size: int) -> str:
 
 
 def write(root: Path, split: str, index: int, scene: Scene) -> None:
-    """Writes one picture and its labels.
-
-    Args:
-        root: Root of the data set; its folders exist.
-        split: 'train', 'val' or 'test'.
-        index: Position in the split.
-        scene: What was drawn.
-
-    Raises:
-        OSError: If a file cannot be written.
-    """
+    """Writes one picture and its labels; the folders exist."""
     name = name_of(split, index, scene.image.shape[0])
     _, data = cv2.imencode('.png', scene.image)
     (root / split / 'images' / f'{name}.png').write_bytes(data.tobytes())
-    lines = []
-    for item in scene.objects:
-        corners = ' '.join(f'{value:.1f}' for value in item.box.ravel())
-        lines.append(f'{corners} {item.label} {int(item.difficult)}\n')
-    path = root / split / 'annfiles' / f'{name}.txt'
-    path.write_text(''.join(lines), encoding='utf-8')
+    with (root / split / 'annfiles' / f'{name}.txt').open('w', encoding='utf-8') as file:
+        for item in scene.objects:
+            corners = ' '.join(f'{value:.1f}' for value in item.box.ravel())
+            file.write(f'{corners} {item.label} {int(item.difficult)}\n')

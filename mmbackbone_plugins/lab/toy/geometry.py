@@ -12,15 +12,9 @@ import numpy as np
 
 
 def to_image(points: np.ndarray, center: tuple[float, float], angle: float) -> np.ndarray:
-    """Moves local points into the image.
+    """Moves local points (N, 2) into the image: origin to ``center``, turned by ``angle``.
 
-    Args:
-        points: Local points of shape (N, 2).
-        center: Where the local origin comes to lie.
-        angle: Heading in radians, clockwise on the screen, 0 points to the right.
-
-    Returns:
-        Float64 of shape (N, 2).
+    The angle is in radians, clockwise on the screen; 0 points to the right.
     """
     cos, sin = np.cos(angle), np.sin(angle)
     return np.asarray(points, np.float64) @ np.array([[cos, sin], [-sin, cos]]) + center
@@ -45,21 +39,12 @@ def rounded(length: float, width: float, radius: float, x: float = 0.0, y: float
     arc = radius * np.stack([np.cos(turns), np.sin(turns)], 1)
     a, b = length / 2 - radius, width / 2 - radius
     quarter = [(a, b), (-a, b), (-a, -b), (a, -b)]
-    points = []
-    for i, corner in enumerate(quarter):
-        points.append(to_image(arc, corner, i * np.pi / 2))
-    return np.concatenate(points) + (x, y)
+    arcs = [to_image(arc, corner, i * np.pi / 2) for i, corner in enumerate(quarter)]
+    return np.concatenate(arcs) + (x, y)
 
 
 def enclosing_rectangle(shapes: Iterable[np.ndarray]) -> np.ndarray:
-    """Returns the tight local rectangle around several shapes.
-
-    Args:
-        shapes: Local point sets of shape (N, 2).
-
-    Returns:
-        Corners of shape (4, 2), clockwise on the screen, starting at the left of the head.
-    """
+    """Returns the tight local rectangle (4, 2) around shapes (N, 2), from the left of the head."""
     points = np.concatenate([np.asarray(shape, np.float64) for shape in shapes])
     (tail, left), (head, right) = points.min(0), points.max(0)
     return np.array([[head, left], [head, right], [tail, right], [tail, left]])

@@ -78,16 +78,7 @@ class Ground(NamedTuple):
 
 
 def paint_ground(rng: np.random.Generator, size: int, groups: Sequence[Group]) -> Ground:
-    """Paints the ground of a scene.
-
-    Args:
-        rng: Source of colours and textures.
-        size: Side of the final picture in pixels.
-        groups: Groups of objects; most get a pad to stand on.
-
-    Returns:
-        Canvas, water mask (both on the large canvas) and the landscape's colours.
-    """
+    """Paints the ground of a scene; most groups of objects get a pad to stand on."""
     theme = list(THEMES.values())[int(rng.integers(len(THEMES)))]
     side = size * OVERSAMPLING
     image = np.empty((side, side, 3), np.float32)
@@ -198,13 +189,7 @@ def _shore(rng: np.random.Generator, group: Group) -> np.ndarray:
     return to_image(outline, tuple(pad.mean(0)), group.angle)
 
 
-def _water(
-    rng: np.random.Generator,
-    image: np.ndarray,
-    water: np.ndarray,
-    theme: Theme,
-    grain: np.ndarray,
-) -> np.ndarray:
+def _water(rng: np.random.Generator, image: np.ndarray, water, theme, grain) -> np.ndarray:
     """Fills the water mask with depth, ripples and a pale shore."""
     color = np.float32(theme.water) + np.float32(rng.normal(0, 10))
     ripples = grain * np.float32(rng.uniform(2, 7))

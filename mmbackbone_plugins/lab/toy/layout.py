@@ -62,16 +62,9 @@ class Group:
 def plan_scene(
     rng: np.random.Generator, size: int, classes: dict[str, Sequence[str]], density: float
 ) -> list[Group]:
-    """Places groups of objects that do not overlap.
+    """Places groups of objects that do not overlap; none for a background picture.
 
-    Args:
-        rng: Source of every choice made here.
-        size: Side of the square picture in pixels.
-        classes: Shape names by class name.
-        density: Mean number of objects on 256 x 256 pixels.
-
-    Returns:
-        The groups; none for a background picture.
+    ``classes`` has shape names by class name, ``density`` is a mean on 256 x 256 pixels.
     """
     if rng.random() < _BACKGROUND_SHARE:
         return []
@@ -95,12 +88,7 @@ def plan_scene(
 
 
 def _place_group(
-    rng: np.random.Generator,
-    size: int,
-    label: str,
-    shape: Shape,
-    room: int,
-    groups: Sequence[Group],
+    rng: np.random.Generator, size: int, label: str, shape: Shape, room: int, groups: list[Group]
 ) -> Optional[Group]:
     """Tries one random spot for one random group; returns None if it does not fit there."""
     low, high = shape.members
@@ -126,19 +114,10 @@ def _place_group(
         if visible < _MIN_VISIBLE or not (0 < box.mean(0).min() and box.mean(0).max() < size):
             continue
         canopy = _canopy(rng, shape, box)
-        objects.append(
-            ToyObject(
-                label=label,
-                shape=shape.name,
-                center=spot,
-                angle=heading,
-                parts=parts,
-                box=box,
-                truncated=bool((box < 0).any() or (box > size).any()),
-                difficult=bool(visible < _DIFFICULT_BELOW or canopy),
-                canopy=canopy,
-            )
-        )
+        truncated = bool((box < 0).any() or (box > size).any())
+        difficult = bool(visible < _DIFFICULT_BELOW or canopy)
+        state = (truncated, difficult, canopy)
+        objects.append(ToyObject(label, shape.name, spot, heading, parts, box, *state))
     if not objects:
         return None
     pad = _pad(objects, angle, center)

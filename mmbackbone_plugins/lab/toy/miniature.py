@@ -19,9 +19,6 @@ def miniature(cfg: Any, data_root: Union[str, Path], size: int = 64, batch_size:
         data_root: Drawn scenes in the layout of the config's data set.
         size: Side of the images in pixels.
         batch_size: Images a process and step.
-
-    Returns:
-        The config.
     """
     model = cfg.model
     outer = model.backbone

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .canvas import OVERSAMPLING, blank, blend, fill, polygon_mask, shrink
-from .clutter import Clutter, foliage_parts, paint_parts, scatter_clutter
+from .clutter import Clutter, foliage_parts, scatter_clutter
 from .geometry import to_image
 from .ground import paint_ground
 from .layout import Group, ToyObject, plan_scene
 from .seeding import scene_rng
-from .shapes import SHAPES
+from .shapes import SHAPES, Part
 from .styles import STYLES, Layers
 
 _SHADE = 0.55
@@ -71,16 +71,20 @@ def draw_scene(
     return Scene(np.ascontiguousarray(image[..., ::-1]), objects, style)
 
 
-def paint_object(canvas: np.ndarray, item: ToyObject) -> None:
-    """Paints one object on a large uint8 canvas (RGB, or a mask that its colours fill)."""
-    for part in item.parts:
-        fill(canvas, to_image(part.points, item.center, item.angle), part.color)
+def parts_of(item: ToyObject) -> list[Part]:
+    """The parts of an object in image coordinates."""
+    return [Part(to_image(p.points, item.center, item.angle), p.color) for p in item.parts]
+
+
+def paint(canvas: np.ndarray, parts: Sequence[Part]) -> None:
+    """Fills parts on a large uint8 canvas (RGB, or a mask that their colours fill)."""
+    for part in parts:
+        fill(canvas, part.points, part.color)
 
 
 def object_mask(item: ToyObject, size: int) -> np.ndarray:
     """Returns which pixels an object covers, as a bool array of shape (size, size)."""
-    polygons = [to_image(part.points, item.center, item.angle) for part in item.parts]
-    return shrink(polygon_mask(size, polygons)) > 0.5
+    return shrink(polygon_mask(size, [part.points for part in parts_of(item)])) > 0.5
 
 
 def _paint(rng: np.random.Generator, size: int, groups: Sequence[Group]) -> Layers:
@@ -94,42 +98,27 @@ def _paint(rng: np.random.Generator, size: int, groups: Sequence[Group]) -> Laye
     image = blend(ground.image, ground.image * tint, shade)
     canvas = np.clip(image, 0, 255).astype(np.uint8)
     for thing in clutter:
-        paint_parts(canvas, thing.parts)
+        paint(canvas, thing.parts)
     objects = [item for group in groups for item in group.objects]
     covered = blank(size)
-    for item in objects:
-        paint_object(canvas, item)
-        for part in item.parts:
-            fill(covered, to_image(part.points, item.center, item.angle), (255,))
-    for item in objects:
-        for x, y, radius in item.canopy:
-            paint_parts(canvas, foliage_parts(rng, x, y, radius, ground.theme.foliage))
+    for part in (part for item in objects for part in parts_of(item)):
+        fill(canvas, part.points, part.color)
+        fill(covered, part.points, (255,))
+    for x, y, radius in (disc for item in objects for disc in item.canopy):
+        paint(canvas, foliage_parts(rng, x, y, radius, ground.theme.foliage))
     # Light dirt and wear, so that flat paint does not give an object away.
     side = size * OVERSAMPLING
     grain = rng.standard_normal((side, side, 1), dtype=np.float32) * 5
     picture = shrink(canvas.astype(np.float32) + grain)
-    return Layers(
-        image=picture,
-        objects=shrink(covered.astype(np.float32) / 255),
-        water=shrink(ground.water),
-    )
+    return Layers(picture, shrink(covered.astype(np.float32) / 255), shrink(ground.water))
 
 
 def _shadows(
     groups: Sequence[Group], clutter: Sequence[Clutter], sun: np.ndarray
 ) -> list[np.ndarray]:
     """Returns the outlines of all shadows: each body, moved away from the sun in small steps."""
-    polygons: list[np.ndarray] = []
-    for group in groups:
-        for item in group.objects:
-            height = SHAPES[item.shape].height
-            if height <= 0:
-                continue
-            for part in item.parts:
-                points = to_image(part.points, item.center, item.angle)
-                polygons += [points + sun * step for step in np.arange(height, 0, -2.0)]
-    for thing in clutter:
-        if thing.height > 0:
-            steps = np.arange(thing.height, 0, -2.0)
-            polygons += [thing.parts[0].points + sun * step for step in steps]
-    return polygons
+    objects = [item for group in groups for item in group.objects]
+    bodies = [(p.points, SHAPES[o.shape].height) for o in objects for p in parts_of(o)]
+    bodies += [(thing.parts[0].points, thing.height) for thing in clutter]
+    steps = [(points, sun * s) for points, height in bodies for s in np.arange(height, 0, -2.0)]
+    return [points + step for points, step in steps]

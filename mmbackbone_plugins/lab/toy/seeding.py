@@ -16,17 +16,7 @@ STREAMS = ('layout', 'ground', 'style')
 
 
 def scene_rng(seed: int, split: str, index: int, stream: str) -> np.random.Generator:
-    """Returns the generator of one stream of one picture.
-
-    Args:
-        seed: Seed of the data set, not negative.
-        split: One of ``SPLITS``.
-        index: Position of the picture in its split, from 0.
-        stream: One of ``STREAMS``.
-
-    Returns:
-        A fresh generator; equal arguments give equal numbers.
-    """
+    """Returns a fresh generator of one of ``STREAMS`` of picture ``index`` in one of ``SPLITS``."""
     entropy = (seed, SPLITS.index(split), index, STREAMS.index(stream))
     return np.random.default_rng(np.random.SeedSequence(entropy))
 
@@ -67,14 +57,5 @@ def fractal_noise(
 
 
 def soft_step(noise: np.ndarray, threshold: float, softness: float = 0.25) -> np.ndarray:
-    """Turns noise into a mask with soft edges.
-
-    Args:
-        noise: Any array, usually from :func:`fractal_noise`.
-        threshold: Where the mask is one half.
-        softness: Width of the transition, in units of the noise.
-
-    Returns:
-        Float32 of the same shape, from 0 to 1.
-    """
+    """Turns noise into a mask (float32, 0 to 1): one half at ``threshold``, ``softness`` wide."""
     return np.clip((noise - threshold) / softness + 0.5, 0.0, 1.0).astype(np.float32)

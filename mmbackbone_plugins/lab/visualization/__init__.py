@@ -1,18 +1,11 @@
-"""Pictures for reports. Matplotlib is needed only when one is drawn (extra ``plots``)."""
+"""Pictures for reports. Matplotlib is needed only when one is drawn (extra ``plots``).
 
-from .axes import shade_frozen
+All that draw raise ImportError without it.
+"""
+
 from .backend import pyplot
-from .boxes import (
-    Boxes,
-    Sample,
-    class_colors,
-    compare_boxes,
-    draw_boxes,
-    draw_class_legend,
-    draw_on_image,
-)
+from .boxes import Boxes, Sample, class_colors, compare_boxes, draw_class_legend, draw_on_image
 from .cost import plot_cost_over_rho
-from .curves import plot_training
 from .distortion import plot_runs
 from .domains import plot_domains
 from .eigenspectrum import (
@@ -22,14 +15,7 @@ from .eigenspectrum import (
     read_dynamics,
 )
 from .interpolation import plot_interpolation
-from .logs import (
-    RunLog,
-    frozen_spans,
-    read_run,
-    read_scalars,
-    spans_of_frozen,
-    trainable_by_epoch,
-)
+from .logs import RunLog, frozen_spans, read_run, read_scalars, trainable_by_epoch
 from .methods import MethodStyle, method_styles, style_of
 from .rgn import plot_rgn_over_depth
 from .robustness import plot_robustness
@@ -45,7 +31,6 @@ __all__ = [
     'Sample',
     'class_colors',
     'compare_boxes',
-    'draw_boxes',
     'draw_class_legend',
     'draw_on_image',
     'frozen_spans',
@@ -62,14 +47,11 @@ __all__ = [
     'plot_seeds',
     'plot_spectra',
     'plot_spectrum_dynamics',
-    'plot_training',
     'plot_widths',
     'pyplot',
     'read_dynamics',
     'read_run',
     'read_scalars',
-    'shade_frozen',
-    'spans_of_frozen',
     'style_of',
     'trainable_by_epoch',
 ]

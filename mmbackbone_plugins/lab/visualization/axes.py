@@ -27,6 +27,15 @@ def top_of(values: Iterable[float], otherwise: float = 1.0) -> float:
     return 1.08 * top if top > 0 else otherwise
 
 
+def labelled(axes: Iterable[Any]) -> dict[str, Any]:
+    """Handles for a legend of several axes by label, each label once."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels()):
+            found.setdefault(label, handle)
+    return found
+
+
 def shade_frozen(axis: Any, spans: Sequence[tuple[float, float]], label: str) -> None:
     """Shades spans of epochs; epoch ``n`` runs from ``n - 1`` to ``n`` on the axis."""
     for i, (first, last) in enumerate(spans):
@@ -36,14 +45,7 @@ def shade_frozen(axis: Any, spans: Sequence[tuple[float, float]], label: str) ->
 
 
 def mark_frozen(axis: Any, spans: Sequence[tuple[float, float]], color: str, row: int) -> None:
-    """Bars above the panel, for one of several runs in it.
-
-    Args:
-        axis: Of epochs or iterations.
-        spans: As :func:`shade_frozen` takes them.
-        color: Of the run.
-        row: Number of the run, from below.
-    """
+    """Bars above the panel, for one of several runs in it."""
     for first, last in spans:
         low = 1.02 + 0.035 * row
         axis.axvspan(first - 1, last, low, low + 0.025, facecolor=color, lw=0, clip_on=False)

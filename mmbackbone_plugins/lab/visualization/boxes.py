@@ -12,13 +12,7 @@ from .methods import style_of
 
 
 class Boxes(NamedTuple):
-    """Oriented boxes of one picture.
-
-    Attributes:
-        quads: Corners of shape (N, 4, 2) in pixels.
-        labels: Class indices of shape (N,).
-        scores: Scores of shape (N,), or None for ground truth.
-    """
+    """Oriented boxes: corners in pixels (N, 4, 2), class indices (N,), scores (N,) if predicted."""
 
     quads: np.ndarray
     labels: np.ndarray
@@ -47,34 +41,18 @@ class Sample(NamedTuple):
 def draw_boxes(
     axis: Any, boxes: Boxes, colors: Sequence[str], fontsize: float = 10, linewidth: float = 1.5
 ) -> None:
-    """Draws oriented boxes with their scores.
-
-    Args:
-        axis: Matplotlib axis in pixel coordinates.
-        boxes: What to draw.
-        colors: Colour of each class.
-        fontsize: Of the scores, in points.
-        linewidth: Of the boxes, in points.
-    """
+    """Draws oriented boxes with their scores."""
     from matplotlib.patches import Polygon
 
     rim = _rim(2 * linewidth)
+    look = dict(textcoords='offset points', fontsize=fontsize, ha='center', va='bottom')
+    look.update(path_effects=_rim(2.2), annotation_clip=False)  # boxes reach out of the picture
     for i, (quad, label) in enumerate(zip(boxes.quads, boxes.labels)):
         color = colors[int(label) % len(colors)]
         axis.add_patch(Polygon(quad, fill=False, ec=color, lw=linewidth, path_effects=rim))
         if boxes.scores is not None:
-            note = axis.annotate(
-                f'{boxes.scores[i]:.2f}',
-                quad[np.argmin(quad[:, 1])],
-                xytext=(0, 1),
-                textcoords='offset points',
-                color=color,
-                fontsize=fontsize,
-                ha='center',
-                va='bottom',
-                path_effects=_rim(2.2),
-                annotation_clip=False,  # boxes reach out of the picture
-            )
+            place = quad[np.argmin(quad[:, 1])]
+            note = axis.annotate(f'{boxes.scores[i]:.2f}', place, (0, 1), color=color, **look)
             _keep_inside(axis, note)
 
 
@@ -114,9 +92,6 @@ def draw_on_image(
         image: RGB uint8 of shape (H, W, 3).
         boxes: What to draw.
         colors: Colour of each class.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
     """
     height, width = image.shape[:2]
     figure = pyplot().figure(figsize=(3.2, 3.2 * height / width))
@@ -132,27 +107,20 @@ def draw_on_image(
 def draw_class_legend(
     path: Union[str, Path], classes: Sequence[str], colors: Sequence[str]
 ) -> None:
-    """Writes a strip that says which colour is which class.
-
-    Args:
-        path: Picture file to write.
-        classes: Names.
-        colors: A colour for each.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-    """
-    from matplotlib.lines import Line2D
-
+    """Writes a strip that says which colour is which class."""
     columns = min(3, len(classes))
     rows = -(-len(classes) // columns)
     figure = pyplot().figure(figsize=(1.8 * columns + 0.3, 0.24 * rows + 0.16))
-    handles = [
-        Line2D([], [], color=color, lw=4, label=plain(name), path_effects=_rim(5.2))
-        for name, color in zip(classes, colors)
-    ]
+    handles = [_key(*pair, lw=4, path_effects=_rim(5.2)) for pair in zip(classes, colors)]
     figure.legend(handles=handles, loc='center', ncols=columns, frameon=False, fontsize=9)
     save(figure, path)
+
+
+def _key(name: str, color: str, **look: Any) -> Any:
+    """A line of a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, label=plain(name), **look)
 
 
 def _rim(width: float) -> list[Any]:
@@ -173,21 +141,11 @@ def compare_boxes(
 
     Only classes that occur are listed.
 
-    Args:
-        path: Picture file to write.
-        samples: Pictures with boxes.
-        classes: Class names by index.
-        title: Title of the figure.
-        colors: Colours to give out; by default safe for colour-blind readers.
-
     Raises:
         ValueError: If there is no sample.
-        ImportError: If matplotlib is not installed.
     """
     if not samples:
         raise ValueError('samples must hold at least one picture, got none')
-    from matplotlib.lines import Line2D
-
     every = [boxes for sample in samples for boxes in sample[1:]]
     occurring = sorted({int(i) for boxes in every for i in boxes.labels})
     palette = class_colors(every, len(classes), colors)
@@ -198,15 +156,13 @@ def compare_boxes(
     for column, sample in enumerate(samples):
         for axis in axes[:, column]:
             axis.imshow(sample.image)
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
     axes[0, 0].set_ylabel('ground truth', fontsize=11)
     axes[1, 0].set_ylabel('predicted, with scores', fontsize=11)
-    handles = [Line2D([], [], color=palette[i], lw=3, label=plain(classes[i])) for i in occurring]
-    if handles:
-        figure.legend(
-            handles=handles, loc='outside lower center', ncols=min(8, len(handles)), frameon=False
-        )
+    keys = [_key(classes[i], palette[i], lw=3) for i in occurring]
+    if keys:
+        columns = min(8, len(keys))
+        figure.legend(handles=keys, loc='outside lower center', ncols=columns, frameon=False)
     figure.suptitle(plain(title))
     figure.draw_without_rendering()  # scores are kept inside pictures, whose place is known now
     for column, sample in enumerate(samples):

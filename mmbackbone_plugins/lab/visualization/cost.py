@@ -19,7 +19,6 @@ def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]
 
     Raises:
         ValueError: If no bill has a rho.
-        ImportError: If matplotlib is not installed.
     """
     swept = [bill for bill in bills if bill.get('rho') is not None]
     if not swept:
@@ -36,14 +35,9 @@ def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]
         look = dict(ls=style.line, color=style.color, marker=style.marker, lw=1.8)
         label = plain(f'{Path(config).stem} ({lines[0]["length"]} {lines[0]["unit"]}s)')
         axis.plot([places[b['rho']] for b in lines], share, label=label, **look)
-        if len(set(b['config'] for b in swept)) == 1:
-            for bill, value in zip(lines, share):
-                axis.annotate(
-                    f'{value:.1f} %',
-                    (places[bill['rho']], value),
-                    xytext=(5, 6),
-                    textcoords='offset points',
-                )
+        for bill, value in zip(lines, share if len(lines) == len(swept) else ()):
+            place = (places[bill['rho']], value)
+            axis.annotate(f'{value:.1f} %', place, (5, 6), textcoords='offset points')
     axis.axhline(100, color='0.5', lw=0.8, ls=(0, (4, 3)), zorder=1)
     axis.set_xticks(range(len(order)), ['∞' if rho == 'inf' else str(rho) for rho in order])
     axis.set_xlim(-0.4, len(order) - 0.6)

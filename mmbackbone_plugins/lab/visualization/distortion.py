@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
-from .axes import mark_frozen, shade_frozen, tidy, top_of
+from .axes import labelled, mark_frozen, shade_frozen, tidy, top_of
 from .backend import plain, pyplot, save
 from .logs import RunLog, read_run, spans_of_frozen
 from .methods import MethodStyle, style_of
@@ -42,17 +42,8 @@ def plot_runs(path: Union[str, Path], runs: Sequence[RunLog], title: str = '') -
     Of one run, a panel has a quantity and a line per stage; of several, a panel has a quantity of
     one stage and a line per run. Frozen epochs are grey; of several runs, bars in their colours.
 
-    Args:
-        path: Picture file to write.
-        runs: The runs, from :func:`read_run`.
-        title: Title of the figure.
-
-    Returns:
-        The quantities that were drawn.
-
     Raises:
         ValueError: If there is nothing to draw.
-        ImportError: If matplotlib is not installed.
     """
     weights = all('weights' in line for run in runs for line in run.rgn)
     curves = [_curves(run, weights) for run in runs]
@@ -171,11 +162,9 @@ def _scale(axis: Any, key: str, values: Sequence[float]) -> None:
 
 
 def _legend(figure: Any, runs: Sequence[RunLog]) -> None:
-    found: dict[str, Any] = {}
-    for axis in figure.axes:
-        for handle, label in zip(*axis.get_legend_handles_labels()):
-            if label not in ('loss', 'mAP'):
-                found.setdefault(label, handle)
+    found = labelled(figure.axes)
+    for label in ('loss', 'mAP'):
+        found.pop(label, None)
     if len(runs) > 1 and any(map(spans_of_frozen, runs)):
         from matplotlib.patches import Patch
 
@@ -187,10 +176,7 @@ def _legend(figure: Any, runs: Sequence[RunLog]) -> None:
 def _curves(run: RunLog, weights: bool = False) -> Curves:
     """Points by quantity and name; a stage that is frozen has a gap.
 
-    Args:
-        run: The run.
-        weights: Whether RGN is the median of weights, or the mean over all tensors as it was
-            before that was logged.
+    RGN is the median of ``weights``, or the mean over all tensors as it was before that was logged.
     """
     length = run.per_epoch
     found: Curves = {key: {} for key in LABELS}

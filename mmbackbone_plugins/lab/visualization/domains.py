@@ -34,7 +34,6 @@ def plot_domains(
 
     Raises:
         ValueError: If there is no cell, or shapes do not fit.
-        ImportError: If matplotlib is not installed.
     """
     scores = np.asarray(scores, float)
     if scores.shape != (len(methods), len(domains)) or not scores.size:
@@ -55,29 +54,16 @@ def plot_domains(
         high = np.abs(known).max(initial=0) or 1.0  # no difference at all: any scale will do
         low, colormap = -high, plt.get_cmap('PuOr')  # safe for colour-blind readers
     colormap = colormap.with_extremes(bad='#eeeeee')
-    image = axis.imshow(
-        np.ma.masked_invalid(values), cmap=colormap, vmin=low, vmax=high, aspect='auto'
-    )
+    masked = np.ma.masked_invalid(values)
+    image = axis.imshow(masked, cmap=colormap, vmin=low, vmax=high, aspect='auto')
     for (row, column), score in np.ndenumerate(scores):
         red, green, blue, _ = image.cmap(image.norm(values[row, column]))
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 and np.isfinite(values[row, column])
-        text = f'{score:.1f}' if np.isfinite(score) else 'none'
-        axis.text(
-            column,
-            row,
-            text,
-            ha='center',
-            va='center',
-            fontsize=9,
-            color='white' if dark else 'black',
-        )
-    axis.set_xticks(
-        range(len(domains)),
-        list(map(plain, domains)),
-        rotation=40,
-        ha='left',
-        rotation_mode='anchor',
-    )
+        text, color = f'{score:.1f}', 'white' if dark else 'black'
+        text = text if np.isfinite(score) else 'none'
+        axis.text(column, row, text, ha='center', va='center', fontsize=9, color=color)
+    turned = dict(rotation=40, ha='left', rotation_mode='anchor')
+    axis.set_xticks(range(len(domains)), list(map(plain, domains)), **turned)
     axis.set_yticks(range(len(methods)), list(map(plain, methods)))
     axis.xaxis.tick_top()
     axis.tick_params(length=0)

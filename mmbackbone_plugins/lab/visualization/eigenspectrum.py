@@ -1,7 +1,7 @@
 """Pictures of eigenspectra: per layer, over depth, and along training."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hooks.jsonl import read_lines
 from ...spectra.files import Spectra, load_spectra
-from .axes import tidy
+from .axes import labelled, tidy
 from .backend import plain, pyplot, save
 from .methods import style_of
 
@@ -57,46 +57,36 @@ def plot_spectra(
 
     Raises:
         ValueError: If there is no layer to draw.
-        ImportError: If matplotlib is not installed.
     """
     names = _layers(runs.values(), layers)
-    plt = pyplot()
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        squeeze=False,
-        figsize=(0.6 + panel[0] * columns, 0.9 + panel[1] * rows),
-        layout='constrained',
+    size = (0.6 + panel[0] * columns, 0.9 + panel[1] * rows)
+    figure, axes = pyplot().subplots(
+        rows, columns, squeeze=False, figsize=size, layout='constrained'
     )
+    info = next(iter(runs.values())).info
     for axis in axes.flat[len(names) :]:
         axis.axis('off')
     for axis, name in zip(axes.flat, names):
         drawn = [run.layers[name] for run in runs.values() if name in run.layers]
         for i, (label, run) in enumerate(runs.items()):
             if name in run.layers:
-                spectrum = run.layers[name]
                 look = dict(ls=style_of(i).line, color=style_of(i).color, lw=1.6)
                 look.update((looks or {}).get(label, {}))
-                axis.plot(*_line(spectrum.eigenvalues), label=plain(label), **look)
-        _spectrum_axis(axis, [s.eigenvalues for s in drawn], next(iter(runs.values())).info)
+                axis.plot(*_line(run.layers[name].eigenvalues), label=plain(label), **look)
+        _spectrum_axis(axis, [s.eigenvalues for s in drawn], info)
         axis.set_title(f'{name} ({drawn[0].summary.width})', fontsize='small')
     for axis in axes[:, 0]:
         axis.set_ylabel('eigenvalue')
     for axis in axes.flat[max(len(names) - columns, 0) : len(names)]:
         axis.set_xlabel('number')
-    handles, labels = _all_handles(axes.flat)
+    found = labelled(axes.flat)
     fitting = max(2, min(4, int(panel[0] * columns / 1.4)))
-    figure.legend(
-        handles,
-        labels,
-        loc='outside lower center',
-        ncols=min(len(labels), fitting),
-        fontsize='small' if len(labels) > fitting else None,
-        frameon=len(labels) <= fitting,
-    )
-    figure.suptitle(title or _settings(next(iter(runs.values())).info), fontsize='medium')
+    many = len(found) > fitting
+    look = dict(ncols=min(len(found), fitting), fontsize='small' if many else None)
+    figure.legend(found.values(), found, loc='outside lower center', frameon=not many, **look)
+    figure.suptitle(title or _settings(info), fontsize='medium')
     save(figure, path)
 
 
@@ -108,39 +98,25 @@ def plot_dimension_over_depth(
 ) -> None:
     """Draws intrinsic dimensionality, and its share of the width, over the layers.
 
-    Args:
-        path: Picture file to write.
-        runs: Spectra by label.
-        layers: Layers to draw; default is all.
-        title: Title of the figure.
-
     Raises:
         ValueError: If there is no layer to draw.
-        ImportError: If matplotlib is not installed.
     """
     names = _layers(runs.values(), layers, most=None)
-    plt = pyplot()
-    figure, (upper, lower) = plt.subplots(
-        2,
-        1,
-        sharex=True,
-        figsize=(max(6.4, min(2 + 0.42 * len(names), 22)), 6.4),
-        layout='constrained',
-    )
+    size = (max(6.4, min(2 + 0.42 * len(names), 22)), 6.4)
+    figure, axes = pyplot().subplots(2, 1, sharex=True, figsize=size, layout='constrained')
+    upper, lower = axes
     where = np.arange(len(names))
-    widths = [
-        next(run.layers[n].summary.width for run in runs.values() if n in run.layers) for n in names
+    summaries = [
+        {n: run.layers[n].summary for n in names if n in run.layers} for run in runs.values()
     ]
+    widths = [next(found[n].width for found in summaries if n in found) for n in names]
     upper.step(where, widths, where='mid', color='0.6', lw=1.2, label='width')
     marker = 'o' if len(names) < 40 else '.'
-    for i, (label, run) in enumerate(runs.items()):
+    for i, (label, found) in enumerate(zip(runs, summaries)):
         for axis, key in ((upper, 'dim'), (lower, 'saturation')):
-            values = [
-                getattr(run.layers[n].summary, key) if n in run.layers else math.nan for n in names
-            ]
-            style = style_of(i)
-            look = dict(color=style.color, marker=marker, ms=4, lw=1.5, label=plain(label))
-            axis.plot(where, values, style.line, **look)
+            values = [getattr(found[n], key) if n in found else math.nan for n in names]
+            look = dict(color=style_of(i).color, marker=marker, ms=4, lw=1.5, label=plain(label))
+            axis.plot(where, values, style_of(i).line, **look)
     upper.set_yscale('log', base=2)
     upper.yaxis.set_major_formatter('{x:g}')
     upper.set_ylabel('intrinsic dimensionality')
@@ -148,7 +124,7 @@ def plot_dimension_over_depth(
     lower.set_ylim(0, 1.05)
     step = max(1, len(names) // 40)
     lower.set_xticks(where[::step], names[::step], rotation=60, ha='right', fontsize='x-small')
-    for axis in (upper, lower):
+    for axis in axes:
         tidy(axis)
     upper.legend(frameon=False, fontsize='small')
     figure.suptitle(title or _settings(next(iter(runs.values())).info), fontsize='medium')
@@ -176,14 +152,12 @@ def plot_spectrum_dynamics(
 
     Raises:
         ValueError: If there is no layer to draw.
-        ImportError: If matplotlib is not installed.
     """
     every = [spectra for run in runs.values() for spectra in run]
     names = _layers(every, None, most=None)
     stages = [n for n in names if n.startswith('backbone.stage')]
     chosen = _layers(every, layers) if layers else (stages or names)[:6]
     curves = [n for n in names if n in stages or not n.startswith('backbone.')] or names
-    curves = curves[:14]
     plt = pyplot()
     figure, axes = plt.subplots(
         1 + len(chosen),
@@ -194,29 +168,24 @@ def plot_spectrum_dynamics(
         height_ratios=[1.4] + [1] * len(chosen),
         layout='constrained',
     )
-    colormap = plt.get_cmap('viridis_r')
-    last = max(_when(spectra)[0] for spectra in every)
+    colormap, unit = plt.get_cmap('viridis_r'), 'epochs trained'
+    last = max(max(map(_epoch, every)), 1)
     for column, (label, run) in enumerate(runs.items()):
         top = axes[0][column]
         top.set_title(label, fontsize='medium')
-        for i, name in enumerate(curves):
-            points = [
-                (_when(s)[0], s.layers[name].summary.saturation) for s in run if name in s.layers
-            ]
-            if points:
-                style = style_of(i)
-                look = dict(marker='.', color=style.color, lw=1.5, label=plain(name))
-                top.plot(*zip(*points), style.line, **look)
-        top.set_xlabel(_when(run[0])[1])
+        for i, name in enumerate(curves[:14]):
+            found = [(_epoch(s), s.layers[name].summary) for s in run if name in s.layers]
+            if found:
+                points = [(epoch, summary.saturation) for epoch, summary in found]
+                look = dict(marker='.', color=style_of(i).color, lw=1.5, label=plain(name))
+                top.plot(*zip(*points), style_of(i).line, **look)
+        top.set_xlabel(unit)
         top.set_ylim(0, 1.05)
         tidy(top)
         for axis, name in zip(axes[1:, column], chosen):
-            for spectra in run:
-                if name in spectra.layers:
-                    shade = 0.08 + 0.92 * _when(spectra)[0] / max(last, 1)
-                    axis.plot(
-                        *_line(spectra.layers[name].eigenvalues), color=colormap(shade), lw=1.3
-                    )
+            for spectra in (s for s in run if name in s.layers):
+                color = colormap(0.08 + 0.92 * _epoch(spectra) / last)
+                axis.plot(*_line(spectra.layers[name].eigenvalues), color=color, lw=1.3)
             held = [s.layers[name].eigenvalues for s in every if name in s.layers]
             _spectrum_axis(axis, held, run[0].info)
             axis.set_title(name, fontsize='small')
@@ -224,23 +193,21 @@ def plot_spectrum_dynamics(
     axes[0][0].set_ylabel('dimensionality / width')
     for axis in axes[1:, 0]:
         axis.set_ylabel('eigenvalue')
-    handles, labels = _all_handles(axes[0])
-    beside = dict(loc='upper left', bbox_to_anchor=(1.0, 1.0))
-    axes[0][-1].legend(
-        handles, labels, frameon=False, fontsize='x-small', handlelength=2.8, **beside
-    )
-    scale = plt.cm.ScalarMappable(plt.Normalize(0, max(last, 1)), colormap)
-    figure.colorbar(scale, ax=list(axes[1:].flat), label=_when(every[0])[1], aspect=40)
+    found = labelled(axes[0])
+    beside = dict(loc='upper left', bbox_to_anchor=(1.0, 1.0), handlelength=2.8)
+    axes[0][-1].legend(found.values(), found, frameon=False, fontsize='x-small', **beside)
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, last), colormap)
+    figure.colorbar(scale, ax=list(axes[1:].flat), label=unit, aspect=40)
     figure.suptitle(title or _settings(every[0].info), fontsize='medium')
     save(figure, path)
 
 
-def _when(spectra: Spectra) -> tuple[float, str]:
-    return spectra.info.get('epoch', 0), 'epochs trained'
+def _epoch(spectra: Spectra) -> float:
+    return spectra.info.get('epoch', 0)
 
 
 def _layers(
-    spectra: Any, wanted: Optional[Sequence[str]], most: Optional[int] = PANELS
+    spectra: Iterable[Spectra], wanted: Optional[Sequence[str]], most: Optional[int] = PANELS
 ) -> list[str]:
     names = list(dict.fromkeys(name for run in spectra for name in run.layers))
     if wanted:
@@ -275,13 +242,4 @@ def _settings(info: Mapping[str, Any]) -> str:
     kind = 'of the largest' if info.get('relative') else 'absolute'
     parts = [f'threshold {info.get("threshold", 0):g} {kind}', f'{info.get("images", "?")} images']
     parts += ['centred'] if info.get('center') else []
-    parts += [info['foreground']] if info.get('foreground') else []
-    return ', '.join(parts)
-
-
-def _all_handles(axes: Any) -> tuple[list[Any], list[str]]:
-    found: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels()):
-            found.setdefault(label, handle)
-    return list(found.values()), list(found)
+    return ', '.join([*parts, *filter(None, [info.get('foreground')])])

@@ -13,9 +13,6 @@ TRAINABLE_STAGES = 'freezing/trainable_stages'
 def read_scalars(path: Union[str, Path]) -> tuple[list[dict], list[dict]]:
     """Reads the scalars that mmengine's LocalVisBackend wrote.
 
-    Args:
-        path: ``vis_data/scalars.json`` of a run, one JSON object a line.
-
     Returns:
         Rows of training (they have an 'epoch' and a 'loss') and of validation (their 'step' is the
         number of epochs trained so far).
@@ -39,19 +36,20 @@ def trainable_by_epoch(train_rows: Iterable[Mapping]) -> dict[int, int]:
 def frozen_spans(trainable: Mapping[int, int]) -> list[tuple[int, int]]:
     """Joins neighbouring epochs without trainable stages.
 
-    Args:
-        trainable: Trainable stages by epoch, from 1.
-
     Returns:
         First and last epoch of each frozen span.
     """
-    spans: list[tuple[int, int]] = []
-    for epoch in sorted(epoch for epoch, stages in trainable.items() if stages == 0):
-        if spans and spans[-1][1] == epoch - 1:
-            spans[-1] = (spans[-1][0], epoch)
-        else:
-            spans.append((epoch, epoch))
-    return spans
+    return _joined((epoch, epoch) for epoch in sorted(trainable) if trainable[epoch] == 0)
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in order, those joined that follow each other."""
+    found: list[tuple[int, int]] = []
+    for first, last in spans:
+        if found and found[-1][1] + 1 == first:
+            first = found.pop()[0]
+        found.append((first, last))
+    return found
 
 
 @dataclass
@@ -130,13 +128,10 @@ def spans_of_frozen(run: RunLog) -> list[tuple[float, float]]:
     """Frozen spans as :func:`shade_frozen` takes them."""
     if run.per_epoch > 1:
         return frozen_spans(trainable_by_epoch(run.train))
-    spans: list[tuple[float, float]] = []
-    for before, row in zip([None, *run.train], run.train):
-        if row.get(TRAINABLE_STAGES) != 0:
-            continue
-        # What the row of an iteration says holds since the row before.
-        first = before['iter'] + 1 if before else row['iter']
-        if spans and spans[-1][1] + 1 == first:
-            first = spans.pop()[0]
-        spans.append((first, row['iter']))
-    return spans
+    # What the row of an iteration says holds since the row before.
+    pairs = zip([None, *run.train], run.train)
+    return _joined(
+        (before['iter'] + 1 if before else row['iter'], row['iter'])
+        for before, row in pairs
+        if row.get(TRAINABLE_STAGES) == 0
+    )

@@ -30,7 +30,6 @@ def plot_rgn_over_depth(path: Union[str, Path], runs: Mapping[str, Any], title: 
 
     Raises:
         ValueError: If no run has a tensor with a gradient.
-        ImportError: If matplotlib is not installed.
     """
     tables = {label: _tensors(run) for label, run in runs.items()}
     every = [tensor for table in tables.values() for tensor in table]

@@ -33,7 +33,6 @@ def plot_robustness(
 
     Raises:
         ValueError: If there is nothing to draw.
-        ImportError: If matplotlib is not installed.
     """
     if not scores and not test_sets:
         raise ValueError('scores must have a corruption, or test_sets a set; got neither')
@@ -44,12 +43,9 @@ def plot_robustness(
     values = 100 * values.reshape(len(ordered), len(severities))
     height = 1.9 + 0.3 * (len(ordered) + len(test_sets))
     ratios = [1.15, 1] if ordered else [1]
+    size = (9.2 if ordered else 5, height)
     figure, axes = pyplot().subplots(
-        *(1, len(ratios)),
-        figsize=(9.2 if ordered else 5, height),
-        layout='constrained',
-        width_ratios=ratios,
-        squeeze=False,
+        1, len(ratios), figsize=size, layout='constrained', width_ratios=ratios, squeeze=False
     )
     right = axes[0, -1]
     if ordered:

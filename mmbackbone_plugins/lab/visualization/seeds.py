@@ -31,7 +31,6 @@ def plot_seeds(
 
     Raises:
         ValueError: If no run has logged anything.
-        ImportError: If matplotlib is not installed.
     """
     if not any(run.train or run.val for run in runs.values()):
         raise ValueError(f'nothing to draw: {list(runs)} have logged no scalars')
@@ -52,11 +51,8 @@ def plot_seeds(
     for axis in (upper, lower):
         shade_frozen(axis, spans_of_frozen(first), 'backbone frozen')
         tidy(axis)
-    upper.set_ylabel('training loss')
-    upper.set_ylim(0, top_loss)
-    lower.set_ylabel('validation mAP')
-    lower.set_ylim(0, top_score)
-    lower.set_xlim(left=0)
+    upper.set(ylabel='training loss', ylim=(0, top_loss))
+    lower.set(ylabel='validation mAP', ylim=(0, top_score), xlim=(0, None))
     lower.set_xlabel('epochs trained' if first.per_epoch > 1 else 'iterations')
     lower.xaxis.get_major_locator().set_params(integer=True)
     upper.legend(loc='best', fontsize=8, facecolor='white', framealpha=0.9, edgecolor='0.8')

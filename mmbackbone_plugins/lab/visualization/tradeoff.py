@@ -12,17 +12,7 @@ SIZE = (4.6, 4.4)  # inches: its text is still read when it is scaled to the wid
 
 
 class Point(NamedTuple):
-    """One method in the plane.
-
-    Attributes:
-        name: The method.
-        x: Its place.
-        y: Its height.
-        low: Lower end of its bar; None for no bar.
-        high: Upper end of its bar.
-        left: Left end of its bar along x; None for no bar.
-        right: Right end of its bar along x.
-    """
+    """One method in the plane, with the ends of its bars along y and x; None for no bar."""
 
     name: str
     x: float
@@ -44,31 +34,17 @@ def plot_pareto(
 ) -> None:
     """Draws score against cost, with the front: the best mean that a cost up to here has bought.
 
-    Args:
-        path: Picture file to write.
-        points: The methods.
-        front: Names of the Pareto set in order of cost.
-        styles: Look of each method.
-        xlabel: Label of the cost.
-        ylabel: Label of the score.
-        title: Title of the figure.
-
     Raises:
         ValueError: If there is no point.
-        ImportError: If matplotlib is not installed.
     """
-    figure, axis = _start(points, f'{title}\ndashed: Pareto front'.strip())
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
-    _draw(axis, points, styles)
-    _scale(axis, points)
+    axis = _draw(points, styles, xlabel, ylabel, f'{title}\ndashed: Pareto front'.strip())
     by_name = {point.name: point for point in points}
     steps = [(by_name[name].x, by_name[name].y) for name in front]
     if steps:
         right = axis.get_xlim()[1]
         xs, ys = zip(*steps, (right, steps[-1][1]))
         axis.step(xs, ys, where='post', color='0.45', lw=1.2, ls=(0, (4, 2)), zorder=1)
-    save(figure, path)
+    save(axis.figure, path)
 
 
 def plot_gain(
@@ -81,56 +57,42 @@ def plot_gain(
 ) -> None:
     """Draws gain against another quantity, with the line of no gain.
 
-    Args:
-        path: Picture file to write.
-        points: The methods.
-        styles: Look of each method.
-        xlabel: Label of the quantity.
-        ylabel: Label of the gain.
-        title: Title of the figure, e.g. the correlation.
-
     Raises:
         ValueError: If there is no point.
-        ImportError: If matplotlib is not installed.
     """
-    figure, axis = _start(points, title)
-    axis.axhline(0, color='0.45', lw=0.9, ls=(0, (4, 3)), zorder=1)
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
-    _draw(axis, points, styles)
-    _scale(axis, points)
-    save(figure, path)
+    axis = _draw(points, styles, xlabel, ylabel, title, zero=True)
+    save(axis.figure, path)
 
 
-def _start(points: Sequence[Point], title: str) -> tuple[Any, Any]:
+def _draw(
+    points: Sequence[Point],
+    styles: Mapping[str, MethodStyle],
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    zero: bool = False,
+) -> Any:
+    """Markers and bars, and below the axis the names; logarithmic if they span over a decade."""
     if not points:
         raise ValueError('points must hold at least one method, got none')
     figure, axis = pyplot().subplots(figsize=SIZE, layout='constrained')
     tidy(axis)
     axis.set_title(plain(title), fontsize='medium' if '\n' not in title else 'small')
-    return figure, axis
-
-
-def _draw(axis: Any, points: Sequence[Point], styles: Mapping[str, MethodStyle]) -> None:
-    """Draws markers and bars, and below the axis the names."""
-    for point in points:
-        style = styles[point.name]
-        found = []
-        if point.low is not None and point.high is not None:
-            found.append(((point.x, point.low), (point.x, point.high)))
-        if point.left is not None and point.right is not None:
-            found.append(((point.left, point.y), (point.right, point.y)))
-        for start, end in found:
-            axis.plot(*zip(start, end), color=style.color, lw=1.3, alpha=0.75, zorder=2)
-        size = 10 if style.marker in 'PX*' else 8  # these have less area
-        look = dict(color=style.color, ms=size, mec='white', mew=0.7, zorder=3)
-        axis.plot(point.x, point.y, style.marker, label=plain(point.name), **look)
-    axis.figure.legend(loc='outside lower center', ncols=3, fontsize='small', handletextpad=0.2)
-
-
-def _scale(axis: Any, points: Sequence[Point]) -> None:
-    """A logarithmic axis where the points span more than a decade."""
+    if zero:
+        axis.axhline(0, color='0.45', lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    for name, x, y, low, high, left, right in points:
+        color, marker, _ = styles[name]
+        for ends in ([(x, low), (x, high)], [(left, y), (right, y)]):
+            if None not in ends[0] + ends[1]:
+                axis.plot(*zip(*ends), color=color, lw=1.3, alpha=0.75, zorder=2)
+        size = 10 if marker in 'PX*' else 8  # these have less area
+        look = dict(color=color, ms=size, mec='white', mew=0.7, zorder=3)
+        axis.plot(x, y, marker, label=plain(name), **look)
+    figure.legend(loc='outside lower center', ncols=3, fontsize='small', handletextpad=0.2)
     xs = [point.x for point in points]
     if min(xs) > 0 and max(xs) > 10 * min(xs):
         axis.set_xscale('log')
     axis.margins(x=0.08, y=0.1)
+    return axis

@@ -17,16 +17,8 @@ def plot_widths(
 ) -> None:
     """Draws widths before and after over depth, and what the features spanned before.
 
-    Args:
-        path: Picture file to write.
-        before: Number of channels by layer, from the input to the output.
-        after: The new number of channels of the same layers.
-        dimensionalities: Intrinsic dimensionalities of the layers' features before.
-        title: Title of the figure.
-
     Raises:
         ValueError: If there is no layer.
-        ImportError: If matplotlib is not installed.
     """
     if not before:
         raise ValueError('before must name at least one layer, got none')

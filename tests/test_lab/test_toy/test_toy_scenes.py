@@ -6,7 +6,7 @@ from mmbackbone_plugins.lab.toy import CLASSES, STYLES, draw_scene
 from mmbackbone_plugins.lab.toy.canvas import blank, shrink
 from mmbackbone_plugins.lab.toy.classes import select_classes
 from mmbackbone_plugins.lab.toy.layout import ToyObject, plan_scene
-from mmbackbone_plugins.lab.toy.scenes import object_mask, paint_object
+from mmbackbone_plugins.lab.toy.scenes import object_mask, paint, parts_of
 from mmbackbone_plugins.lab.toy.seeding import SPLITS, scene_rng
 from mmbackbone_plugins.lab.toy.shapes import SHAPES
 
@@ -35,10 +35,7 @@ def corner_frame(item: ToyObject, points: np.ndarray) -> np.ndarray:
 
 
 def box_sides(item):
-    return (
-        np.linalg.norm(item.box[0] - item.box[3]),
-        np.linalg.norm(item.box[2] - item.box[3]),
-    )
+    return (np.linalg.norm(item.box[0] - item.box[3]), np.linalg.norm(item.box[2] - item.box[3]))
 
 
 @pytest.mark.parametrize('name', list(SHAPES))
@@ -50,7 +47,7 @@ def test_boxes_are_tight(name):
         # Painted on black with all colours brightened: every changed pixel belongs to the object.
         canvas = blank(512, 3)
         bright = [type(p)(p.points, (255, 255, 255)) for p in item.parts]
-        paint_object(canvas, ToyObject(**{**vars(item), 'parts': bright}))
+        paint(canvas, parts_of(ToyObject(**{**vars(item), 'parts': bright})))
         painted = shrink(canvas)[..., 0] > 96
         assert painted.sum() > 20
         rows, columns = np.nonzero(painted)
@@ -67,7 +64,7 @@ def test_boxes_are_tight(name):
 def test_mask_is_what_is_painted(name):
     item = objects_of(name, 1)[0]
     canvas = blank(512, 3)
-    paint_object(canvas, item)
+    paint(canvas, parts_of(item))
     painted = shrink(canvas).max(-1) > 0
     mask = object_mask(item, 512)
     assert not (mask & ~painted).any()

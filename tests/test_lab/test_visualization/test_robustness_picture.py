@@ -4,11 +4,8 @@ import math
 
 import pytest
 
-pytest.importorskip('matplotlib')
-from matplotlib.figure import Figure  # noqa: E402
-
-from mmbackbone_plugins.lab.visualization import plot_robustness  # noqa: E402
-from mmbackbone_plugins.metrics import GROUPS  # noqa: E402
+from mmbackbone_plugins.lab.visualization import plot_robustness
+from mmbackbone_plugins.metrics import GROUPS
 
 TABLE = dict(
     contrast={1: 0.40, 3: 0.20}, shot_noise={1: 0.35, 3: 0.05}, mist={1: 0.111, 3: math.nan}
@@ -16,14 +13,12 @@ TABLE = dict(
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
-    """Draws, and returns the axes with the texts in each."""
-    kept = []
-    monkeypatch.setattr(Figure, 'savefig', lambda figure, path, **options: kept.append(figure))
+def drawn(figures, tmp_path):
+    """Draws, and returns the figure with the texts in each of its axes."""
 
     def draw(*arguments, **options):
         plot_robustness(tmp_path / 'x.png', *arguments, **options)
-        (figure,) = kept
+        (figure,) = figures
         return figure, [[t.get_text().strip() for t in a.texts] for a in figure.axes]
 
     return draw

@@ -9,7 +9,6 @@ from mmbackbone_plugins.lab.visualization import (
     Sample,
     compare_boxes,
     frozen_spans,
-    plot_training,
     plot_widths,
     read_scalars,
     trainable_by_epoch,
@@ -56,36 +55,7 @@ def test_frozen_spans(stages, spans):
     assert frozen_spans(dict(enumerate(stages, 1))) == spans
 
 
-def test_curves_shade_frozen_epochs(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
-    plot_training(tmp_path / 'curves.png', *rows([5, 0, 0, 5]), title='run')
-    assert (tmp_path / 'curves.png').stat().st_size > 5000
-    upper, lower = figures[0].axes
-    assert [patch.get_x() for patch in upper.patches] == [1]
-    assert upper.patches[0].get_width() == 2
-    loss = upper.lines[0]
-    assert loss.get_label() == 'loss' and list(loss.get_xdata())[:2] == [0.5, 1.0]
-    assert list(lower.lines[0].get_xdata()) == [2, 4]
-    assert list(lower.lines[0].get_ydata()) == [0.2, 0.4]
-    assert lower.get_xlabel() == 'epochs trained' and lower.get_ylabel().startswith('mAP')
-
-
-def test_curves_do_without_validation_and_hook(tmp_path):
-    pytest.importorskip('matplotlib')
-    train, _ = rows([5, 5])
-    train = [{k: v for k, v in row.items() if 'freezing' not in k} for row in train]
-    plot_training(tmp_path / 'curves.png', train, [])
-    assert (tmp_path / 'curves.png').exists()
-    with pytest.raises(ValueError, match='train_rows must hold at least one row'):
-        plot_training(tmp_path / 'none.png', [], [])
-
-
-def test_boxes_are_drawn_where_they_are(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_boxes_are_drawn_where_they_are(tmp_path, figures):
     quad = np.array([[[5, 5], [20, 8], [18, 20], [3, 17]]], float)
     truth = Boxes(quad, np.array([2]))
     found = Boxes(quad + 1, np.array([0]), np.array([0.75]))
@@ -108,10 +78,7 @@ def test_boxes_are_drawn_where_they_are(tmp_path, monkeypatch):
         compare_boxes(tmp_path / 'none.png', [], [])
 
 
-def test_widths_before_and_after_are_bars(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_widths_before_and_after_are_bars(tmp_path, figures):
     before, after = dict(stage1=64, stage2=128), dict(stage1=80, stage2=40)
     plot_widths(tmp_path / 'widths.png', before, after, dict(stage1=60, stage2=0), 'small')
     assert (tmp_path / 'widths.png').stat().st_size > 3000
@@ -127,4 +94,4 @@ def test_widths_before_and_after_are_bars(tmp_path, monkeypatch):
 def test_missing_matplotlib_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     with pytest.raises(ImportError, match=r'pip install "mmbackbone_plugins\[lab\]"'):
-        plot_training(tmp_path / 'curves.png', *rows([5]))
+        plot_widths(tmp_path / 'widths.png', dict(a=1), dict(a=2), dict(a=1))

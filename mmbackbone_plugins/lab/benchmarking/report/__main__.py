@@ -22,10 +22,10 @@ def main(argv=None) -> int:
     console.adapt()
     try:
         page = write_report(args.work_dir, args.out, args.title, baseline=args.baseline)
+        print(f'wrote {page}')
     except (OSError, ValueError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(f'wrote {page}')
     return 0
 
 

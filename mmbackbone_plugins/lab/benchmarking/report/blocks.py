@@ -1,62 +1,46 @@
-"""What a report is made of, whatever it is written in."""
+"""What a report is made of, whatever it is written in; the templates write each kind."""
 
-from dataclasses import dataclass, field
 from typing import NamedTuple, Optional, Union
 
 
 class Entry(NamedTuple):
-    """What stands in a cell of a table.
-
-    Attributes:
-        text: The number with its spread.
-        below: A second, smaller line: an interval, or a number of seeds that differs.
-    """
+    """A cell of a table; ``below`` is a second, smaller line."""
 
     text: str
     below: str = ''
 
 
-@dataclass
-class Table:
-    """A table; the first entry of a row is its name, and footnotes stand below."""
+class Table(NamedTuple):
+    """A table; the first entry of a row is its name."""
 
     title: str
     header: list[str]
     rows: list[list[Entry]]
-    footnotes: list[str] = field(default_factory=list)
+    footnotes: tuple[str, ...] = ()
 
 
 class Picture(NamedTuple):
-    """One picture file.
-
-    Attributes:
-        file: Its path from the report's folder, with slashes.
-        alt: What is to be seen, for those who cannot see it.
-        label: A line below it; empty if it speaks for itself.
-    """
+    """A picture file, its path from the report's folder; ``alt`` says what is to be seen."""
 
     file: str
     alt: str
     label: str = ''
 
 
-@dataclass
 class Figure:
-    """Pictures with one caption.
+    """Pictures with one caption; without pictures the caption says why there are none.
 
     Attributes:
-        title: What they show.
-        caption: How to read them; without pictures, why there are none.
         pictures: The pictures.
         columns: Pictures in a row where there is room; None: as many as fit.
         legend: A picture that explains all others.
     """
 
-    title: str
-    caption: str
-    pictures: list[Picture] = field(default_factory=list)
-    columns: Optional[int] = None
-    legend: Optional[Picture] = None
+    def __init__(self, title: str, caption: str) -> None:
+        self.title, self.caption = title, caption
+        self.pictures: list[Picture] = []
+        self.columns: Optional[int] = None
+        self.legend: Optional[Picture] = None
 
 
 class Listing(NamedTuple):
@@ -82,15 +66,7 @@ class Section(NamedTuple):
 
 
 class Content(NamedTuple):
-    """The whole report.
-
-    Attributes:
-        title: Its title.
-        status: How many runs it covers, in a sentence.
-        complete: Whether that is all of them.
-        facts: Name and value of what is known of the benchmark.
-        sections: The rest.
-    """
+    """The whole report; ``status`` says how many runs it covers, ``facts`` are names and values."""
 
     title: str
     status: str

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path
 
 from ..results import Result
 from . import figures, run_figures
@@ -33,7 +32,6 @@ READING = (
     'ratio has next to nothing below. Drift: distance of the '
     "backbone's weights to their start, over the norm of the start, at the end.",
 )
-
 SOURCES = {
     'numbers': 'result.json',
     'curves': 'train/*/vis_data/scalars.json',
@@ -47,7 +45,7 @@ def compose(
     writer: FigureWriter,
     title: str,
     command: str,
-    remarks: Sequence[str],
+    remarks: list[str],
     progress: Mapping[str, str],
 ) -> Content:
     """Draws all figures and puts the report together.
@@ -60,41 +58,54 @@ def compose(
         remarks: What else a reader must know, e.g. that the plan could not be read.
         progress: How far missing runs are, by name.
     """
+    runs = summary.finished + summary.failed
     done, planned = len(summary.finished), len(summary.planned)
-    rest = dict(failed=summary.failed, missing=summary.missing)
     status = f'{done} of {planned} runs finished'
-    status += ''.join(f', {len(runs)} {name}' for name, runs in rest.items() if runs)
-    sections = [
-        *([Section('Please note', [Bullets(list(remarks))])] if remarks else []),
-        *(_group(group, writer) for group in summary.groups),
-        _reading(summary),
-        _open(summary, progress),
-        Section('All runs and their commands', [run_table(summary)], folded=True),
-        Section('How to make this again', [_again(summary, writer.work_dir, command)]),
+    for name in ('failed', 'missing'):
+        found = getattr(summary, name)
+        status += f', {len(found)} {name}' if found else ''
+    baseline = next((g.baseline for g in summary.groups if g.baseline), BASELINE)
+    rgn = ' or '.join(sorted({RGN[group.rgn] for group in summary.groups}))
+    reading = [text.replace('{baseline}', baseline).replace('{rgn}', rgn) for text in READING]
+
+    times = sorted(str(r.finished) for r in runs if r.finished)
+    seeds = sorted({run.seed for run in summary.planned})
+    facts = [
+        ('Report written', date.today().isoformat()),
+        ('Runs ended', f'{times[0]} to {times[-1]}' if times else 'none yet'),
+        ('Seeds', ', '.join(map(str, seeds)) or 'none'),
+        ('Work dir', str(writer.work_dir)),
+        *_machine_facts(runs),
     ]
-    facts = _facts(summary, writer.work_dir)
+
+    folder = f'{writer.work_dir}/runs/<dataset>/<detector>/<method>/seed<k>'
+    again = ['# this report', command, '', '# what it is made from']
+    again += [f'{what + ":":<13}{folder}/{file}' for what, file in SOURCES.items()]
+    commands = [r.command for r in runs if r.command]
+    if commands:
+        again += ['', '# one run; all commands are in the table above', commands[0]]
+
+    sections = [
+        *([Section('Please note', [Bullets(remarks)])] if remarks else []),
+        *(_group(group, writer) for group in summary.groups),
+        Section('How to read the numbers', [Bullets(reading)]),
+        Section('What failed, and what is missing', _open(summary, progress)),
+        Section('All runs and their commands', [run_table(summary)], folded=True),
+        Section('How to make this again', [Listing('', '\n'.join(again))]),
+    ]
     return Content(title, f'{status}.', done == planned, facts, sections)
 
 
-def _reading(summary: Summary) -> Section:
-    baseline = next((g.baseline for g in summary.groups if g.baseline), BASELINE)
-    rgn = ' or '.join(sorted({RGN[group.rgn] for group in summary.groups}))
-    texts = [text.replace('{baseline}', baseline).replace('{rgn}', rgn) for text in READING]
-    return Section('How to read the numbers', [Bullets(texts)])
-
-
 def _group(group: Group, writer: FigureWriter) -> Section:
-    main = main_table(group)
-    main.footnotes.append(
+    footnote = (
         f'In domain: {", ".join(group.in_domain) or "none"}. Out of domain: '
         f'{", ".join(group.out_of_domain) or "none"}. x ± y: mean and sample standard deviation '
         'over n seeds. Differences: mean with its 95 % t-interval, paired by seed. More under '
-        '"How to read the numbers".',
+        '"How to read the numbers".'
     )
-    notes = [Bullets(group.notes, 'Holes in these numbers')] if group.notes else []
     blocks = [
-        main,
-        *notes,
+        main_table(group)._replace(footnotes=(footnote,)),
+        *([Bullets(group.notes, 'Holes in these numbers')] if group.notes else []),
         figures.pareto(writer, group),
         figures.domains(writer, group),
         domain_table(group),
@@ -107,7 +118,7 @@ def _group(group: Group, writer: FigureWriter) -> Section:
     return Section(f'{group.dataset}, {group.detector}', blocks)
 
 
-def _open(summary: Summary, progress: Mapping[str, str]) -> Section:
+def _open(summary: Summary, progress: Mapping[str, str]) -> list:
     """Failed and missing runs."""
     blocks: list = [
         Listing(f'{result.name} failed', (result.error or 'no message').strip())
@@ -116,21 +127,7 @@ def _open(summary: Summary, progress: Mapping[str, str]) -> Section:
     names = [str(run) for run in summary.missing]
     names = [f'{name} ({progress[name]})' if name in progress else name for name in names]
     blocks += [Bullets(names, 'Planned, and without a result')] if names else []
-    blocks = blocks or [Bullets(['No run failed, and none is missing.'])]
-    return Section('What failed, and what is missing', blocks)
-
-
-def _facts(summary: Summary, work_dir: Path) -> list[tuple[str, str]]:
-    runs = summary.finished + summary.failed
-    times = sorted(str(r.finished) for r in runs if r.finished)
-    seeds = sorted({run.seed for run in summary.planned})
-    return [
-        ('Report written', date.today().isoformat()),
-        ('Runs ended', f'{times[0]} to {times[-1]}' if times else 'none yet'),
-        ('Seeds', ', '.join(map(str, seeds)) or 'none'),
-        ('Work dir', str(work_dir)),
-        *_machine_facts(runs),
-    ]
+    return blocks or [Bullets(['No run failed, and none is missing.'])]
 
 
 def _machine_facts(runs: Sequence[Result]) -> list[tuple[str, str]]:
@@ -139,23 +136,10 @@ def _machine_facts(runs: Sequence[Result]) -> list[tuple[str, str]]:
     for run in runs:
         for key, value in run.machine.items():
             found.setdefault(str(key), Counter())[str(value)] += 1
-    return [
-        (
-            key,
-            next(iter(values))
-            if list(values.values()) == [len(runs)]
-            # a reader must see that numbers are of different machines
-            else '; '.join(f'{value} ({n} of {len(runs)} runs)' for value, n in values.items()),
-        )
-        for key, values in found.items()
-    ]
-
-
-def _again(summary: Summary, work_dir: Path, command: str) -> Listing:
-    runs = f'{work_dir}/runs/<dataset>/<detector>/<method>/seed<k>'
-    lines = ['# this report', command, '', '# what it is made from']
-    lines += [f'{what + ":":<13}{runs}/{file}' for what, file in SOURCES.items()]
-    commands = [r.command for r in summary.finished + summary.failed if r.command]
-    if commands:
-        lines += ['', '# one run; all commands are in the table above', commands[0]]
-    return Listing('', '\n'.join(lines))
+    facts = []
+    for key, values in found.items():
+        # A reader must see that numbers are of different machines.
+        texts = [f'{value} ({n} of {len(runs)} runs)' for value, n in values.items()]
+        everywhere = list(values.values()) == [len(runs)]
+        facts.append((key, '; '.join(values if everywhere else texts)))
+    return facts

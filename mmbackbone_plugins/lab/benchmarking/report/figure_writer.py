@@ -32,7 +32,6 @@ class FigureWriter:
         baseline = next((g.baseline for g in summary.groups if g.baseline), None)
         self.styles = method_styles(summary.methods, baseline)
         self.files: list[str] = []
-        self._used: set[str] = set()
         (out / FOLDER).mkdir(parents=True, exist_ok=True)
 
     def run_folder(self, result: Result) -> Path:
@@ -50,28 +49,18 @@ class FigureWriter:
         suffix: str = '.svg',
         **options: Any,
     ) -> Picture:
-        """Draws one picture.
+        """Draws one picture: ``plot(path, *args, **options)``.
 
-        Args:
-            group: What it is about; the file's name begins with it.
-            words: The rest of the file's name.
-            alt: What is to be seen.
-            plot: Writes a picture file, which is its first argument.
-            *args: Its others.
-            label: A line below the picture.
-            suffix: Of the file.
-            **options: More arguments of ``plot``.
+        Its file's name is made of the group's and ``words``; see :class:`Picture` for the others.
         """
-        file = f'{FOLDER}/{self._name(group.dataset, group.detector, *words)}{suffix}'
+        words = (group.dataset, group.detector, *words)
+        name = re.sub(r'[^A-Za-z0-9._-]+', '-', '-'.join(words)).strip('-.')[:90]
+        used = {Path(file).stem.lower() for file in self.files}
+        plain, number = name, 2
+        while name.lower() in used:  # two names may differ in what a file name cannot have
+            name, number = f'{plain}-{number}', number + 1
+        file = f'{FOLDER}/{name}{suffix}'
         self.files.append(file)
         with pyplot().rc_context(_SETTINGS):
             plot(self._out / file, *args, **options)
         return Picture(file, alt, label)
-
-    def _name(self, *words: str) -> str:
-        name = re.sub(r'[^A-Za-z0-9._-]+', '-', '-'.join(words)).strip('-.')[:90]
-        plain, number = name, 2
-        while name.lower() in self._used:  # two names may differ in what a file name cannot have
-            name, number = f'{plain}-{number}', number + 1
-        self._used.add(name.lower())
-        return name

@@ -1,8 +1,5 @@
 """Figures of what results say: trade-off, gain, test sets."""
 
-import math
-from typing import Optional
-
 import numpy as np
 
 from ...visualization import Point, plot_domains, plot_gain, plot_pareto
@@ -34,13 +31,9 @@ def pareto(writer: FigureWriter, group: Group) -> Figure:
             figure.caption += f' No run has both {label} and FLOPs: not drawn.'
             continue
         front = group.fronts[key]
-        alt = f'{label} of {len(points)} methods against training FLOPs. '
-        alt += f'Front: {", ".join(front)}.'
-        axes = (f'training cost, {unit.name}', f'{label}, %', label)
-        picture = writer.draw(
-            group, ('pareto', key), alt, plot_pareto, points, front, writer.styles, *axes
-        )
-        figure.pictures.append(picture)
+        alt = f'{label} of {len(points)} methods against training FLOPs. Front: {", ".join(front)}.'
+        look = (points, front, writer.styles, f'training cost, {unit.name}', f'{label}, %', label)
+        figure.pictures.append(writer.draw(group, ('pareto', key), alt, plot_pareto, *look))
     return figure
 
 
@@ -71,16 +64,14 @@ def gain(writer: FigureWriter, group: Group) -> Figure:
     text = _correlation_text(found)
     alt = f'OOD gain of {len(points)} methods against RGN. {text}'.replace('\n', ' ')
     axes = (f'relative gradient norm ({RGN[group.rgn]})', 'OOD gain in mAP, percentage points')
-    figure.pictures.append(
-        writer.draw(group, ('rgn-gain',), alt, plot_gain, points, writer.styles, *axes, text)
-    )
+    look = (points, writer.styles, *axes, text)
+    figure.pictures.append(writer.draw(group, ('rgn-gain',), alt, plot_gain, *look))
     return figure
 
 
 def domains(writer: FigureWriter, group: Group) -> Figure:
     """MAP by method and test set."""
-    names = group.domains
-    methods = [m for m in group.methods.values() if m.finished]
+    names, methods = group.domains, [m for m in group.methods.values() if m.finished]
     figure = Figure(
         'Every method on every test set',
         'Numbers: mAP in %, mean over seeds. The bar parts the domain that was trained on '
@@ -89,29 +80,18 @@ def domains(writer: FigureWriter, group: Group) -> Figure:
     if not names or not methods:
         figure.caption = 'Not drawn: no run has finished.'
         return figure
-    scores = [[_percent(m.domains[d].mean) for d in names] for m in methods]
+    scores = np.array([[m.domains[d].mean for d in names] for m in methods], float)
     shades, label = None, 'mAP, %'
     if group.baseline and len(methods) > 1:
         base = group.methods[group.baseline].domains
-        shades = np.array(
-            [
-                [_percent(difference(m.domains[d].values, base[d].values).mean) for d in names]
-                for m in methods
-            ]
-        )
+        pairs = [[(m.domains[d].values, base[d].values) for d in names] for m in methods]
+        shades = 100 * np.array([[difference(*pair).mean for pair in row] for row in pairs], float)
         label = f'difference to {group.baseline}, percentage points'
         figure.caption += f' Colours: difference to {group.baseline}, paired by seed.'
     alt = f'mAP of {len(methods)} methods on {len(names)} test sets; the table has the numbers.'
-    rows = [m.name for m in methods]
-    looks = (shades, label, len(group.in_domain))
-    figure.pictures.append(
-        writer.draw(group, ('domains',), alt, plot_domains, np.array(scores), rows, names, *looks)
-    )
+    look = (100 * scores, [m.name for m in methods], names, shades, label, len(group.in_domain))
+    figure.pictures.append(writer.draw(group, ('domains',), alt, plot_domains, *look))
     return figure
-
-
-def _percent(value: Optional[float]) -> float:
-    return math.nan if value is None else 100 * value
 
 
 def _correlation_text(found: Correlation) -> str:

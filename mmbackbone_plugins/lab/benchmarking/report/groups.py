@@ -80,10 +80,8 @@ class Group:
     correlations: dict[str, Correlation] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        """As its folder: ``dataset/detector``."""
-        return f'{self.dataset}/{self.detector}'
+    def __post_init__(self) -> None:
+        self.name = f'{self.dataset}/{self.detector}'
 
     @property
     def domains(self) -> list[str]:
@@ -106,42 +104,28 @@ class Group:
         return [result for method in self.methods.values() for result in method.finished.values()]
 
 
-@dataclass
 class Summary:
     """A whole benchmark.
 
     Attributes:
         groups: One per data set and detector.
         planned: All runs that there should be.
-        results: Of runs that have ended, in that order.
+        results: Of runs that have ended, in that order; ``finished`` and ``failed`` ones.
+        missing: Planned runs without a result.
+        methods: All methods, in the order of the plan.
     """
 
-    groups: list[Group]
-    planned: list[RunKey]
-    results: dict[RunKey, Result]
+    def __init__(
+        self, groups: list[Group], planned: list[RunKey], results: dict[RunKey, Result]
+    ) -> None:
+        self.groups, self.planned, self.results = groups, planned, results
+        self.finished = [r for r in results.values() if r.state == 'finished']
+        self.failed = [r for r in results.values() if r.state != 'finished']
+        self.missing = [run for run in planned if run not in results]
+        self.methods = list(dict.fromkeys(name for group in groups for name in group.methods))
 
     def values(self, run: RunKey, quantities: Iterable[str]) -> list[Optional[float]]:
         """Quantities of one run, as they are averaged; None where there is none."""
         group = next(g for g in self.groups if (g.dataset, g.detector) == run[:2])
         estimates = group.methods[run.method].estimates
         return [estimates[name].values.get(run.seed) for name in quantities]
-
-    @property
-    def finished(self) -> list[Result]:
-        """Results of finished runs."""
-        return [r for r in self.results.values() if r.state == 'finished']
-
-    @property
-    def failed(self) -> list[Result]:
-        """Results of failed runs."""
-        return [r for r in self.results.values() if r.state != 'finished']
-
-    @property
-    def missing(self) -> list[RunKey]:
-        """Planned runs without a result."""
-        return [run for run in self.planned if run not in self.results]
-
-    @property
-    def methods(self) -> list[str]:
-        """All methods, in the order of the plan."""
-        return list(dict.fromkeys(name for group in self.groups for name in group.methods))

@@ -53,5 +53,4 @@ def _entry(entry: Entry) -> str:
 
 def _fence(text: str) -> str:
     """A fence longer than any in the text."""
-    longest = max((len(run) for run in re.findall(r'`+', text)), default=0)
-    return '`' * max(3, longest + 1)
+    return max(['``', *re.findall(r'`+', text)], key=len) + '`'

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 import cv2
 import numpy as np
@@ -67,8 +67,8 @@ def curves(writer: FigureWriter, group: Group) -> Figure:
     )
     for name, runs in logs.items():
         alt = f'Training loss and validation mAP of {name} over training, {len(runs)} seeds.'
-        look = (name, writer.styles[name].color, *tops)
-        figure.pictures.append(writer.draw(group, ('curves', name), alt, plot_seeds, runs, *look))
+        look = (runs, name, writer.styles[name].color, *tops)
+        figure.pictures.append(writer.draw(group, ('curves', name), alt, plot_seeds, *look))
     return figure
 
 
@@ -107,12 +107,10 @@ def spectra(writer: FigureWriter, group: Group) -> Figure:
         for name, style in writer.styles.items()
     }
     looks[START] = dict(color='black', ls='', marker='.', ms=3, zorder=3)
-    options = dict(looks=looks, panel=(4.4, 4.2))
     for layer in _layers(runs.values()):
         alt = f'Eigenvalues of {layer} before and after training, {len(found)} methods.'
-        figure.pictures.append(
-            writer.draw(group, ('spectrum', layer), alt, plot_spectra, runs, [layer], **options)
-        )
+        look = (runs, [layer], '', looks, (4.4, 4.2))
+        figure.pictures.append(writer.draw(group, ('spectrum', layer), alt, plot_spectra, *look))
     return figure
 
 
@@ -126,9 +124,7 @@ def _layers(runs: Iterable[Spectra]) -> list[str]:
 
 def _same(one: Spectra, two: Spectra) -> bool:
     """Whether two measurements of the start agree in the backbone's layers."""
-    for name in one.layers:
-        if not name.startswith('backbone.'):
-            continue
+    for name in (n for n in one.layers if n.startswith('backbone.')):
         if name not in two.layers:
             return False
         a, b = one.layers[name].eigenvalues, two.layers[name].eigenvalues
@@ -146,7 +142,8 @@ def detections(writer: FigureWriter, group: Group) -> Figure:
     )
     records, seeds = {}, set()
     for run in _worth_showing(group):
-        record = _left(_read_json, writer.run_folder(run) / 'detections.json')
+        path = writer.run_folder(run) / 'detections.json'
+        record = _left(lambda p: json.loads(p.read_text(encoding='utf-8')), path)
         if record and record.get('images'):
             records[run.method] = record
             seeds.add(run.seed)
@@ -161,15 +158,14 @@ def detections(writer: FigureWriter, group: Group) -> Figure:
     scenes, gone = _scenes(writer.work_dir, group.domains, records)
     if gone:
         figure.caption += f' Not there any more, and not drawn: {", ".join(gone)}.'
-    drawn = [scene.boxes for scene in scenes]
+    drawn = [boxes for *_, boxes in scenes]
     classes = [str(name) for name in next(iter(records.values()))['classes']]
     colors = class_colors(drawn, len(classes))
     for domain, name, pixels, boxes in scenes:
         words, alt = ('boxes', domain, name), f'{domain}: {len(boxes.quads)} boxes, {name}'
-        looks = dict(label=f'{domain}: {name}', suffix='.jpg')
-        figure.pictures.append(
-            writer.draw(group, words, alt, draw_on_image, pixels, boxes, colors, **looks)
-        )
+        look = (draw_on_image, pixels, boxes, colors)
+        picture = writer.draw(group, words, alt, *look, label=f'{domain}: {name}', suffix='.jpg')
+        figure.pictures.append(picture)
     occurring = sorted({int(label) for boxes in drawn for label in boxes.labels})
     if occurring:
         names, own = [classes[i] for i in occurring], [colors[i] for i in occurring]
@@ -178,19 +174,10 @@ def detections(writer: FigureWriter, group: Group) -> Figure:
     return figure
 
 
-class _Scene(NamedTuple):
-    """One picture: of a test set, with the boxes of one method or with the labels."""
-
-    domain: str
-    name: str
-    pixels: np.ndarray
-    boxes: Boxes
-
-
 def _scenes(
     work_dir: Path, domains: Iterable[str], records: Mapping[str, Any]
-) -> tuple[list[_Scene], list[str]]:
-    """The pictures by test set and method, and the image files that are gone."""
+) -> tuple[list[tuple[str, str, np.ndarray, Boxes]], list[str]]:
+    """Pictures (test set, labels or method, pixels, boxes), and the image files that are gone."""
     scenes, gone = [], []
     first = next(iter(records.values()))
     for domain in domains:
@@ -204,11 +191,11 @@ def _scenes(
             gone.append(path)
             continue
         pixels = pixels[..., ::-1]
-        scenes.append(_Scene(domain, 'labels', pixels, Boxes.of(image['truth'])))
+        scenes.append((domain, 'labels', pixels, Boxes.of(image['truth'])))
         for name, record in records.items():
             own = _image_of(record, domain, path)
             if own is not None:
-                scenes.append(_Scene(domain, name, pixels, Boxes.of(own['found'], DRAWN_ABOVE)))
+                scenes.append((domain, name, pixels, Boxes.of(own['found'], DRAWN_ABOVE)))
     return scenes, gone
 
 
@@ -216,10 +203,6 @@ def _image_of(record: Any, domain: str, path: Optional[str] = None) -> Optional[
     """What a run has found in the first image of a test set, or in that of a path."""
     images = (i for i in record['images'] if i['domain'] == domain)
     return next((i for i in images if path in (None, i['path'])), None)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding='utf-8'))
 
 
 def _worth_showing(group: Group) -> list[Result]:

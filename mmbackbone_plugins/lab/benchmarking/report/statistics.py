@@ -107,23 +107,17 @@ def correlate(
     if len(names) < FEWEST_METHODS:
         return Correlation(names, left_out)
     x, y = (np.array([float(values[n]) for n in names]) for values in (first, second))
-    pearson, spearman = (
-        [_coefficient(of, x, y), _leaving_one_out(of, x, y)]
-        for of in (stats.pearsonr, stats.spearmanr)
-    )
-    return Correlation(names, left_out, pearson[0], spearman[0], pearson[1], spearman[1])
 
+    def coefficient(of: Callable[..., Any], keep: Any = slice(None)) -> Optional[float]:
+        a, b = x[keep], y[keep]  # of values that are all alike scipy warns
+        return float(of(a, b)[0]) if np.ptp(a) and np.ptp(b) else None
 
-def _coefficient(of: Callable[..., Any], x: np.ndarray, y: np.ndarray) -> Optional[float]:
-    """None of values that are all alike, of which scipy warns."""
-    return float(of(x, y)[0]) if np.ptp(x) and np.ptp(y) else None
-
-
-def _leaving_one_out(
-    of: Callable[..., Any], x: np.ndarray, y: np.ndarray
-) -> Optional[tuple[float, float]]:
-    found = [_coefficient(of, np.delete(x, i), np.delete(y, i)) for i in range(len(x))]
-    return None if None in found else (min(found), max(found))
+    values, ranges = [], []
+    for of in (stats.pearsonr, stats.spearmanr):
+        without = [coefficient(of, np.arange(len(x)) != i) for i in range(len(x))]
+        values.append(coefficient(of))
+        ranges.append(None if None in without else (min(without), max(without)))
+    return Correlation(names, left_out, *values, *ranges)
 
 
 def pareto_set(

@@ -13,20 +13,17 @@ _PLAIN = ('dataset', 'detector', 'baseline', 'in_domain', 'out_of_domain', 'fron
 _Reader = Callable[[Result, Group], Optional[float]]
 
 
-def _score(metric: str, inside: bool) -> _Reader:
-    def read(result: Result, group: Group) -> Optional[float]:
-        domains = group.in_domain if inside else group.out_of_domain
-        return mean_of([result.scores.get(domain, {}).get(metric) for domain in domains])
-
-    return read
+def _score(metric: str, domains: str) -> _Reader:
+    return lambda result, group: mean_of(
+        [result.scores.get(domain, {}).get(metric) for domain in getattr(group, domains)]
+    )
 
 
 def _part(name: str, key: str) -> _Reader:
     return lambda result, group: number((getattr(result, name) or {}).get(key))
 
 
-def _rgn(median: str, mean: str) -> _Reader:
-    keys = dict(median=median, mean=mean)
+def _rgn(**keys: str) -> _Reader:
     return lambda result, group: number((result.rgn or {}).get(keys[group.rgn]))
 
 
@@ -38,25 +35,23 @@ def _share(result: Result, group: Group) -> Optional[float]:
 # Every quantity of a run that is averaged over seeds. A new one is a line here, and a column in
 # tables.py if it is to be shown.
 QUANTITIES: dict[str, _Reader] = {
-    **{metric: _score(metric, True) for metric in METRICS},
-    **{f'ood_{metric}': _score(metric, False) for metric in METRICS},
+    **{metric: _score(metric, 'in_domain') for metric in METRICS},
+    **{f'ood_{metric}': _score(metric, 'out_of_domain') for metric in METRICS},
     'flops': _part('cost', 'flops'),
     'share_of_full': _share,
     'seconds': _part('cost', 'seconds'),
     'peak_memory': _part('cost', 'peak_memory'),
     'trainable_share': _part('cost', 'trainable_share'),
     'communicated_bytes': _part('cost', 'communicated_bytes'),
-    'rgn': _rgn('median', 'mean'),
-    'rgn_first': _rgn('median_first', 'first'),
+    'rgn': _rgn(median='median', mean='mean'),
+    'rgn_first': _rgn(median='median_first', mean='first'),
     'rgn_mean': _part('rgn', 'mean'),  # over all tensors, as in the paper
     'drift': _part('drift', 'mean'),
 }
 
 
 def summarize(
-    results: Iterable[Result],
-    planned: Optional[Sequence[RunKey]] = None,
-    baseline: str = BASELINE,
+    results: Iterable[Result], planned: Optional[Sequence[RunKey]] = None, baseline: str = BASELINE
 ) -> Summary:
     """Groups results, and estimates everything over seeds.
 
@@ -67,8 +62,10 @@ def summarize(
         baseline: The method that others are compared with.
     """
     by_run = {RunKey.of(result): result for result in results}
-    if planned is None:
-        planned = _grid(by_run, baseline)
+    if planned is None:  # all seeds for all methods, the baseline first
+        order = sorted(by_run, key=lambda run: (run[:2], run.method != baseline, run.method))
+        seeds = {run[:2]: sorted({r.seed for r in by_run if r[:2] == run[:2]}) for run in order}
+        planned = [run._replace(seed=seed) for run in order for seed in seeds[run[:2]]]
     # A result outside the plan (of an earlier version of it) is shown all the same.
     runs = list(dict.fromkeys([*planned, *by_run]))
     groups: dict[tuple[str, str], Group] = {}
@@ -87,21 +84,6 @@ def summarize(
     return Summary(list(groups.values()), runs, {run: by_run[run] for run in runs if run in by_run})
 
 
-def _grid(runs: Iterable[RunKey], baseline: str) -> list[RunKey]:
-    """All seeds for all methods, the baseline first."""
-    seeds: dict[tuple[str, str], set[int]] = {}
-    methods: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        seeds.setdefault(run[:2], set()).add(run.seed)
-        methods.setdefault(run[:2], set()).add(run.method)
-    return [
-        RunKey(*place, name, seed)
-        for place in sorted(methods)
-        for name in sorted(methods[place], key=lambda name: (name != baseline, name))
-        for seed in sorted(seeds[place])
-    ]
-
-
 def _fill(group: Group, baseline: str) -> None:
     domains = list(dict.fromkeys(name for r in group.results for name in r.scores))
     inside = {name for r in group.results for name in r.in_domain}
@@ -109,13 +91,11 @@ def _fill(group: Group, baseline: str) -> None:
     group.out_of_domain = [name for name in domains if name not in inside]
     for method in group.methods.values():
         for name, read in QUANTITIES.items():
-            method.estimates[name] = estimate(
-                {seed: read(r, group) for seed, r in method.finished.items()}
-            )
+            found = {seed: read(r, group) for seed, r in method.finished.items()}
+            method.estimates[name] = estimate(found)
         for domain in domains:
-            method.domains[domain] = estimate(
-                {s: r.scores.get(domain, {}).get('mAP') for s, r in method.finished.items()}
-            )
+            found = {s: r.scores.get(domain, {}).get('mAP') for s, r in method.finished.items()}
+            method.domains[domain] = estimate(found)
     reference = group.methods.get(baseline, Method(baseline))
     group.baseline = baseline if reference.finished else None
     for name in ('mAP', 'ood_mAP'):
@@ -125,64 +105,65 @@ def _fill(group: Group, baseline: str) -> None:
         group.fronts[name] = pareto_set(group.means('flops'), group.means(name))
     for name in ('rgn', 'rgn_first'):
         group.correlations[name] = correlate(group.means(name), group.means('ood_mAP_gain'))
-    group.notes = _notes(group, baseline)
+    group.notes = list(_notes(group, baseline))
 
 
-def _notes(group: Group, baseline: str) -> list[str]:
+def _notes(group: Group, baseline: str) -> Iterable[str]:
     """Holes in the numbers of a group, one sentence each."""
-    lacking = [
-        f'{method.name} (seed {", ".join(map(str, method.missing))})'
-        for method in group.methods.values()
-        if method.missing
-    ]
-    notes = [f'No result yet: {", ".join(lacking)}.'] if lacking else []
-    for method in group.methods.values():
-        problems = [(seed, 'the run failed and is in no number.') for seed in method.failed]
+    methods = group.methods.values()
+    lacking = [f'{m.name} (seed {_listed(m.missing)})' for m in methods if m.missing]
+    if lacking:
+        yield f'No result yet: {", ".join(lacking)}.'
+    for method in methods:
+        for seed in method.failed:
+            yield f'{method.name}, seed {seed}: the run failed and is in no number.'
         for seed, result in method.finished.items():
-            problems += [(seed, hole) for hole in _holes(result, group)]
-        notes += [f'{method.name}, seed {seed}: {problem}' for seed, problem in problems]
+            for domains, score in ((group.in_domain, 'mAP'), (group.out_of_domain, 'OOD mAP')):
+                values = {d: number(result.scores.get(d, {}).get('mAP')) for d in domains}
+                empty = [domain for domain, value in values.items() if value is None]
+                if empty:
+                    yield (
+                        f'{method.name}, seed {seed}: no mAP on {", ".join(empty)}, hence no '
+                        f'{score} (a mean over other test sets would not compare).'
+                    )
     if group.baseline is None:
-        notes.append(f'The baseline {baseline!r} has no finished run: there are no differences.')
+        yield f'The baseline {baseline!r} has no finished run: there are no differences.'
     else:
-        own = set(group.methods[baseline].finished)
-        for method in group.methods.values():
-            lone = sorted(set(method.finished) - own)
+        for method in methods:
+            lone = sorted(set(method.finished) - set(group.methods[baseline].finished))
             if lone:
-                notes.append(
-                    f'{method.name}: seed {", ".join(map(str, lone))} has no pair in {baseline} '
-                    'and is not in the differences.'
+                yield (
+                    f'{method.name}: seed {_listed(lone)} has no pair in {baseline} and is not in '
+                    'the differences.'
                 )
     if group.rgn == 'mean':
-        notes.append(
+        yield (
             'RGN is the mean over all tensors, biases included, which those that start at zero may '
             'rule: some results are older than the median.'
         )
     sets = {tuple(sorted(r.in_domain)) for r in group.results}
     if len(sets) > 1:
-        notes.append(f'Runs disagree about which test sets are in domain: {sorted(sets)}.')
-    few = [m.name for m in group.methods.values() if 0 < len(m.finished) < FEWEST_SEEDS]
+        yield f'Runs disagree about which test sets are in domain: {sorted(sets)}.'
+    few = [m.name for m in methods if 0 < len(m.finished) < FEWEST_SEEDS]
     if few:
-        notes.append(
+        yield (
             f'Fewer than {FEWEST_SEEDS} seeds: {", ".join(few)}. Where there is a ± it is the '
             'spread of two runs, and no interval; no interval is given.'
         )
-    return notes
 
 
-def _holes(result: Result, group: Group) -> list[str]:
-    found = []
-    for domains, score in ((group.in_domain, 'mAP'), (group.out_of_domain, 'OOD mAP')):
-        lacking = [d for d in domains if number(result.scores.get(d, {}).get('mAP')) is None]
-        if lacking:
-            found.append(
-                f'no mAP on {", ".join(lacking)}, hence no {score} (a mean over other test sets '
-                'would not compare).'
-            )
-    return found
+def _listed(seeds: Iterable[int]) -> str:
+    return ', '.join(map(str, seeds))
 
 
 def to_dict(summary: Summary) -> dict[str, Any]:
     """Everything as plain values, unrounded."""
+
+    def plain(method: Method) -> dict[str, Any]:
+        found = {k: e.to_dict() for k, e in method.estimates.items()}
+        domains = {k: e.to_dict() for k, e in method.domains.items()}
+        return dict(estimates=found, domains=domains, failed=method.failed, missing=method.missing)
+
     return dict(
         planned=[str(run) for run in summary.planned],
         finished=[result.name for result in summary.finished],
@@ -193,15 +174,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
                 {name: getattr(group, name) for name in _PLAIN},
                 correlations={name: vars(c) for name, c in group.correlations.items()},
                 notes=group.notes,
-                methods={
-                    name: dict(
-                        estimates={k: e.to_dict() for k, e in method.estimates.items()},
-                        domains={k: e.to_dict() for k, e in method.domains.items()},
-                        failed=method.failed,
-                        missing=method.missing,
-                    )
-                    for name, method in group.methods.items()
-                },
+                methods={name: plain(method) for name, method in group.methods.items()},
             )
             for group in summary.groups
         ],

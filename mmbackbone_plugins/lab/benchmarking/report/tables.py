@@ -31,11 +31,6 @@ class Unit(NamedTuple):
         value = abs(value / self.size)
         return min(8, max(0, 2 - math.floor(math.log10(value)))) if value else 0
 
-    def spread(self, mean: float, deviation: float) -> str:
-        """Deviation with the decimals of its mean; empty where that rounds to 0."""
-        text = f'{deviation / self.size:.{self.places(mean)}f}'
-        return text if float(text) else ''
-
 
 PERCENT = Unit('%', 0.01)
 _UNITS = dict(
@@ -56,20 +51,21 @@ def unit_for(kind: str, values: Iterable[Optional[float]]) -> Unit:
     """
     choice = _UNITS[kind]
     top = max((v for v in values if v is not None), default=0)
-    if not top:
-        return choice[0]
     # Plain numbers keep their size down to 0.1: 0.5 is easier than 500 times 0.001.
     least = 0.1 if kind == 'plain' else 1
-    return next((unit for unit in choice if top >= least * unit.size), choice[-1])
+    fitting = [unit for unit in choice if top >= least * unit.size]
+    return fitting[0] if fitting else choice[-1 if top else 0]
 
 
 def estimate_entry(found: Estimate, unit: Unit, n: Optional[int] = None) -> Entry:
     """Mean and standard deviation; says the number of seeds where it is not ``n``."""
     if found.mean is None:
         return Entry(NONE)
-    spread = '' if found.sd is None else unit.spread(found.mean, found.sd)
-    text = unit.text(found.mean) + (f' ± {spread}' if spread else '')
-    return Entry(text, f'n = {found.n}' if n is not None and found.n != n else '')
+    text, below = unit.text(found.mean), f'n = {found.n}'
+    spread = f'{(found.sd or 0) / unit.size:.{unit.places(found.mean)}f}'
+    if float(spread):  # what rounds to 0 is not shown
+        text += f' ± {spread}'
+    return Entry(text, below if n is not None and found.n != n else '')
 
 
 def gain_entry(found: Estimate) -> Entry:
@@ -103,29 +99,22 @@ COLUMNS = (
 
 def main_table(group: Group) -> Table:
     """The table of a data set and a detector: a row a method."""
-    header, columns = ['method', 'n'], []
-    methods = group.methods.values()
+    methods = list(group.methods.values())
+    header = ['method', 'n']
+    rows = [[Entry(m.name, _state(m)), Entry(str(len(m.finished)))] for m in methods]
     for key, heading, kind in COLUMNS:
         heading = heading.format(baseline=group.baseline or 'the baseline')
-        if kind == 'gain':
-            columns.append([_gain(method, key, group) for method in methods])
-        else:
-            unit = unit_for(kind, group.means(key).values())
-            heading = f'{heading} {unit.name}'.strip()
-            columns.append(
-                [estimate_entry(m.estimates[key], unit, len(m.finished)) for m in methods]
-            )
-        header.append(heading)
-    names = [Entry(method.name, _state(method)) for method in methods]
-    numbers = [Entry(str(len(method.finished))) for method in methods]
-    rows = [list(row) for row in zip(names, numbers, *columns)]
+        unit = None if kind == 'gain' else unit_for(kind, group.means(key).values())
+        header.append(f'{heading} {unit.name}'.strip() if unit else heading)
+        for row, method in zip(rows, methods):
+            found = method.estimates[key]
+            if unit:
+                row.append(estimate_entry(found, unit, len(method.finished)))
+            elif method.name == group.baseline:
+                row.append(Entry('0', 'by definition'))
+            else:
+                row.append(gain_entry(found))
     return Table(f'Scores and cost: {group.name}', header, rows)
-
-
-def _gain(method: Method, key: str, group: Group) -> Entry:
-    if method.name == group.baseline:
-        return Entry('0', 'by definition')
-    return gain_entry(method.estimates[key])
 
 
 def _state(method: Method) -> str:
@@ -149,18 +138,17 @@ def correlation_table(group: Group) -> Table:
     rows = []
     for key, label in (('rgn', 'mean over training'), ('rgn_first', 'first measurement')):
         found = group.correlations[key]
-        pearson = _correlation(found.pearson, found.pearson_range)
-        spearman = _correlation(found.spearman, found.spearman_range)
-        rows.append([Entry(f'RGN, {label}'), Entry(str(len(found.names))), pearson, spearman])
+        row = [Entry(f'RGN, {label}'), Entry(str(len(found.names)))]
+        for value, span in (
+            (found.pearson, found.pearson_range),
+            (found.spearman, found.spearman_range),
+        ):
+            below = f'leaving one out: {signed(*span)}' if span else 'range not defined'
+            known = value is not None
+            row.append(Entry(signed(value), below) if known else Entry(NONE, 'not defined'))
+        rows.append(row)
     header = ['quantity', 'methods', "Pearson's r", "Spearman's rho"]
     return Table(f'RGN and OOD gain over methods: {group.name}', header, rows)
-
-
-def _correlation(value: Optional[float], span: Optional[tuple]) -> Entry:
-    if value is None:
-        return Entry(NONE, 'not defined')
-    below = 'range not defined' if span is None else f'leaving one out: {signed(*span)}'
-    return Entry(signed(value), below)
 
 
 def signed(*values: float) -> str:

@@ -18,6 +18,7 @@ from .summary import BASELINE, METRICS, QUANTITIES, summarize, to_dict
 
 PLAN = 'plan.yml'
 SUMMARY = 'summary.json'
+ALL_SEEDS = 'every seed of any run is expected of all methods.'
 
 
 def write_report(
@@ -52,7 +53,11 @@ def write_report(
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise FileNotFoundError(f'work_dir {str(work_dir)!r} does not exist')
-    command = command or _command(work_dir, out, title, baseline)
+    if command is None:
+        words = ['python', '-m', 'mmbackbone_plugins.lab.benchmarking.report', str(work_dir)]
+        words += ['--out', str(out)] if out else []
+        words += ['--title', title] if title else []
+        command = shlex.join(words + (['--baseline', baseline] if baseline != BASELINE else []))
     out = work_dir / 'report' if out is None else Path(out)
     results = load_results(work_dir)
     remarks: list[str] = []
@@ -71,46 +76,31 @@ def write_report(
     progress = _progress(work_dir, summary.missing)
     content = compose(summary, writer, title, command, remarks, progress)
     _remove_old_figures(out, writer.files)
+    everything = dict(title=title, command=command, figures=writer.files, **to_dict(summary))
     with atomic_write(out / SUMMARY) as file:
-        everything = dict(title=title, command=command, figures=writer.files, **to_dict(summary))
         json.dump(everything, file, indent=1)
     with atomic_write(out / 'runs.csv') as file:
         _write_runs(file, summary)
+    with atomic_write(out / 'report.md') as file:
+        file.write(render_markdown(content))
     page = out / 'report.html'
-    pages = {out / 'report.md': render_markdown(content), page: render_page(content, out)}
-    for path, text in pages.items():
-        with atomic_write(path) as file:
-            file.write(text)
+    with atomic_write(page) as file:
+        file.write(render_page(content, out))
     return page
 
 
 def _planned(work_dir: Path, remarks: list[str]) -> Optional[Sequence[Any]]:
     path = work_dir / PLAN
     if not path.is_file():
-        remarks.append(
-            f'There is no {PLAN} in the work dir: every seed of any run is expected of all methods.'
-        )
+        remarks.append(f'There is no {PLAN} in the work dir: {ALL_SEEDS}')
         return None
     from ..plan_file import read_plan
 
     try:
         return read_plan(path).runs
     except (ValueError, OSError) as error:
-        remarks.append(
-            f'The plan could not be read from here ({error}): every seed of any run is expected '
-            'of all methods.'
-        )
+        remarks.append(f'The plan could not be read from here ({error}): {ALL_SEEDS}')
         return None
-
-
-def _command(
-    work_dir: Path, out: Union[str, Path, None], title: Optional[str], baseline: str
-) -> str:
-    words = ['python', '-m', 'mmbackbone_plugins.lab.benchmarking.report', str(work_dir)]
-    words += ['--out', str(out)] if out else []
-    words += ['--title', title] if title else []
-    words += ['--baseline', baseline] if baseline != BASELINE else []
-    return shlex.join(words)
 
 
 def _remove_old_figures(out: Path, files: Sequence[str]) -> None:
@@ -130,24 +120,23 @@ def _progress(work_dir: Path, missing: Iterable[RunKey]) -> dict[str, str]:
     for run in missing:
         folder = work_dir / 'runs' / str(run)
         done = read_progress(folder)
-        if done:
-            found[str(run)] = f'{done:.0%} trained'
-        elif (folder / TRAIN).is_dir():
-            found[str(run)] = 'begun'
+        if done or (folder / TRAIN).is_dir():
+            found[str(run)] = f'{done:.0%} trained' if done else 'begun'
     return found
 
 
 def _write_runs(file: Any, summary: Summary) -> None:
     """A row a run: every quantity and every score, unrounded; empty where there is none."""
-    domains = list(dict.fromkeys(d for group in summary.groups for d in group.domains))
-    rows = csv.writer(file, lineterminator='\n')
+    domains = dict.fromkeys(d for group in summary.groups for d in group.domains)
     scores = [(domain, metric) for domain in domains for metric in METRICS]
     header = [*RunKey._fields, 'state', 'finished', *QUANTITIES, *map('/'.join, scores)]
-    rows.writerow(header)
+    rows = csv.DictWriter(file, header, restval='', lineterminator='\n')
+    rows.writeheader()
     for run in summary.planned:
         result = summary.results.get(run)
-        row = [*run, result.state if result else 'missing', result and result.finished]
+        row = dict(run._asdict(), state=result.state if result else 'missing')
+        row['finished'] = result and result.finished
         if result and result.state == 'finished':
-            row += summary.values(run, QUANTITIES)
-            row += [result.scores.get(domain, {}).get(metric) for domain, metric in scores]
-        rows.writerow(row + [''] * (len(header) - len(row)))
+            row.update(zip(QUANTITIES, summary.values(run, QUANTITIES)))
+            row.update({f'{d}/{m}': result.scores.get(d, {}).get(m) for d, m in scores})
+        rows.writerow(row)

@@ -10,12 +10,7 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Part:
-    """One filled polygon of an object.
-
-    Attributes:
-        points: Local points of shape (N, 2) in pixels; the head points to +x.
-        color: RGB, 0 to 255.
-    """
+    """One filled polygon of an object."""
 
     points: np.ndarray
     color: Color
@@ -96,8 +91,5 @@ def ring(outer: np.ndarray, thickness: float, color: Color) -> list[Part]:
     offsets = points - middle
     scale = 1 - thickness / np.maximum(np.linalg.norm(offsets, axis=1, keepdims=True), 1e-9)
     inner = middle + offsets * np.clip(scale, 0, 1)
-    parts = []
-    for i in range(len(points)):
-        j = (i + 1) % len(points)
-        parts.append(Part(np.array([points[i], points[j], inner[j], inner[i]]), color))
-    return parts
+    pairs = [(i, (i + 1) % len(points)) for i in range(len(points))]
+    return [Part(np.array([points[i], points[j], inner[j], inner[i]]), color) for i, j in pairs]

@@ -39,15 +39,12 @@ def bridge(rng: np.random.Generator) -> list[Part]:
     rail = width * 0.43
     parts = [Part(rectangle(length, width), tone(deck, 1.28))]
     parts.append(Part(rectangle(length, width * 0.78), deck))
-    for side in (-1, 1):
-        parts.append(
-            Part(line((-length / 2, side * rail), (length / 2, side * rail), 0.9), (70,) * 3)
-        )
-    for x in np.arange(-0.46, 0.46, 0.1):
-        parts.append(Part(rectangle(length * 0.045, 0.9, x * length), (228.0, 226.0, 208.0)))
-    for x in (-0.3, 0.0, 0.3):
-        parts.append(Part(rectangle(1.0, width * 0.78, x * length), tone(deck, 0.72)))
-    return parts
+    ends = [((-length / 2, y), (length / 2, y)) for y in (-rail, rail)]
+    parts += [Part(line(*pair, 0.9), (70,) * 3) for pair in ends]
+    middle, chalk = [x * length for x in np.arange(-0.46, 0.46, 0.1)], (228.0, 226.0, 208.0)
+    parts += [Part(rectangle(length * 0.045, 0.9, x), chalk) for x in middle]
+    joints = [rectangle(1.0, width * 0.78, x * length) for x in (-0.3, 0.0, 0.3)]
+    return parts + [Part(joint, tone(deck, 0.72)) for joint in joints]
 
 
 @shape(ground='water', height=2)
@@ -91,11 +88,8 @@ def chimney(rng: np.random.Generator) -> list[Part]:
     """Red and white rings around a dark mouth; its long shadow tells it from a tank."""
     radius = rng.uniform(8, 13)
     red, white = pick(rng, [(186, 58, 48), (150, 72, 60)], 8), (230.0, 228.0, 222.0)
-    parts = []
-    for i, factor in enumerate((1.0, 0.82, 0.64)):
-        parts.append(Part(ellipse(radius * factor, radius * factor), white if i % 2 else red))
-    parts.append(Part(ellipse(radius * 0.46, radius * 0.46), (34.0, 32.0, 32.0)))
-    return parts
+    rings = ((1.0, red), (0.82, white), (0.64, red), (0.46, (34.0, 32.0, 32.0)))
+    return [Part(ellipse(radius * share, radius * share), color) for share, color in rings]
 
 
 @shape(ground='none', pattern='scatter', members=(1, 2), gap=12, height=14)
@@ -129,8 +123,6 @@ def stadium(rng: np.random.Generator) -> list[Part]:
         parts.append(Part(line(ray * 0.6, ray * 0.87, 1.3), tone(stand, 0.9)))
     parts.append(Part(ellipse(a * 0.64, b * 0.62, count=40), tone(grass, 0.92)))
     parts.append(Part(rectangle(a * 0.94, b * 0.72), grass))
-    for x in (-0.47, 0.0, 0.47):
-        parts.append(Part(line((x * a, -b * 0.36), (x * a, b * 0.36), 1.0), (230.0,) * 3))
-    for y in (-0.36, 0.36):
-        parts.append(Part(line((-0.47 * a, y * b), (0.47 * a, y * b), 1.0), (230.0,) * 3))
-    return parts
+    chalk = [line((x * a, -b * 0.36), (x * a, b * 0.36), 1.0) for x in (-0.47, 0.0, 0.47)]
+    chalk += [line((-0.47 * a, y * b), (0.47 * a, y * b), 1.0) for y in (-0.36, 0.36)]
+    return parts + [Part(stroke, (230.0,) * 3) for stroke in chalk]

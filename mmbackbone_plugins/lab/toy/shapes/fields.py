@@ -31,10 +31,9 @@ def tennis_court(rng: np.random.Generator) -> list[Part]:
         Part(line((-a, b * 0.75), (a, b * 0.75), 0.9), _CHALK),
         Part(line((-a * 0.54, 0), (a * 0.54, 0), 0.9), _CHALK),
     ]
-    for x in (-a * 0.54, a * 0.54):
-        parts.append(Part(line((x, -b * 0.75), (x, b * 0.75), 0.9), _CHALK))
-    parts.append(Part(line((0, -b * 1.15), (0, b * 1.15), 1.0), (40.0, 44.0, 46.0)))
-    return parts
+    ends = [((x, -b * 0.75), (x, b * 0.75)) for x in (-a * 0.54, a * 0.54)]
+    parts += [Part(line(*pair, 0.9), _CHALK) for pair in ends]
+    return [*parts, Part(line((0, -b * 1.15), (0, b * 1.15), 1.0), (40.0, 44.0, 46.0))]
 
 
 @shape(ground='paved', pattern='row', members=(1, 3), gap=5, height=0)
@@ -69,9 +68,9 @@ def _pitch(rng: np.random.Generator, length: float, width: float) -> list[Part]:
     parts += ring(ellipse(b * 0.28, b * 0.28, count=24), 1.1, _CHALK)
     for side in (-1, 1):
         inner = side * (a - a * 0.28)
-        parts.append(Part(line((inner, -b * 0.55), (inner, b * 0.55), 1.0), _CHALK))
-        for y in (-b * 0.55, b * 0.55):
-            parts.append(Part(line((inner, y), (side * a, y), 1.0), _CHALK))
+        ends = [((inner, -b * 0.55), (inner, b * 0.55))]
+        ends += [((inner, y), (side * a, y)) for y in (-b * 0.55, b * 0.55)]
+        parts += [Part(line(*pair, 1.0), _CHALK) for pair in ends]
     return parts
 
 
@@ -122,9 +121,7 @@ def baseball_diamond(rng: np.random.Generator) -> list[Part]:
         Part(square, tone(grass, 1.06)),
         Part(ellipse(2.6, 2.6, home + radius * 0.34, count=16), dirt),
     ]
-    for corner in square:
-        parts.append(Part(rectangle(2.2, 2.2, *corner), _CHALK))
-    return parts
+    return parts + [Part(rectangle(2.2, 2.2, *corner), _CHALK) for corner in square]
 
 
 @shape(ground='paved', pattern='scatter', members=(1, 4), gap=9, height=0)
@@ -139,9 +136,6 @@ def swimming_pool(rng: np.random.Generator) -> list[Part]:
         Part(rounded(length - 3.6, width - 3.6, max(radius - 1.8, 0.5)), water),
     ]
     if rng.random() < 0.5 and radius < width * 0.2:
-        for y in (-0.2, 0.0, 0.2):
-            parts.append(Part(rectangle(length - 6, 0.7, 0, y * width), tone(water, 0.7)))
-    else:
-        deep = ellipse(length * 0.16, width * 0.2, length * 0.14)
-        parts.append(Part(deep, tone(water, 0.86)))
-    return parts
+        lanes = [rectangle(length - 6, 0.7, 0, y * width) for y in (-0.2, 0.0, 0.2)]
+        return parts + [Part(lane, tone(water, 0.7)) for lane in lanes]
+    return [*parts, Part(ellipse(length * 0.16, width * 0.2, length * 0.14), tone(water, 0.86))]

@@ -59,11 +59,10 @@ def helicopter(rng: np.random.Generator) -> list[Part]:
         Part(rectangle(length * 0.05, length * 0.2, -length * 0.46), tone(paint, 0.8)),
         Part(ellipse(length * 0.09, length * 0.09, length * 0.36), _DARK_GLASS),
     ]
-    for turn in np.pi / 4 + np.pi / 2 * np.arange(4):
-        tip = (hub + reach * np.cos(turn), reach * np.sin(turn))
-        parts.append(Part(line((hub, 0), tip, 1.5), (46.0, 46.0, 48.0)))
-    parts.append(Part(ellipse(1.7, 1.7, hub, count=12), (120.0, 120.0, 120.0)))
-    return parts
+    turns = np.pi / 4 + np.pi / 2 * np.arange(4)
+    tips = [(hub + reach * np.cos(turn), reach * np.sin(turn)) for turn in turns]
+    parts += [Part(line((hub, 0), tip, 1.5), (46.0, 46.0, 48.0)) for tip in tips]
+    return [*parts, Part(ellipse(1.7, 1.7, hub, count=12), (120.0, 120.0, 120.0))]
 
 
 @shape(ground='water', pattern='scatter', members=(1, 6), gap=7, height=2)
@@ -99,17 +98,8 @@ def small_vehicle(rng: np.random.Generator) -> list[Part]:
     """Car: body, dark windscreen and rear window, lighter roof."""
     length = rng.uniform(15, 20)
     width = length * rng.uniform(0.44, 0.5)
-    paint = pick(
-        rng,
-        [
-            (224, 226, 228),
-            (26, 28, 32),
-            (150, 152, 156),
-            (164, 34, 34),
-            (38, 60, 118),
-            (92, 98, 92),
-        ],
-    )
+    paints = [(224, 226, 228), (26, 28, 32), (150, 152, 156)]
+    paint = pick(rng, paints + [(164, 34, 34), (38, 60, 118), (92, 98, 92)])
     return [
         Part(rounded(length, width, width * 0.3), paint),
         Part(rectangle(length * 0.15, width * 0.78, length * 0.17), _DARK_GLASS),
@@ -127,9 +117,8 @@ def large_vehicle(rng: np.random.Generator) -> list[Part]:
         paint = pick(rng, [(226, 172, 40), (222, 224, 226), (60, 110, 160)])
         parts = [Part(rounded(length, width, 2), paint)]
         parts.append(Part(rectangle(1.6, width * 0.8, length * 0.46), _DARK_GLASS))
-        for x in (-0.28, 0.0, 0.28):
-            parts.append(Part(rectangle(3.2, 3.2, x * length), tone(paint, 0.72)))
-        return parts
+        hatches = [rectangle(3.2, 3.2, x * length) for x in (-0.28, 0.0, 0.28)]
+        return parts + [Part(hatch, tone(paint, 0.72)) for hatch in hatches]
     paint = pick(rng, [(226, 228, 230), (160, 60, 46), (58, 96, 70), (190, 192, 194)])
     cab = pick(rng, [(168, 36, 36), (40, 64, 120), (224, 224, 222), (70, 74, 80)])
     box = rectangle(length * 0.76, width, -length * 0.12)
@@ -139,6 +128,5 @@ def large_vehicle(rng: np.random.Generator) -> list[Part]:
         Part(rectangle(length * 0.08, width * 0.4, length * 0.28), (52.0, 52.0, 54.0)),
         Part(box, paint),
     ]
-    for x in np.linspace(-0.44, 0.2, 5):
-        parts.append(Part(rectangle(0.8, width * 0.94, x * length), tone(paint, 0.86)))
-    return parts
+    ribs = [rectangle(0.8, width * 0.94, x * length) for x in np.linspace(-0.44, 0.2, 5)]
+    return parts + [Part(rib, tone(paint, 0.86)) for rib in ribs]
