@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Optional
 
 from ..freezing.phases import Phase
-from ..stages import StageMap
+from ..stages import Stage
 
 FULL, FROZEN, PROBING, BLOCKS = 'full', 'frozen', 'probing', 'blocks'
 
@@ -55,18 +55,19 @@ class PhaseNames:
     """Names the phases of a run by the parameters that train in them.
 
     Args:
-        stage_map: The stages that phases are named by.
+        stages: The stages that phases are named by.
         allowed: Names of the parameters that may train, in or outside the stages.
         begins: When a schedule first trains something of the stages; None if it never does.
     """
 
     def __init__(
-        self, stage_map: StageMap, allowed: frozenset[str], begins: Optional[int] = None
+        self, stages: Iterable[Stage], allowed: frozenset[str], begins: Optional[int] = None
     ) -> None:
         self._allowed, self._begins = allowed, begins
-        self._blocks = {s.name for s in stage_map if s.is_block}
+        stages = list(stages)
+        self._blocks = {s.name for s in stages if s.is_block}
         self._members = {
-            s.name: held for s in stage_map if (held := allowed.intersection(s.parameters))
+            s.name: held for s in stages if (held := allowed.intersection(s.parameters))
         }
         self._rest = allowed - frozenset().union(*self._members.values())
 

@@ -1,7 +1,7 @@
 """Which parameters a penalty holds back, which it leaves, and why."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -30,6 +30,7 @@ class Coverage:
         stage_map: StageMap,
         exclude: Sequence[str] = (),
         trains: Optional[frozenset[str]] = None,
+        unloaded: Collection[str] = (),
     ) -> 'Coverage':
         """Goes through the parameters of the target.
 
@@ -41,6 +42,7 @@ class Coverage:
             stage_map: Stages of the target.
             exclude: Patterns of parameter names as shells know them (``'*.bn?.*'``).
             trains: Names of parameters that train at some time of the run; None: all.
+            unloaded: Names of parameters that have no pre-trained weights either.
 
         Raises:
             ValueError: If a pattern matches no parameter of the target, or nothing is left.
@@ -55,6 +57,8 @@ class Coverage:
             used.update(hits)
             if name.startswith(added) or stage_map[stage_map.stage_of(name)].is_block:
                 skipped[name] = 'added block'
+            elif name in unloaded:
+                skipped[name] = 'unloaded'
             elif hits:
                 skipped[name] = f'exclude {hits[0]!r}'
             elif trains is not None and name not in trains:

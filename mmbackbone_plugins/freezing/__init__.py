@@ -1,5 +1,6 @@
 """Which stages train at a step, and making it so."""
 
+from .building import build_schedule
 from .freezer import FROZEN_MODES, Freezer, FreezeStatus, StageStatus
 from .phases import Phase, phases
 from .plan import FreezePlan
@@ -11,7 +12,6 @@ from .schedules import (
     MilestoneFreezing,
     ProbeThenFinetune,
     StepFreezing,
-    build_schedule,
 )
 
 __all__ = [

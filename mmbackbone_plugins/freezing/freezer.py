@@ -34,6 +34,7 @@ class StageStatus:
         trainable: ``'yes'``, ``'no'``, ``'part'``, or ``'kept frozen'`` when nothing trains though
             the schedule lets it, because the model keeps the stage frozen by itself.
         mode: ``'train'``, ``'eval'``, ``'norm eval'`` (norm layers only) or ``'mixed'``.
+        unloaded: How many of its parameters no file has filled; None if it is not known.
     """
 
     stage: str
@@ -41,6 +42,7 @@ class StageStatus:
     trainable_parameters: int
     trainable: str
     mode: str
+    unloaded: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,21 @@ class FreezeStatus:
         return self.trainable_parameters / self.parameters
 
     def table(self) -> str:
-        """The status as a text table: stage, parameters, trainable, mode."""
-        rows = [('stage', 'parameters', 'trainable', 'mode')]
-        rows += [(s.stage, f'{s.parameters:,}', s.trainable, s.mode) for s in self.stages]
+        """The status as a text table: stage, parameters, trainable, mode; unloaded if known."""
+        known = all(s.unloaded is not None for s in self.stages)
+        rows = [('stage', 'parameters', 'trainable', 'mode', 'unloaded' if known else '')]
+        for s in self.stages:
+            lost = f'{s.unloaded:,}' if known else ''
+            rows.append((s.stage, f'{s.parameters:,}', s.trainable, s.mode, lost))
         rest = self.parameters - sum(s.parameters for s in self.stages)
         rest_trainable = self.trainable_parameters - sum(
             s.trainable_parameters for s in self.stages
         )
         if rest:
-            rows.append(('(rest of model)', f'{rest:,}', _share(rest_trainable, rest), ''))
+            rows.append(('(rest of model)', f'{rest:,}', _share(rest_trainable, rest), '', ''))
         total = f'{self.trainable_parameters:,} ({self.ratio:.1%})'
-        rows.append(('model', f'{self.parameters:,}', total, ''))
-        return table(rows, '<><<')
+        rows.append(('model', f'{self.parameters:,}', total, '', ''))
+        return table(rows, '<><<>')
 
 
 class Freezer:
@@ -197,20 +202,27 @@ class Freezer:
                 return f'{path!r} ({type(target).__name__}): {difference}'
         return None
 
-    def status(self) -> FreezeStatus:
-        """What trains now, stage by stage and in the whole model, in which modes."""
-        stages = tuple(self._stage_status(name) for name in self.stage_map.names)
+    def status(self, unloaded: Optional[Collection[str]] = None) -> FreezeStatus:
+        """What trains now, stage by stage and in the whole model, in which modes.
+
+        Args:
+            unloaded: Names of parameters that no file has filled; None: that is not known.
+        """
+        lost = [p for n, p in self._model.named_parameters() if n in (unloaded or ())]
+        ids = None if unloaded is None else {id(p) for p in lost}
+        stages = tuple(self._stage_status(name, ids) for name in self.stage_map.names)
         parameters = list(self._model.parameters())
         return FreezeStatus(stages, _count(parameters), _count_trainable(parameters))
 
-    def _stage_status(self, name: str) -> StageStatus:
+    def _stage_status(self, name: str, unloaded: Optional[set[int]]) -> StageStatus:
         parameters, modules = self._parameters[name], self._modules[name]
         total, training = _count(parameters), _count_trainable(parameters)
-        trainable = 'yes' if training == total else 'part' if training else 'no'
-        if not training and name in self._trainable:
+        trainable = _share(training, total) if total else 'no'
+        if total and not training and name in self._trainable:
             trainable = 'kept frozen'
         modes = [(m, m.training and m not in self._to_eval) for m in modules]
-        return StageStatus(name, total, training, trainable, _mode(modes))
+        lost = None if unloaded is None else _count([p for p in parameters if id(p) in unloaded])
+        return StageStatus(name, total, training, trainable, _mode(modes), lost)
 
     def _frozen_modules(self, trainable: Collection[str]) -> frozenset[nn.Module]:
         """The modules that are in eval mode while these stages train."""

@@ -4,3 +4,4 @@ ANCHOR_KEY = 'mmbackbone_anchor'  # theta0: reference tensors by name, shared by
 REFERENCE_KEY = 'mmbackbone_reference'  # fingerprint of an anchor file, by name of the hook
 IMPORTANCE_KEY = 'mmbackbone_importance'  # importance, by name of the hook
 COST_KEY = 'mmbackbone_cost'  # the ledger as it was then
+UNLOADED_KEY = 'mmbackbone_unloaded'  # reasons by name of parameters that no file has filled

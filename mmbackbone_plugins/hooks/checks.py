@@ -1,6 +1,7 @@
 """Checks of the hooks in a config, and of arguments that several hooks take."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Optional, Union
@@ -102,6 +103,20 @@ def check_names(name: str, value: Any) -> list[str]:
     if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
         raise ValueError(f'{name} must be a text or a list of texts, got {value!r}')
     return list(names)
+
+
+def check_patterns(name: str, value: Any) -> list[str]:
+    """Returns a regular expression or a list of them as a list.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    for pattern in (patterns := check_names(name, value)):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f'{name}: {pattern!r} is no regular expression: {error}') from None
+    return patterns
 
 
 def check_path(name: str, value: Any) -> Optional[str]:

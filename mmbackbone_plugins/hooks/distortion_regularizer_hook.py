@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -10,24 +11,39 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 
-from ..distortion.anchor import Anchor, tensors_of_checkpoint
+from ..distortion.anchor import Anchor
 from ..distortion.coverage import Coverage
 from ..distortion.importance import find_kind
 from ..distortion.importance_file import ImportanceFile
 from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
-from ..utils import checkpoints
+from ..utils.checks import choice
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
+from .anchor_file import check_same, read_anchor
 from .checkpoint_keys import ANCHOR_KEY, IMPORTANCE_KEY, REFERENCE_KEY
 from .checks import check_count, check_names, check_path
 from .gradient_hook import GradientHook
 from .importance_pass import ImportancePass
+from .loading import TRAIN, UNLOADED, LoadingHook
 from .training_set import what_trains
+
+
+@dataclass
+class _State:
+    """What is known from ``before_train`` on; keys are identities of optimizer wrappers."""
+
+    anchor: Anchor
+    coverage: Coverage
+    estimate: ImportancePass
+    rates: dict[int, list[tuple[str, dict]]] = field(default_factory=dict)
+    steps: dict[int, int] = field(default_factory=dict)
+    pending: dict[int, Pull] = field(default_factory=dict)
+    penalties: dict[int, Penalty] = field(default_factory=dict)
 
 
 @HOOKS.register_module()
 @arguments_by_name()
-class DistortionRegularizerHook(GradientHook):
+class DistortionRegularizerHook(LoadingHook, GradientHook):
     """Pulls the weights of the target back to theta0, where they matter most.
 
     Right before every optimizer step, after unscaling and clipping: ``p.grad += s * (p - theta0)``
@@ -59,6 +75,10 @@ class DistortionRegularizerHook(GradientHook):
             configuration, weights and data.
         interval: Optimizer steps between two measurements of the scalars.
         seed: Chooses images and augmentation of the estimate.
+        unloaded: What becomes of parameters of the target that neither an ``init_cfg`` of type
+            ``Pretrained`` nor ``load_from`` has filled, and that have no theta0 therefore.
+            ``'train'``: they are not held, and a warning names them. ``'freeze'``: they are held
+            like the others. ``'error'``: the run stops before its first step.
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
@@ -82,6 +102,7 @@ class DistortionRegularizerHook(GradientHook):
         importance_file: Optional[str] = None,
         interval: int = 50,
         seed: int = 0,
+        unloaded: str = 'train',
     ) -> None:
         super().__init__(target)
         self.kind = find_kind(importance)
@@ -93,30 +114,37 @@ class DistortionRegularizerHook(GradientHook):
         self.importance_file = check_path('importance_file', importance_file)
         self.interval = check_count('interval', interval)
         self.seed = check_count('seed', seed, least=0)
+        self.unloaded = choice('unloaded', unloaded, UNLOADED)
         if importance_file is not None and not self.kind.needs_data:
             raise ValueError(f'importance_file: importance {importance!r} takes no file')
-        self.anchor: Optional[Anchor] = None
-        self.coverage: Optional[Coverage] = None
+        self._state: Optional[_State] = None
         self._checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
         self._estimated: Optional[ImportanceFile] = None
-        self._penalties: dict[int, Penalty] = {}
+
+    @property
+    def anchor(self) -> Optional[Anchor]:
+        """theta0, once it is known."""
+        return self._state.anchor if self._state else None
 
     # -- when ------------------------------------------------------------------------------------
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps what a resumed run needs; weights of ``load_from`` start a fresh run."""
+        super().after_load_checkpoint(runner, checkpoint)
         if runner._resume:
             keys = (ANCHOR_KEY, REFERENCE_KEY, IMPORTANCE_KEY)
             self._checkpoint = {key: checkpoint[key] for key in keys if key in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends theta0 and the importance along."""
-        if self.anchor is None:
+        super().before_save_checkpoint(runner, checkpoint)
+        anchor = self.anchor
+        if anchor is None:
             return
         if self.anchor_file is None:
-            checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
+            checkpoint.setdefault(ANCHOR_KEY, {}).update(anchor.save())
         else:
-            checkpoint.setdefault(REFERENCE_KEY, {})[self._name] = self.anchor.fingerprint()
+            checkpoint.setdefault(REFERENCE_KEY, {})[self._name] = anchor.fingerprint()
         if self._estimated is not None:
             checkpoint.setdefault(IMPORTANCE_KEY, {})[self._name] = self._estimated.to_dict()
 
@@ -125,31 +153,31 @@ class DistortionRegularizerHook(GradientHook):
         unwrap(runner.model).train()  # some backbones (Swin) freeze their own stages only here
         model = self._find_target(runner, 'distortion')
         trains = what_trains(runner).ever
-        self.coverage = Coverage.of(model, self.stage_map, self.exclude, trains)
+        then = f'; they are not held (unloaded={self.unloaded!r})'
+        apart, _ = self.unloaded_of(runner, self.stage_map, self.unloaded, then)
+        left = apart if self.unloaded == TRAIN else ()
+        coverage = Coverage.of(model, self.stage_map, self.exclude, trains, left)
         named = dict(model.named_parameters())
-        self._parameters = {name: named[name] for name in self.coverage.covered}
+        self._parameters = {name: named[name] for name in coverage.covered}
         self._refuse_overlap(runner)
-        self.anchor = self._find_anchor(model)
-        self._pass = ImportancePass(
-            runner, self.importance, self.coverage.covered, self.target, self.num_batches, self.seed
+        estimate = ImportancePass(
+            runner, self.importance, coverage.covered, self.target, self.num_batches, self.seed
         )
+        self._state = state = _State(self._find_anchor(model), coverage, estimate)
         if self.importance_file is not None:
-            self._pass.check_file(Path(self.importance_file))
+            estimate.check_file(Path(self.importance_file))
         saved = (self._checkpoint or {}).get(IMPORTANCE_KEY, {}).get(self._name)
         if saved is not None:
             self._take_up(ImportanceFile.from_dict(saved))
-        self._pending: dict[int, Pull] = {}
-        self._steps: dict[int, int] = {}
-        self._rates: dict[int, list[tuple[str, dict]]] = {}
         for wrapper in self._listen():
             group_of = {id(p): g for g in wrapper.optimizer.param_groups for p in g['params']}
             held = self._held[id(wrapper)]
             # The groups themselves: schedulers change their rates in place.
-            self._rates[id(wrapper)] = [(n, group_of[id(p)]) for n, p in held.items()]
-            self._steps[id(wrapper)] = 0
+            state.rates[id(wrapper)] = [(n, group_of[id(p)]) for n, p in held.items()]
+            state.steps[id(wrapper)] = 0
         print_log(
             f'DistortionRegularizerHook: importance={self.importance!r}, coeff={self.coeff:g}, '
-            f'theta0 {self.anchor.fingerprint()}\n{self.coverage.table(self.stage_map, model)}',
+            f'theta0 {state.anchor.fingerprint()}\n{coverage.table(self.stage_map, model)}',
             logger='current',
         )
         self._prepare()
@@ -160,51 +188,52 @@ class DistortionRegularizerHook(GradientHook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """The same for schedules that count iterations."""
-        if not self._penalties:
-            self._prepare()
+        self._prepare()
 
     def on_step(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
         """Adds the penalty; gradients are final but for it."""
-        penalty = self._penalties.get(id(wrapper))
-        if penalty is None:
+        state, key = self._state, id(wrapper)
+        if state is None or key not in state.penalties:
             return  # nothing covered has trained yet
-        rates = {name: group['lr'] for name, group in self._rates[id(wrapper)]}
+        rates = {name: group['lr'] for name, group in state.rates[key]}
         # Steps, not iterations: with accumulation an iteration of the grid may have no step.
-        if self._steps[id(wrapper)] % self.interval == 0:
-            self._pending[id(wrapper)] = penalty.measure(rates, scale)
-        self._steps[id(wrapper)] += 1
-        penalty.add(rates, scale)
+        if state.steps[key] % self.interval == 0:
+            state.pending[key] = state.penalties[key].measure(rates, scale)
+        state.steps[key] += 1
+        state.penalties[key].add(rates, scale)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Reads what was measured in this iteration."""
-        if self._pending:
-            pending, self._pending = list(self._pending.values()), {}
-            self._report(pending)
+        if self._state and self._state.pending:
+            self._report(list(self._state.pending.values()))
+            self._state.pending.clear()
         self._remove_frozen('ratio/', ['penalty', 'ratio'])
 
     def after_train(self, runner) -> None:
         """Leaves the optimizer wrappers as they were found."""
         super().after_train(runner)
-        self._penalties = {}
+        if self._state:
+            self._state.penalties.clear()
 
     # -- what ------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
         """Makes the penalty, with its importance, once something that it holds trains."""
-        if self.anchor is None or self._penalties:
+        state = self._state
+        if state is None or state.penalties:
             return
         if not any(p.requires_grad for p in self._parameters.values()):
             return
         tensors = None
         if self.kind.needs_data:
             if self._estimated is None:
-                self._estimated = self._pass.run(self.importance_file)
+                self._estimated = state.estimate.run(self.importance_file)
             tensors = {
                 n: t.to(self._parameters[n].device) for n, t in self._estimated.tensors.items()
             }
         for key, held in self._held.items():
-            self._penalties[key] = Penalty(
-                held, self.anchor.tensors, tensors, self.coeff, self.kind.capped
+            state.penalties[key] = Penalty(
+                held, state.anchor.tensors, tensors, self.coeff, self.kind.capped
             )
 
     def _take_up(self, saved: ImportanceFile) -> None:
@@ -223,7 +252,11 @@ class DistortionRegularizerHook(GradientHook):
     def _find_anchor(self, model) -> Anchor:
         names = tuple(self._parameters)
         if self.anchor_file is not None:
-            return self._read_anchor(self.anchor_file, model, names)
+            anchor = read_anchor(self.anchor_file, model, names, self.target)
+            if self._checkpoint is not None:
+                before = self._checkpoint.get(REFERENCE_KEY, {}).get(self._name)
+                check_same(self.anchor_file, anchor, before)
+            return anchor
         if self._checkpoint is None:
             return Anchor.of(model, names)
         if ANCHOR_KEY in self._checkpoint:
@@ -237,26 +270,6 @@ class DistortionRegularizerHook(GradientHook):
         )
         return Anchor.of(model, names)
 
-    def _read_anchor(self, path: str, model, names: Sequence[str]) -> Anchor:
-        if not checkpoints.is_address(path) and not Path(path).expanduser().exists():
-            raise ValueError(f'anchor={path!r}: there is no such file')
-        label = f'anchor={path!r}'
-        loaded = checkpoints.read(path, label)
-        target = self.target if isinstance(self.target, str) else ''
-        tensors = tensors_of_checkpoint(loaded, names, target, label)
-        try:
-            anchor = Anchor.load(tensors, model, names)
-        except ValueError as error:
-            raise ValueError(f'{label}: {error}') from None
-        before = (self._checkpoint or {}).get(REFERENCE_KEY, {}).get(self._name)
-        if self._checkpoint is not None and before != anchor.fingerprint():
-            was = 'the weights it started from' if before is None else f'fingerprint {before}'
-            raise ValueError(
-                f'anchor={path!r} has fingerprint {anchor.fingerprint()}, but the run that is '
-                f'resumed was held to {was}: the file has changed, or is another one'
-            )
-        return anchor
-
     def _report(self, pulls: Sequence[Pull]) -> None:
         """Scalars of one step, over all optimizers; here the device is waited for."""
         groups = {stage.name: stage.parameters for stage in self.stage_map}
@@ -269,10 +282,9 @@ class DistortionRegularizerHook(GradientHook):
 
     def _refuse_overlap(self, runner) -> None:
         for hook in runner.hooks:
-            other = getattr(hook, 'coverage', None)
-            if hook is self or not isinstance(hook, DistortionRegularizerHook) or other is None:
+            if hook is self or not isinstance(hook, DistortionRegularizerHook):
                 continue
-            both = [n for n in self._parameters if n in set(other.covered)]
+            both = [n for n in self._parameters if n in hook._parameters]
             if both:
                 raise ValueError(
                     f'custom_hooks: two DistortionRegularizerHooks hold {both[0]!r}; their targets '

@@ -6,7 +6,6 @@ from typing import Any, Optional, Union, cast
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
@@ -23,13 +22,14 @@ from .checkpoint_keys import ANCHOR_KEY
 from .checks import check_count, check_target, refuse_second
 from .epochs import EpochEnds
 from .jsonl import JsonLines
+from .loading import FREEZE, LoadingHook
 from .runners import refuse_sharded
 from .scalars import Scalars
 
 
 @HOOKS.register_module()
 @arguments_by_name()
-class DriftHook(Hook):
+class DriftHook(LoadingHook):
     """Measures how far the target has moved from the weights that the run started with.
 
     At the end of an epoch, per stage: ``||theta - theta0|| / ||theta0||`` of the weights (scalars
@@ -88,11 +88,13 @@ class DriftHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps theta0 of a checkpoint that the run resumes from; taken up in ``before_train``."""
+        super().after_load_checkpoint(runner, checkpoint)
         if runner._resume:  # not load_from: those weights are the start of a fresh run
             self._resumed, self._saved = True, checkpoint.get(ANCHOR_KEY)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends theta0 along; hooks with the same tensors share them."""
+        super().before_save_checkpoint(runner, checkpoint)
         if self.anchor is not None:
             checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
 
@@ -102,6 +104,7 @@ class DriftHook(Hook):
         refuse_second(runner, self)
         model = unwrap(runner.model)
         self.stage_map = StageMap.of(model, self.target)
+        self.unloaded_of(runner, self.stage_map, FREEZE)  # says so if there is no theta0 at all
         self._images = self._find_images(runner, model) if is_main_process() else None
         self._epochs = EpochEnds(runner, self.interval)
         self._file = JsonLines(runner, 'drift.jsonl')

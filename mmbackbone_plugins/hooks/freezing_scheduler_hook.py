@@ -4,22 +4,22 @@ import logging
 from collections.abc import Sequence
 from typing import Optional, Union
 
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch.nn.parallel import DistributedDataParallel
 
+from ..freezing.building import build_schedule, misplaced
 from ..freezing.ddp import rebuild
 from ..freezing.freezer import FROZEN_MODES, Freezer, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
-from ..freezing.schedules import build_schedule, misplaced
 from ..stages import StageMap
 from ..utils.checks import choice
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
-from .checks import check_target
+from .checks import check_patterns, check_target
+from .loading import TRAIN, UNLOADED, LoadingHook
 from .runners import optim_wrappers
 
 RESETS = ('none', 'momentum', 'all')
@@ -27,7 +27,7 @@ RESETS = ('none', 'momentum', 'all')
 
 @HOOKS.register_module()
 @arguments_by_name(misplaced)
-class FreezingSchedulerHook(Hook):
+class FreezingSchedulerHook(LoadingHook):
     """Freezes and unfreezes a part of the model, the backbone by default, on a schedule.
 
     What trains is a function of the epoch and iteration alone and is worked out anew at every
@@ -56,6 +56,14 @@ class FreezingSchedulerHook(Hook):
             ``'none'``, ``'momentum'`` (first moments) or ``'all'``.
         freeze_blocks: Whether the schedule rules over added blocks (SE, adapters) as well. By
             default they train and stay in train mode in every phase.
+        keep_trainable: Regular expressions (``re.search``) of names of parameters in the target
+            that train in every phase: norms (``'norm'``), biases (``'bias$'``, as BitFit has it),
+            position embeddings. Norm layers that hold one keep the mode of what trains.
+        unloaded: What becomes of parameters of the target that neither an ``init_cfg`` of type
+            ``Pretrained`` nor ``load_from`` has filled. ``'train'``: they train in every phase, as
+            a stage ``unloaded``, and a warning names them; of a target of which nothing was loaded
+            none is set apart. ``'freeze'``: they freeze with their stage, random as they are.
+            ``'error'``: the run stops before its first step.
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
@@ -78,12 +86,16 @@ class FreezingSchedulerHook(Hook):
         frozen_mode: str = 'eval',
         reset_optimizer_state: str = 'none',
         freeze_blocks: bool = False,
+        keep_trainable: Union[str, Sequence[str]] = (),
+        unloaded: str = 'train',
     ) -> None:
         self.schedule = build_schedule(schedule)
         self.target = check_target(target)
         self.frozen_mode = choice('frozen_mode', frozen_mode, FROZEN_MODES)
         self.reset = choice('reset_optimizer_state', reset_optimizer_state, RESETS)
         self.freeze_blocks = choice('freeze_blocks', freeze_blocks, (False, True))
+        self.keep_trainable = check_patterns('keep_trainable', keep_trainable)
+        self.unloaded = choice('unloaded', unloaded, UNLOADED)
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
@@ -99,8 +111,16 @@ class FreezingSchedulerHook(Hook):
         runner.model.train()
         stage_map = StageMap.of(model, self.target)
         self._refuse_second_ruler(runner, stage_map)
-        self.freezer = Freezer(model, stage_map, self.frozen_mode)
+        then = f'; they train in every phase (unloaded={self.unloaded!r})'
+        apart, unloaded = self.unloaded_of(runner, stage_map, self.unloaded, then)
         self.plan = FreezePlan(self.schedule, stage_map, self.freeze_blocks)
+        try:
+            self.plan = self.plan.keep(model, self.keep_trainable)
+        except ValueError as error:
+            _raise_if([str(error)])
+        if self.unloaded == TRAIN:
+            self.plan = self.plan.release(model, apart)
+        self.freezer = Freezer(model, self.plan.stage_map, self.frozen_mode)
         self.phases = self.plan.phases(
             runner.max_epochs if self.schedule.by_epoch else runner.max_iters
         )
@@ -115,7 +135,7 @@ class FreezingSchedulerHook(Hook):
             print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
         self._update(runner)
-        status = self.freezer.status()
+        status = self.freezer.status(unloaded)
         print_log(
             f'FreezingSchedulerHook: {self.schedule!r} on {self.target!r}\n{status.table()}',
             logger='current',

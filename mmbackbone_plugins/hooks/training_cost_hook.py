@@ -121,8 +121,9 @@ class TrainingCostHook(Hook):
         trains = what_trains(runner)
         self._by_epoch = trains.plan is None or trains.plan.schedule.by_epoch
         target = 'backbone' if hasattr(model, 'backbone') else ''
-        stage_map = trains.plan.stage_map if trains.plan else StageMap.of(model, target)
-        self._names = PhaseNames(stage_map, self._allowed, trains.begins)
+        # Phases are not named by what trains in all of them.
+        stages = trains.plan.changing if trains.plan else StageMap.of(model, target)
+        self._names = PhaseNames(stages, self._allowed, trains.begins)
         self._open(runner, device)
         self._signature: Optional[tuple] = None
         self._phase: Optional[PhaseCost] = None  # for good, if a finished run is resumed

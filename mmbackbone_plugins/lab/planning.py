@@ -5,18 +5,27 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Optional
+from urllib.parse import urlparse
 
+import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner.checkpoint import get_torchvision_models
 from torch import nn
 
 from ..cost import RunPlan, plan_runs
 from ..freezing import FreezePlan, Freezer, FreezingSchedule, build_schedule
-from ..hooks.checks import check_count, check_hooks
+from ..hooks.checks import check_count, check_hooks, check_patterns
+from ..hooks.loading import set_apart
 from ..stages import StageMap
+from ..utils import checkpoints
+from ..utils.loading import LoadRecord
 from ..utils.names import type_name
 from . import inputs, launch
+from .weights import initial_files, load
 
 
 @dataclass
@@ -34,6 +43,8 @@ class RunPreview:
         length: Length of the run in units.
         images: Images in a unit; None where the training set is not here.
         shape: Height and width of the input in pixels; None if it was not asked for.
+        unknown: The file with pre-trained weights that is not here, so that parameters which it
+            does not fill are not known to train in every phase; None if there is no such file.
     """
 
     config: str
@@ -46,6 +57,7 @@ class RunPreview:
     length: int
     images: Optional[int]
     shape: Optional[tuple[int, int]]
+    unknown: Optional[str] = None
 
     @property
     def target(self) -> Any:
@@ -144,9 +156,25 @@ def preview_run(
     model = launch.build_model(cfg)
     model.train()  # backbones that freeze their own stages in train() do so now
     stage_map = StageMap.of(model, hook.get('target', 'backbone'))
-    freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
     plan = FreezePlan(schedule, stage_map, bool(hook.get('freeze_blocks', False)))
-    return RunPreview(config, cfg, model, freezer, plan, bool(hook), unit, length, images, shape)
+    plan = plan.keep(model, check_patterns('keep_trainable', hook.get('keep_trainable', ())))
+    missing, unknown = None, None
+    if hook and hook.get('unloaded', 'train') == 'train':
+        missing, unknown = _missing(cfg)
+    if missing:
+        plan = plan.release(model, set_apart(model, stage_map, missing))
+    freezer = Freezer(model, plan.stage_map, hook.get('frozen_mode', 'eval'))
+    return RunPreview(
+        config, cfg, model, freezer, plan, bool(hook), unit, length, images, shape, unknown
+    )
+
+
+def unknown_text(path: str) -> str:
+    """What the tools say of :attr:`RunPreview.unknown`."""
+    return (
+        f'{path} is not here: should it not fill the whole target, what it leaves trains in every '
+        'phase and costs more than is counted.'
+    )
 
 
 class CountProgress:
@@ -180,6 +208,38 @@ def _hook(cfg: Config) -> dict[str, Any]:
         if isinstance(hook, Mapping) and type_name(hook) == 'FreezingSchedulerHook':
             return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
     return {}
+
+
+def _missing(cfg: Config) -> tuple[Optional[dict[str, str]], Optional[str]]:
+    """The parameters that no file fills; or the first file that is not here, so that who knows."""
+    files = [path for _, path, _, _ in initial_files(cfg.model, 'model')]
+    start = None if cfg.get('resume') else cfg.get('load_from')
+    files += [start] if start else []
+    absent = [path for path in files if not _is_here(path)]
+    if absent or not files:
+        return None, next(iter(absent), None)
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('CRITICAL')  # mmengine lists every parameter
+    try:
+        model = launch.build_model(cfg)  # another one: that which is counted stays as it is
+        record = LoadRecord(model)
+        if hasattr(model, 'init_weights'):
+            model.init_weights()
+        if start:
+            load(model, checkpoints.weights_of(checkpoints.read(start), start))
+        return record.close(), None
+    finally:
+        logger.setLevel(level)
+
+
+def _is_here(path: str) -> bool:
+    """Whether a file of weights can be read without a network."""
+    if path.startswith('torchvision://'):
+        path = get_torchvision_models()[path.removeprefix('torchvision://')]
+    if not checkpoints.is_address(path):
+        return Path(path).expanduser().is_file()
+    return (Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(path).path).name).is_file()
 
 
 def _unit(cfg: Config, schedule: FreezingSchedule) -> str:

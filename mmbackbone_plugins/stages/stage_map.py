@@ -1,7 +1,7 @@
 """The stages of one or several targets of a model, and what is in each."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Callable, Optional, Union
 
 from torch import nn
@@ -116,6 +116,35 @@ class StageMap:
     def parameters(self) -> tuple[str, ...]:
         """Names of all parameters, stage by stage."""
         return tuple(self._stage_of)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of all modules, those that hold several stages first."""
+        return (*self.containers, *(m for stage in self for m in stage.modules))
+
+    def set_apart(
+        self, name: str, parameters: Collection[str], modules: Collection[str]
+    ) -> 'StageMap':
+        """A map in which some parameters and modules are a stage of their own, the last one.
+
+        Stages that lose everything to it are left out.
+        """
+        new = Stage(
+            name,
+            tuple(p for p in self.parameters if p in parameters),
+            tuple(m for m in self.modules if m in modules),
+        )
+        rest = [
+            replace(
+                stage,
+                parameters=tuple(p for p in stage.parameters if p not in parameters),
+                modules=tuple(m for m in stage.modules if m not in modules),
+            )
+            for stage in self
+        ]
+        rest = [stage for stage in rest if stage.parameters or stage.modules]
+        containers = {m: inside for m, inside in self.containers.items() if m not in modules}
+        return StageMap([*rest, new], self.targets, containers)
 
     def stage_of(self, parameter: str) -> str:
         """Name of the stage that holds a parameter.

@@ -8,7 +8,7 @@ what it is.
 import os
 import zipfile
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -212,3 +212,19 @@ def other_prefix(found: Collection[str], wanted: Collection[str]) -> str:
                 if all(f'{old}{name}' in found for name in within):
                     return f'. All of them are there as {old + tail!r} for {first!r}'
     return ''
+
+
+def fitting_prefix(found: Collection[str], wanted: Collection[str]) -> Optional[str]:
+    """What stands before most of the names that are wanted; None if fewer than half are there.
+
+    Examples:
+        >>> from mmbackbone_plugins.utils.checkpoints import fitting_prefix
+        >>> fitting_prefix(['backbone.stem.weight', 'head.weight'], ['stem.weight'])
+        'backbone.'
+    """
+    inside, counts = set(wanted), Counter[str]()
+    for name in found:
+        starts = [0, *(i + 1 for i, c in enumerate(name) if c == '.')]
+        counts.update(name[:i] for i in starts if name[i:] in inside)
+    prefix, count = max(counts.items(), key=lambda item: item[1], default=('', 0))
+    return prefix if 2 * count >= len(inside) > 0 else None

@@ -110,6 +110,7 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
                     for stages in dict.fromkeys(p.trainable for p in plan.phases)
                 ],
                 uncounted_ops=plan.uncounted_ops,
+                unknown_weights=preview.unknown,
             )
         )
     return found
@@ -118,6 +119,7 @@ def bills(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
 def text(found: list[dict[str, Any]]) -> str:
     """The bills as tables."""
     from mmbackbone_plugins.cost import flops_text, operators_text
+    from mmbackbone_plugins.lab.planning import unknown_text
     from mmbackbone_plugins.utils.text import table
 
     configs = list(dict.fromkeys(one['config'] for one in found))
@@ -154,6 +156,8 @@ def text(found: list[dict[str, Any]]) -> str:
     for number, config in enumerate(configs, start=1):
         one = next(f for f in found if f['config'] == config)
         lines.append(f'In none of them ({number}): {operators_text(one["uncounted_ops"])}')
+        if one['unknown_weights']:
+            lines.append(f'({number}) {unknown_text(one["unknown_weights"])}')
     return '\n'.join(lines)
 
 

@@ -143,6 +143,8 @@ def main() -> int:
         return 2
     if not preview.has_hook:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
+    if preview.unknown:
+        print(f'{planning.unknown_text(preview.unknown)}\n')
     names, schedule = list(preview.freezer.stage_map.names), preview.schedule
     print(f'{args.config}\n{schedule!r} on {preview.target!r}\n')
     spans = preview.freeze_plan.phases(preview.length)
