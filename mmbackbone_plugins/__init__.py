@@ -31,6 +31,8 @@ from .distortion import (
     relative_gradient_norm,
 )
 from .freezing import (
+    BudgetedFreezing,
+    FreezeFromInput,
     FreezePlan,
     Freezer,
     FreezeStatus,
@@ -71,11 +73,13 @@ from .spectra import (
 from .stages import Stage, StageMap, stage_rule
 
 __all__ = [
+    'BudgetedFreezing',
     'Corruption',
     'DistortionRegularizerHook',
     'DriftHook',
     'EigenspectrumHook',
     'FREEZING_SCHEDULES',
+    'FreezeFromInput',
     'FreezePlan',
     'FreezeStatus',
     'Freezer',

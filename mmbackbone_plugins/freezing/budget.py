@@ -63,9 +63,10 @@ class EpochBudget:
         if least > self.ceiling:
             share = -(-1000 * least // full) / 1000  # rounded up: what is named must do
             passes = ' and measures its signal' if measuring else ''
+            allowed = f'allowed is {share} to 1' if share <= 1 else 'no budget pays for that'
             raise ValueError(
                 f'budget={budget}: a run of {epochs} epochs that trains no stage{passes} costs '
-                f'{share} of full fine-tuning; allowed is {share} to 1'
+                f'{share} of full fine-tuning; {allowed}'
             )
 
     def spent(self, decisions: Sequence[int]) -> int:
@@ -154,8 +155,7 @@ class BudgetedFreezing(FreezingSchedule):
         super().__init__()
         if isinstance(budget, bool) or not isinstance(budget, Real) or not 0 < budget <= 1:
             raise ValueError(
-                'budget must be a share of full fine-tuning above 0 and at most 1, got '
-                f'{budget!r}'
+                f'budget must be a share of full fine-tuning above 0 and at most 1, got {budget!r}'
             )
         self.budget = float(budget)
         self.signal = choice('signal', signal, SIGNALS)
@@ -169,5 +169,4 @@ class BudgetedFreezing(FreezingSchedule):
         return stages[len(stages) - self.decisions[time] :]
 
     def possible(self, stages: Stages) -> list[frozenset[str]]:
-        """All sets of stages that an epoch may train."""
         return [frozenset(stages[start:]) for start in range(len(stages) + 1)]

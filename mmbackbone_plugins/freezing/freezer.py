@@ -243,6 +243,12 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, known) or type(module).__name__.endswith(('Norm', 'Norm2d', 'GRN'))
 
 
+def norm_parameters(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters of a model's norm layers."""
+    norms = ((name, m) for name, m in model.named_modules() if is_norm(m))
+    return frozenset(f'{name}.{leaf}' for name, m in norms for leaf, _ in m.named_parameters())
+
+
 def reset_optimizer_state(
     optimizers: Collection[torch.optim.Optimizer], parameters: Collection[nn.Parameter], what: str
 ) -> None:

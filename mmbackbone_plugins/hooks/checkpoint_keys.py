@@ -5,3 +5,4 @@ REFERENCE_KEY = 'mmbackbone_reference'  # fingerprint of an anchor file, by name
 IMPORTANCE_KEY = 'mmbackbone_importance'  # importance, by name of the hook
 COST_KEY = 'mmbackbone_cost'  # the ledger as it was then
 UNLOADED_KEY = 'mmbackbone_unloaded'  # reasons by name of parameters that no file has filled
+DECISIONS_KEY = 'mmbackbone_decisions'  # what a schedule decided, and what epochs cost

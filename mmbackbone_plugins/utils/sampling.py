@@ -94,6 +94,10 @@ class SeededBatches:
         seed: Chooses the images and their augmentation.
         rank: Number of this process.
         world_size: Number of processes; batches go round. Their content does not depend on it.
+        preprocess: Whether the data preprocessor takes the batches, as in validation.
+
+    Attributes:
+        total: Number of batches over all processes.
 
     Raises:
         ValueError: If the data set has no length, is empty, cannot be copied, or has branches of
@@ -110,8 +114,10 @@ class SeededBatches:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        preprocess: bool = True,
     ) -> None:
         dataset, self.model, self.seed = loader.dataset, model, seed
+        self._preprocess = preprocess
         if not hasattr(dataset, '__len__'):
             raise ValueError(
                 f'images are chosen from a data set of known length, {type(dataset).__name__} '
@@ -132,21 +138,23 @@ class SeededBatches:
         numbered = [(number, indices[i]) for number, i in enumerate(order[:most].tolist())]
         self.num_images = len(numbered)
         parts = [numbered[i : i + size] for i in range(0, len(numbered), size)]
-        self.parts = parts[rank::world_size]
+        self.total, self.parts = len(parts), parts[rank::world_size]
 
     def __len__(self) -> int:
         return len(self.parts)
 
     def __iter__(self) -> Iterator[Any]:
-        """Preprocessed batches, as the model's ``forward`` takes them."""
+        """Batches as the model's ``forward`` takes them, or its preprocessor."""
         preprocessor: Any = self.model.data_preprocessor
         for part in self.parts:
             # Inside, for the caller has random numbers of its own between two batches.
             with untouched(preprocessor):
                 samples = [self._sample(index, self.seed + number) for number, index in part]
                 seed_everything(self.seed + part[0][0])
-                batch = preprocessor(self._collate()(samples), False)
-            if self._late and isinstance(batch, dict):
+                batch = self._collate()(samples)
+                if self._preprocess:
+                    batch = preprocessor(batch, False)
+            if self._preprocess and self._late and isinstance(batch, dict):
                 _boxes_to_input(batch.get('data_samples') or [])
             yield batch
 
