@@ -32,6 +32,8 @@ from .distortion import (
     relative_gradient_norm,
 )
 from .freezing import (
+    BudgetedFreezing,
+    FreezeFromInput,
     FreezePlan,
     Freezer,
     FreezeStatus,
@@ -77,12 +79,14 @@ from .spectra import (
 from .stages import Stage, StageMap, stage_rule
 
 __all__ = [
+    'BudgetedFreezing',
     'Corruption',
     'DistortionRegularizerHook',
     'DriftHook',
     'EfficientNetLite',
     'EigenspectrumHook',
     'FREEZING_SCHEDULES',
+    'FreezeFromInput',
     'FreezePlan',
     'FreezeStatus',
     'Freezer',

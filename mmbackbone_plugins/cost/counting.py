@@ -145,6 +145,7 @@ def _counted_extensions(calls: 'Counter[str]') -> Iterator[None]:
     What they call in turn is theirs, and is not watched: on a CPU, mmcv's rotated overlaps write
     their matrix entry by entry, three million operators at 1024 px.
     """
+
     def counted(name: str, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             calls[name] += 1

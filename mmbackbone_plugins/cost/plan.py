@@ -75,7 +75,7 @@ def plan_runs(
     full = frozenset(freezer.stage_map.names)
     spans = [plan.phases(length) for plan in plans]
     distinct = dict.fromkeys([*(p.trainable for span in spans for p in span), full])
-    training, flops = _count_steps(model, batch, freezer, list(distinct), report)
+    training, flops = count_steps(model, batch, freezer, list(distinct), report)
     size = sum(p.numel() for p in model.parameters())
     runs = []
     for plan, span in zip(plans, spans):
@@ -96,12 +96,12 @@ def plan_runs(
     return runs
 
 
-def _count_steps(
+def count_steps(
     model: nn.Module,
     batch: tuple[Tensor, list[Any]],
     freezer: Freezer,
     sets: Sequence[Stages],
-    report: Optional[Callable[[int, int], None]],
+    report: Optional[Callable[[int, int], None]] = None,
 ) -> tuple[dict[Stages, dict[int, int]], dict[Stages, StepFlops]]:
     """By set of stages: sizes of the parameters that train, and FLOPs for one image."""
     training: dict[Stages, dict[int, int]] = {}

@@ -1,21 +1,24 @@
 """Which stages train at a step, and making it so."""
 
+from .budget import BudgetedFreezing
 from .building import build_schedule
 from .freezer import FROZEN_MODES, Freezer, FreezeStatus, StageStatus
+from .gradual import FreezeFromInput, GradualUnfreezing
 from .phases import Phase, phases
 from .plan import FreezePlan
 from .schedules import (
     FreezingSchedule,
     FrozenBackbone,
     FullTraining,
-    GradualUnfreezing,
     MilestoneFreezing,
     ProbeThenFinetune,
     StepFreezing,
 )
 
 __all__ = [
+    'BudgetedFreezing',
     'FROZEN_MODES',
+    'FreezeFromInput',
     'FreezePlan',
     'FreezeStatus',
     'Freezer',

@@ -63,8 +63,15 @@ class FreezePlan:
         return self.schedule.trainable(epoch, iteration, self.ruled) | self.free
 
     def phases(self, length: int) -> tuple[Phase, ...]:
-        """The phases of a run of ``length`` units of the schedule, in order; they cover it."""
-        found = phases(self.schedule, self.ruled, length)
+        """The phases of a run of ``length`` units of the schedule, in order; they cover it.
+
+        Of a schedule that is yet to decide, every set of stages that it may choose, each over the
+        whole run.
+        """
+        if self.schedule.decides:
+            found = [Phase(0, length, chosen) for chosen in self.schedule.possible(self.ruled)]
+        else:
+            found = list(phases(self.schedule, self.ruled, length))
         return tuple(replace(phase, trainable=phase.trainable | self.free) for phase in found)
 
     def keep(self, model: nn.Module, patterns: Sequence[str]) -> 'FreezePlan':

@@ -11,7 +11,8 @@ it in ``FREEZING_SCHEDULES``.
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Union, cast
+from fractions import Fraction
+from typing import Any, Union, cast
 
 from ..registry import FREEZING_SCHEDULES
 from ..utils.checks import flag, whole_number
@@ -27,6 +28,9 @@ class FreezingSchedule:
 
     Attributes:
         constant: Whether the time does not matter, so that any loop will do.
+        decides: Whether it is told at every epoch what to train; see :class:`BudgetedFreezing`.
+        times: Arguments that are times, or lists of them: whole numbers in the schedule's unit, or
+            shares of the run, floats in (0, 1).
 
     Examples:
         >>> from mmbackbone_plugins import FreezingSchedule
@@ -38,6 +42,8 @@ class FreezingSchedule:
     """
 
     constant = False
+    decides = False
+    times: tuple[str, ...] = ()
 
     def __init__(self, by_epoch: bool = True) -> None:
         self.by_epoch = flag('by_epoch', by_epoch)
@@ -56,8 +62,43 @@ class FreezingSchedule:
 
         Returns:
             Names of the stages that train; every other stage is frozen.
+
+        Raises:
+            ValueError: If a time is a share of a run of unknown length.
         """
+        if any(is_share(time) for name in self.times for time in _listed(getattr(self, name))):
+            raise ValueError(f'{self!r} has shares of a run: take that of resolved(length)')
         return frozenset(self.select(epoch if self.by_epoch else iteration, stages))
+
+    def resolved(self, length: int) -> 'FreezingSchedule':
+        """The schedule with times for shares of a run, rounded up.
+
+        Args:
+            length: Length of the run in the schedule's unit.
+
+        Raises:
+            ValueError: If times are not distinct at this length, where they have to be.
+
+        Examples:
+            >>> from mmbackbone_plugins import ProbeThenFinetune
+            >>> ProbeThenFinetune(probe=0.3).resolved(12)
+            ProbeThenFinetune(probe=4, by_epoch=True)
+        """
+
+        def resolve(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return [resolve(one) for one in value]
+            return math.ceil(Fraction(str(value)) * length) if is_share(value) else value
+
+        given = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        times = {name: resolve(given[name]) for name in self.times}
+        if all(times[name] == given[name] for name in times):
+            return self
+        return type(self)(**{**given, **times})
+
+    def possible(self, stages: Stages) -> list[frozenset[str]]:
+        """Of a schedule that decides: all sets of stages that it may choose, the largest first."""
+        raise NotImplementedError
 
     def milestones_past(self, end: int) -> Sequence[int]:
         """Times named by the arguments that a run of ``end`` units never reaches."""
@@ -71,6 +112,26 @@ class FreezingSchedule:
         names = inspect.signature(type(self)).parameters
         inside = ', '.join(f'{n}={getattr(self, n)!r}' for n in names)
         return f'{type(self).__name__}({inside})'
+
+
+def is_share(value: Any) -> bool:
+    """Whether a time is a share of the run."""
+    return isinstance(value, float) and 0 < value < 1
+
+
+def check_time(name: str, value: Any, least: int, allowed: str) -> Union[int, float]:
+    """Returns a time: a whole number of at least ``least``, or a share of the run.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if is_share(value):
+        return cast(float, value)
+    return whole_number(name, value, least, f'{allowed}, or a share of the run in (0, 1)')
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 @FREEZING_SCHEDULES.register_module()
@@ -134,12 +195,14 @@ class StepFreezing(FreezingSchedule):
         [0, 3, 6]
     """
 
+    times = ('rho',)
+
     def __init__(self, rho: Union[int, float, str], by_epoch: bool = True) -> None:
         super().__init__(by_epoch)
         if isinstance(rho, str) and rho.strip().lower() == 'inf':
             rho = math.inf
         if rho != math.inf:
-            whole_number('rho', rho, 1, "a positive integer, or 'inf' for a frozen backbone")
+            rho = check_time('rho', rho, 1, "a positive integer, 'inf' for a frozen backbone")
         self.rho = cast(int, rho)  # or infinity
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
@@ -169,7 +232,9 @@ class MilestoneFreezing(FreezingSchedule):
         [0, 4]
     """
 
-    def __init__(self, train_epochs: Sequence[int], by_epoch: bool = True) -> None:
+    times = ('train_epochs',)
+
+    def __init__(self, train_epochs: Sequence[Union[int, float]], by_epoch: bool = True) -> None:
         super().__init__(by_epoch)
         allowed = 'a non-empty, strictly increasing list of integers from 0'
         if isinstance(train_epochs, (str, bytes, Mapping)) or not hasattr(train_epochs, '__iter__'):
@@ -181,10 +246,11 @@ class MilestoneFreezing(FreezingSchedule):
                 "schedule=dict(type='FrozenBackbone')"
             )
         for value in train_epochs:
-            whole_number('every item of train_epochs', value, 0, 'an integer from 0')
-        if any(a >= b for a, b in zip(train_epochs, train_epochs[1:])):
+            check_time('every item of train_epochs', value, 0, 'an integer from 0')
+        kinds = [[t for t in train_epochs if is_share(t) == kind] for kind in (False, True)]
+        if any(a >= b for times in kinds for a, b in zip(times, times[1:])):
             raise ValueError(f'train_epochs must be {allowed}, got {train_epochs!r}')
-        self.train_epochs = train_epochs
+        self.train_epochs = cast('list[int]', train_epochs)
         self._times = frozenset(train_epochs)
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
@@ -214,46 +280,14 @@ class ProbeThenFinetune(FreezingSchedule):
         [2, 3, 4, 5, 6]
     """
 
-    def __init__(self, probe: int, by_epoch: bool = True) -> None:
+    times = ('probe',)
+
+    def __init__(self, probe: Union[int, float], by_epoch: bool = True) -> None:
         super().__init__(by_epoch)
-        self.probe = whole_number('probe', probe, 0, 'an integer from 0')
+        self.probe = cast(int, check_time('probe', probe, 0, 'an integer from 0'))
 
     def select(self, time: int, stages: Stages) -> Sequence[str]:
         return stages if time >= self.probe else ()
 
     def milestones_past(self, end: int) -> Sequence[int]:
         return [self.probe] if self.probe >= end else []
-
-
-@FREEZING_SCHEDULES.register_module()
-class GradualUnfreezing(FreezingSchedule):
-    """Nothing trains before epoch ``start``; then the deepest stage, then one more at a time.
-
-    Every ``every`` epochs the next stage towards the input joins.
-
-    Args:
-        start: The epoch at which the deepest stage begins to train, from 0.
-        every: Epochs between one stage and the next, from 1.
-        by_epoch: Count epochs or iterations.
-
-    Raises:
-        ValueError: If ``start`` is not an integer from 0 or ``every`` not one from 1.
-
-    Examples:
-        >>> from mmbackbone_plugins import GradualUnfreezing
-        >>> schedule = GradualUnfreezing(start=1, every=2)
-        >>> [sorted(schedule.trainable(epoch, 0, ['stage1', 'stage2'])) for epoch in range(4)]
-        [[], ['stage2'], ['stage2'], ['stage1', 'stage2']]
-    """
-
-    def __init__(self, start: int, every: int, by_epoch: bool = True) -> None:
-        super().__init__(by_epoch)
-        self.start = whole_number('start', start, 0, 'an integer from 0')
-        self.every = whole_number('every', every, 1, 'a positive integer')
-
-    def select(self, time: int, stages: Stages) -> Sequence[str]:
-        count = 0 if time < self.start else (time - self.start) // self.every + 1
-        return stages[max(len(stages) - count, 0) :]
-
-    def milestones_past(self, end: int) -> Sequence[int]:
-        return [self.start] if self.start >= end else []

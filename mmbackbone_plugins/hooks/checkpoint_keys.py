@@ -6,3 +6,4 @@ IMPORTANCE_KEY = 'mmbackbone_importance'  # importance, by name of the hook
 PROJECTION_KEY = 'mmbackbone_projection'  # learned radii, by name of the hook
 COST_KEY = 'mmbackbone_cost'  # the ledger as it was then
 UNLOADED_KEY = 'mmbackbone_unloaded'  # reasons by name of parameters that no file has filled
+DECISIONS_KEY = 'mmbackbone_decisions'  # what a schedule decided, and what epochs cost

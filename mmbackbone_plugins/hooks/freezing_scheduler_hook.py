@@ -18,7 +18,9 @@ from ..utils.checks import choice, flag, whole_number
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
+from .checkpoint_keys import ANCHOR_KEY, DECISIONS_KEY
 from .checks import check_patterns, check_target
+from .epoch_decisions import EpochDecisions
 from .loading import TRAIN, UNLOADED, LoadingHook
 from .probed import end_of_probing, keep_probed
 from .runners import optim_wrappers
@@ -110,9 +112,24 @@ class FreezingSchedulerHook(LoadingHook):
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
+        self.decisions: Optional[EpochDecisions] = None  # of schedules that follow a signal
+        self._checkpoint: Optional[dict] = None  # of the run that is resumed
         self._time: Optional[int] = None
 
     # -- when ------------------------------------------------------------------------------------
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keeps what a resumed run has to know."""
+        super().after_load_checkpoint(runner, checkpoint)
+        if runner._resume and self.schedule.decides:
+            kept = (ANCHOR_KEY, DECISIONS_KEY)
+            self._checkpoint = {key: checkpoint[key] for key in kept if key in checkpoint}
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Sends it along."""
+        super().before_save_checkpoint(runner, checkpoint)
+        if self.decisions is not None:
+            self.decisions.save(checkpoint)
 
     def before_train(self, runner) -> None:
         """Checks the run, freezes what the first (or resumed) epoch freezes, and says so."""
@@ -124,7 +141,12 @@ class FreezingSchedulerHook(LoadingHook):
         self._refuse_second_ruler(runner, stage_map)
         then = f'; they train in every phase (unloaded={self.unloaded!r})'
         apart, unloaded = self.unloaded_of(runner, stage_map, self.unloaded, then)
-        self.plan = FreezePlan(self.schedule, stage_map, self.freeze_blocks)
+        length = runner.max_epochs if self.schedule.by_epoch else runner.max_iters
+        try:
+            schedule = self.schedule.resolved(length)
+        except ValueError as error:
+            _raise_if([f'schedule: {self.schedule!r} in a run of {length}: {error}'])
+        self.plan = FreezePlan(schedule, stage_map, self.freeze_blocks)
         try:
             self.plan = self.plan.keep(model, self.keep_trainable)
         except ValueError as error:
@@ -132,10 +154,11 @@ class FreezingSchedulerHook(LoadingHook):
         if self.unloaded == TRAIN:
             self.plan = self.plan.release(model, apart)
         self.freezer = Freezer(model, self.plan.stage_map, self.frozen_mode)
-        self.phases = self.plan.phases(
-            runner.max_epochs if self.schedule.by_epoch else runner.max_iters
-        )
-        self._probed_at = end_of_probing(self.plan, self.phases) if self.keep_probed else None
+        self.phases = self.plan.phases(length)
+        try:
+            self._probed_at = end_of_probing(self.plan, self.phases) if self.keep_probed else None
+        except ValueError as error:
+            _raise_if([str(error)])
         _raise_if(
             preflight.check_compile(runner, self.phases)
             + preflight.check_own_freezing(self.plan, self.freezer, self.phases)
@@ -146,10 +169,15 @@ class FreezingSchedulerHook(LoadingHook):
         for warning in preflight.warn_plan(runner, self.plan, self.phases):
             print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
+        if self.plan.schedule.decides:
+            try:
+                self.decisions = EpochDecisions(runner, self.plan, self.freezer, self._checkpoint)
+            except ValueError as error:
+                _raise_if([str(error)])
         self._update(runner)
         status = self.freezer.status(unloaded)
         print_log(
-            f'FreezingSchedulerHook: {self.schedule!r} on {self.target!r}\n{status.table()}',
+            f'FreezingSchedulerHook: {schedule!r} on {self.target!r}\n{status.table()}',
             logger='current',
         )
 
@@ -183,6 +211,8 @@ class FreezingSchedulerHook(LoadingHook):
         starting, self._time = self._time is None, time
         if time == self._probed_at:
             keep_probed(runner)
+        if self.decisions is not None:
+            self.decisions.decide(runner)
         trainable = self.plan.trainable(runner.epoch, runner.iter)
         if not starting and trainable == self.freezer.trainable:
             return False

@@ -1,6 +1,5 @@
 """The hook that gives every stage a learning rate by its relative gradient norm."""
 
-import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -8,21 +7,17 @@ from numbers import Real
 from typing import Any, Optional, Union
 
 import torch
-from mmengine import dist
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 
 from ..distortion.learning_rates import BY, norm_parameters, rate_factors, unit_rgn, units_of
-from ..distortion.passes import average_rgn
 from ..utils.checks import choice
 from ..utils.names import arguments_by_name
-from ..utils.sampling import SeededBatches
-from ..utils.untouched import untouched_attributes
-from ..utils.wrappers import unwrap
 from .checks import check_count
 from .gradient_hook import GradientHook
 from .jsonl import JsonLines
+from .measured_rgn import MeasuredRGN
 
 
 @HOOKS.register_module()
@@ -119,10 +114,7 @@ class RGNLearningRateHook(GradientHook):
             self._groups[id(wrapper)] = [
                 (g, unit) for i, g in enumerate(groups) if (unit := self._unit(i, g, named))
             ]
-        world = dist.get_world_size()
-        self._batches = SeededBatches(
-            runner.train_dataloader, model, num_batches=self.num_batches * world
-        )
+        self._rgn = MeasuredRGN(runner, self._parameters, self.num_batches)
         self._file = JsonLines(runner, 'rgn_lr.jsonl')
         kept = runner.message_hub.get_info('mmbackbone/rgn_lr') if runner._resume else None
         self.factors, self._trained = {}, None
@@ -156,7 +148,7 @@ class RGNLearningRateHook(GradientHook):
     def _measure(self, runner, epoch: int) -> None:
         if not self._trained:
             return
-        rgn = unit_rgn(self._average(runner, epoch), self._units, self._norms)
+        rgn = unit_rgn(self._rgn(self.seed + 100_003 * epoch), self._units, self._norms)
         broken = [unit for unit, w in rgn.items() if not math.isfinite(w)]
         if broken:
             print_log(
@@ -179,21 +171,6 @@ class RGNLearningRateHook(GradientHook):
         print_log(f'RGNLearningRateHook: factors of learning rates: {shown}', logger='current')
         kept = dict(factors=self.factors, trained=self._trained)
         runner.message_hub.update_info('mmbackbone/rgn_lr', kept)
-
-    def _average(self, runner, epoch: int) -> dict[str, float]:
-        """RGN by tensor, a mean over the batches of all processes: equal on all of them."""
-        rank, world = dist.get_rank(), dist.get_world_size()
-        parts = len(self._batches)
-        # As many on each rank, for synchronised norms wait for each other; all have all if few.
-        share = slice(rank, parts // world * world, world) if parts >= world else slice(None)
-        batches = self._batches.loaded(self.seed + 100_003 * epoch, share)
-        with untouched_attributes([runner.message_hub]):
-            own = average_rgn(unwrap(runner.model), batches, self.target).tensors
-        found = dist.all_gather_object(own)
-        return {
-            n: math.fsum(f[n] for f in found if n in f) / sum(n in f for f in found)
-            for n in dict.fromkeys(itertools.chain(*found))
-        }
 
     def _unit(self, number: int, group: dict, named: dict) -> Optional[str]:
         """The unit of a group; None if its rate is not changed."""

@@ -69,7 +69,8 @@ class RunPreview:
     def with_rho(self, rho: Any) -> FreezePlan:
         """The same with a step schedule, in the unit of this run."""
         schedule = dict(type='StepFreezing', rho=rho, by_epoch=self.unit == 'epoch')
-        return replace(self.freeze_plan, schedule=build_schedule(schedule))
+        resolved = build_schedule(schedule).resolved(self.length)
+        return replace(self.freeze_plan, schedule=resolved)
 
     def plan_costs(
         self,
@@ -182,7 +183,7 @@ def preview_run(
     model = launch.build_model(cfg)
     model.train()  # backbones that freeze their own stages in train() do so now
     stage_map = StageMap.of(model, hook.get('target', 'backbone'), hook.get('vit_stages', None))
-    plan = FreezePlan(schedule, stage_map, bool(hook.get('freeze_blocks', False)))
+    plan = FreezePlan(schedule.resolved(length), stage_map, bool(hook.get('freeze_blocks', False)))
     plan = plan.keep(model, check_patterns('keep_trainable', hook.get('keep_trainable', ())))
     missing, unknown = None, None
     if hook and hook.get('unloaded', 'train') == 'train':

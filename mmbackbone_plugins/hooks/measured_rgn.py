@@ -1,0 +1,61 @@
+"""RGN in a run as it is now, in a few batches of its training data."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine import dist
+from torch import nn
+
+from ..distortion.passes import gradient_passes
+from ..distortion.rgn import average, measure
+from ..utils.sampling import SeededBatches
+from ..utils.untouched import untouched_attributes
+from ..utils.wrappers import unwrap
+
+
+class MeasuredRGN:
+    """Measures the relative gradient norm of tensors; nothing of the run is touched.
+
+    Args:
+        runner: The runner, in ``before_train``: the data set is copied as it is then.
+        parameters: What is measured, by name.
+        num_batches: Batches that each process goes through.
+        frozen: Whether tensors that are frozen are measured too.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        parameters: Mapping[str, nn.Parameter],
+        num_batches: int,
+        frozen: bool = False,
+    ) -> None:
+        self._runner, self._parameters, self._frozen = runner, parameters, frozen
+        self._batches = SeededBatches(
+            runner.train_dataloader,
+            unwrap(runner.model),
+            num_batches=num_batches * dist.get_world_size(),
+        )
+
+    def __call__(self, seed: int) -> dict[str, float]:
+        """RGN by tensor: a mean over the batches of all processes, equal on all of them.
+
+        Args:
+            seed: Chooses images and augmentation.
+        """
+        rank, world = dist.get_rank(), dist.get_world_size()
+        parts = len(self._batches)
+        # As many on each rank, for synchronised norms wait for each other; all have all if few.
+        share = slice(rank, parts // world * world, world) if parts >= world else slice(None)
+        batches = self._batches.loaded(seed, share)
+        enable = self._parameters.values() if self._frozen else ()
+        with untouched_attributes([self._runner.message_hub]):
+            passes = gradient_passes(unwrap(self._runner.model), batches, enable=enable)
+            own = average([measure(self._parameters).read() for _ in passes]).values
+        found = dist.all_gather_object(own)
+        names = dict.fromkeys(name for part in found for name in part)
+        return {
+            n: math.fsum(part[n] for part in found if n in part) / sum(n in part for part in found)
+            for n in names
+        }
