@@ -48,6 +48,7 @@ from .hooks import (
     DriftHook,
     EigenspectrumHook,
     FreezingSchedulerHook,
+    RandomStateHook,
     RGNHook,
     TrainingCostHook,
 )
@@ -88,6 +89,7 @@ __all__ = [
     'OrientedMetric',
     'ProbeThenFinetune',
     'RGNHook',
+    'RandomStateHook',
     'ResidualAdapter',
     'SEBlock',
     'SecondMoment',

@@ -4,6 +4,7 @@ from .distortion_regularizer_hook import DistortionRegularizerHook
 from .drift_hook import DriftHook
 from .eigenspectrum_hook import EigenspectrumHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
+from .random_state_hook import RandomStateHook
 from .rgn_hook import RGNHook
 from .training_cost_hook import TrainingCostHook
 
@@ -13,5 +14,6 @@ __all__ = [
     'EigenspectrumHook',
     'FreezingSchedulerHook',
     'RGNHook',
+    'RandomStateHook',
     'TrainingCostHook',
 ]
