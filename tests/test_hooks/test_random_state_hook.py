@@ -242,3 +242,59 @@ def test_hidden_state_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Noisy, '__init__', lambda self: setattr(self, 'own', random.Random(0)))
     run(tmp_path / 'run', stop=1)
     assert len(said) == 1 and 'Noisy (own)' in said[0]
+
+
+MOSAIC = [
+    dict(type='DrawScene'),
+    dict(type='mmdet.Mosaic', img_scale=(64, 64), pad_val=114.0),
+    dict(type='mmdet.RandomAffine', scaling_ratio_range=(0.5, 1.5), border=(-32, -32)),
+    dict(type='mmdet.MixUp', img_scale=(64, 64), pad_val=114.0),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.Resize', scale=(64, 64), keep_ratio=False),
+    dict(type='mmdet.PackDetInputs'),
+]
+
+
+def test_a_detector_with_mosaics_drop_path_and_freezing(tmp_path):
+    """Faster R-CNN samples its boxes at random; EMA, freezing and theta0 go on as well."""
+    drawn = dict(type='DrawnData', pipeline=MOSAIC[:1], lazy_init=False)
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='pseudo_collate'),
+        dataset=dict(type='mmdet.MultiImageMixDataset', dataset=drawn, pipeline=MOSAIC[1:]),
+    )
+    hooks = [
+        dict(type='RandomStateHook'),
+        rig.dbf(2),
+        dict(type='DistortionRegularizerHook', importance='uniform', coeff=0.1),
+        dict(type='EMAHook'),
+    ]
+
+    def train(folder, at=None, **options):
+        built = rig.runner(
+            folder,
+            hooks=[*hooks, *([dict(type='Stop', at=at)] if at else [])],
+            model=rig.detector('faster-rcnn', rig.swin()),
+            epochs=3,
+            optimizer=rig.ADAMW,
+            train_dataloader=loader,
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1), logger=None
+            ),
+            **options,
+        )
+        try:
+            built.train()
+        except KeyboardInterrupt:
+            assert at
+        return built
+
+    whole = train(tmp_path / 'whole')
+    train(tmp_path / 'cut', at=4)  # the first of three steps of the second epoch
+    rest = train(tmp_path / 'cut', resume=True)
+    assert len(rig.recorder(rest).losses) == 5
+    assert not rig.equal(rig.model_of(rest).state_dict(), rig.model_of(whole).state_dict())
+    kept = [torch.load(tmp_path / f / 'iter_9.pth', weights_only=False) for f in ('whole', 'cut')]
+    assert not rig.equal(kept[0]['ema_state_dict'], kept[1]['ema_state_dict'])
