@@ -4,6 +4,7 @@ from .distortion_regularizer_hook import DistortionRegularizerHook
 from .drift_hook import DriftHook
 from .eigenspectrum_hook import EigenspectrumHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
+from .random_state_hook import RandomStateHook
 from .rgn_hook import RGNHook
 from .rgn_learning_rate_hook import RGNLearningRateHook
 from .stage_groups import StageOptimWrapperConstructor
@@ -17,6 +18,7 @@ __all__ = [
     'FreezingSchedulerHook',
     'RGNHook',
     'RGNLearningRateHook',
+    'RandomStateHook',
     'StageOptimWrapperConstructor',
     'TrainingCostHook',
     'WeightProjectionHook',

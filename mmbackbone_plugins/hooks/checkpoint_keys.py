@@ -7,3 +7,4 @@ PROJECTION_KEY = 'mmbackbone_projection'  # learned radii, by name of the hook
 COST_KEY = 'mmbackbone_cost'  # the ledger as it was then
 UNLOADED_KEY = 'mmbackbone_unloaded'  # reasons by name of parameters that no file has filled
 DECISIONS_KEY = 'mmbackbone_decisions'  # what a schedule decided, and what epochs cost
+RANDOM_KEY = 'mmbackbone_random'  # what random numbers depend on: seed, processes, batch size

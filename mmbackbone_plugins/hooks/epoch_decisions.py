@@ -12,7 +12,7 @@ from torch import nn
 from ..cost.plan import count_steps
 from ..distortion.anchor import Anchor
 from ..distortion.drift import weight_drift
-from ..distortion.learning_rates import norm_parameters
+from ..distortion.learning_rates import norm_parameters, unit_rgn
 from ..freezing.budget import EpochBudget
 from ..freezing.freezer import Freezer
 from ..freezing.plan import FreezePlan
@@ -128,13 +128,9 @@ class EpochDecisions:
         parameters = self._parameters()
         if self._anchor is not None:
             return weight_drift(parameters, self._anchor.tensors, stages)
-        found = self._rgn(runner.epoch)
-        norms = norm_parameters(self._model)
-        signal = {}
-        for stage, names in stages.items():
-            values = [found[name] for name in names if name in found and name not in norms]
-            signal[stage] = math.fsum(values) / len(values) if values else math.nan
-        return signal
+        units = {name: stage for stage, names in stages.items() for name in names}
+        found = unit_rgn(self._rgn(runner.epoch), units, norm_parameters(self._model))
+        return {stage: found.get(stage, math.nan) for stage in stages}
 
     def _count(self, runner, freezer: Freezer) -> tuple[list[int], int]:
         """FLOPs of an epoch by the number of stages that train, and of measuring a signal."""

@@ -126,4 +126,7 @@ def seed_everything(seed: int) -> None:
     """Sets the seeds of Python, numpy and torch, on all devices."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    # torch.manual_seed would note a traceback for a CUDA that is not there: slower than the rest.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

@@ -1,0 +1,195 @@
+"""A data loader whose samples are a function of seed, epoch and place, whoever reads them."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from .untouched import seed_everything, untouched_random_numbers
+
+SAMPLE, SAMPLER, STEP, EPOCH = range(4)  # what random numbers are for
+
+
+def seed_of(*key: int) -> int:
+    """A seed for a tuple of numbers; neighbours have nothing in common.
+
+    Args:
+        key: Whole numbers from 0.
+
+    Examples:
+        >>> from mmbackbone_plugins.utils.seeded_loader import seed_of
+        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
+        (True, False)
+    """
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+class _Drawn(NamedTuple):
+    """What the sampler has chosen, and the seed of the random numbers that augment it."""
+
+    index: Any
+    seed: int
+
+
+class _SeededDataset:
+    """A data set that sets the seeds before it reads what :class:`SeededLoader` has drawn.
+
+    Whatever else is asked of it, and set, is its inner data set's.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        object.__setattr__(self, '_inner', dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, _Drawn):
+            seed_everything(index.seed)
+            index = index.index
+        return self._inner[index]
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):  # ``__getitems__`` would read several under one seed
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._inner, name, value)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._inner,)
+
+
+class _SeededBatches:
+    """A batch sampler that gives every index a seed, and goes on in the middle of a pass."""
+
+    def __init__(self, sampler: Any, key: tuple[int, ...]) -> None:
+        self._sampler, self._key = sampler, key
+        self.number = 0
+        self._begun: Optional[Iterator[list[_Drawn]]] = None
+
+    def __iter__(self) -> Iterator[list[_Drawn]]:
+        # A generator, so that nothing is taken before the first batch: torch makes two iterators
+        # where workers persist, and uses one.
+        begun, self._begun = self._begun, None
+        yield from begun or self._batches(self.number)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self._sampler, name)
+
+    def skip(self, count: int) -> None:
+        """Goes past batches, of several passes if need be, without reading a sample."""
+        batches = iter(self)
+        for _ in range(count):
+            if next(batches, None) is None:
+                self.start(self.number + 1)
+                batches = iter(self)
+                next(batches)
+        self._begun = batches
+
+    def start(self, number: int) -> None:
+        """Begins a pass."""
+        self.number = number
+        for sampler in (self._sampler, getattr(self._sampler, 'sampler', None)):
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(number)
+
+    def _batches(self, number: int) -> Iterator[list[_Drawn]]:
+        batches, place, drawn = iter(self._sampler), 0, 0
+        while True:
+            with untouched_random_numbers():  # samplers may draw from the global ones
+                seed_everything(seed_of(*self._key, SAMPLER, number, place))
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield [
+                _Drawn(index, seed_of(*self._key, SAMPLE, number, drawn + i))
+                for i, index in enumerate(batch)
+            ]
+            place, drawn = place + 1, drawn + len(batch)
+
+
+class SeededLoader:
+    """Makes what a data loader yields a function of seed, epoch and place, until ``restore``.
+
+    Samples are read under random numbers of their own, so that it does not matter which worker
+    reads one, how many there are, and what was read before. Samplers that draw from the global
+    random numbers draw from those of seed, epoch and place too.
+
+    Args:
+        loader: The loader; changed in place, for others hold it. An iterator over it that is there
+            already goes on as before.
+        seed: The seed.
+        rank: Number of the process; each augments in its own way.
+    """
+
+    def __init__(self, loader: DataLoader, seed: int, rank: int = 0) -> None:
+        self._loader = loader
+        self._before = dict(dataset=loader.dataset, batch_sampler=loader.batch_sampler)
+        self._batches = _SeededBatches(loader.batch_sampler, (seed, rank))
+        self._set(dataset=_SeededDataset(loader.dataset), batch_sampler=self._batches)
+
+    def start(self, number: int, past: int = 0) -> None:
+        """Begins an epoch.
+
+        Args:
+            number: Its number, from 0.
+            past: Batches of it that are left out, because they were trained on before.
+        """
+        self._batches.start(number)
+        self._batches.skip(past)
+
+    def endless(self, past: int) -> Iterator[Any]:
+        """Batches of one pass after the other.
+
+        Args:
+            past: Batches from the beginning that are left out; none of them is read.
+        """
+        self.start(0, past)
+        while True:
+            yield from self._loader
+            self._batches.start(self._batches.number + 1)
+
+    def restore(self) -> None:
+        """Gives the loader back what it had."""
+        self._set(**self._before)
+
+    def _set(self, **parts: Any) -> None:
+        for name, part in parts.items():
+            object.__setattr__(self._loader, name, part)  # torch forbids it, for open iterators
+
+
+def hidden_state(loader: DataLoader) -> list[str]:
+    """Samplers and transforms that keep something from one sample to the next.
+
+    Args:
+        loader: The loader.
+
+    Returns:
+        What they are and what they keep, for a message: a cache of samples, random numbers of their
+        own.
+    """
+    import random
+
+    import torch
+
+    own = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+    found, seen, rest = [], set(), [loader.dataset, loader.batch_sampler, loader.sampler]
+    while rest:
+        part = rest.pop()
+        if id(part) in seen or not hasattr(part, '__dict__') or isinstance(part, (type, own)):
+            continue
+        seen.add(id(part))
+        for name, value in vars(part).items():
+            if isinstance(value, own) or name == 'results_cache':
+                found.append(f'{type(part).__name__} ({name})')
+            elif name in ('pipeline', 'transforms', 'dataset', 'datasets', 'sampler', '_inner'):
+                rest += value if isinstance(value, (list, tuple)) else [value]
+    return sorted(set(found))
