@@ -103,9 +103,10 @@ def run(folder, stop=None, resume=False, hook=True, **options):
         num_workers=settings['workers'],
         persistent_workers=settings['persistent'],
         collate_fn=dict(type='pseudo_collate'),
-        **(dict(batch_sampler=dict(type=batches, batch_size=4, drop_last=False)) if batches else {}),
         batch_size=4,
     )
+    if batches:
+        loader['batch_sampler'] = dict(type=batches, batch_size=4, drop_last=False)
     torch.manual_seed(0)  # weights, which the runner does not draw
     built = Runner(
         Net(),
