@@ -27,8 +27,8 @@ class RandomStateHook(Hook):
     the epoch anew.
 
     The numbers of a sample are a function of seed, epoch, its place in the epoch and the rank;
-    those of a step (the model's) of seed, iteration and rank. So the number of workers, and whether they
-    persist, does not matter, and workers that are started anew each epoch do not repeat the
+    those of a step (the model's) of seed, iteration and rank. So the number of workers, and whether
+    they persist, does not matter, and workers that are started anew each epoch do not repeat the
     augmentations of the epoch before, as they do without this hook. A fresh run draws other numbers
     than without the hook.
 

@@ -97,7 +97,8 @@ class _SeededBatches:
     def start(self, number: int) -> None:
         """Begins a pass."""
         self.number = number
-        for sampler in (self._sampler, getattr(self._sampler, 'sampler', None)):
+        samplers: list[Any] = [self._sampler, getattr(self._sampler, 'sampler', None)]
+        for sampler in samplers:
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(number)
 
