@@ -143,8 +143,6 @@ def main() -> int:
         return 2
     if not preview.has_hook:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
-    if preview.unknown:
-        print(f'{planning.unknown_text(preview.unknown)}\n')
     names, schedule = list(preview.freezer.stage_map.names), preview.schedule
     print(f'{args.config}\n{schedule!r} on {preview.target!r}\n')
     spans = preview.freeze_plan.phases(preview.length)
@@ -152,6 +150,8 @@ def main() -> int:
     print()
     for warning in unreached(preview.freeze_plan, spans):
         print(f'{warning}\n')
+    if preview.unknown:
+        print(f'{planning.unknown_text(preview.unknown)}\n')
     if args.no_flops:
         return 0
     try:
