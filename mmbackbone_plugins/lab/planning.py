@@ -199,8 +199,8 @@ def preview_run(
 def unknown_text(path: str) -> str:
     """What the tools say of :attr:`RunPreview.unknown`."""
     return (
-        f'{path} is not here: should it not fill the whole target, what it leaves trains in every '
-        'phase and costs more than is counted.'
+        f'{path} is not here. What of the target it does not fill will train in every phase, and '
+        'is not counted so.'
     )
 
 

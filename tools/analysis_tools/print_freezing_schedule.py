@@ -101,14 +101,14 @@ def work(args: argparse.Namespace) -> None:
     )
     if not preview.has_hook:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
-    if preview.unknown:
-        print(f'{planning.unknown_text(preview.unknown)}\n')
     names = list(preview.freezer.stage_map.names)
     print(f'{args.config}\n{preview.schedule!r} on {preview.target!r}\n')
     spans = preview.freeze_plan.phases(preview.length)
     print(draw_schedule(preview.freezer, spans, preview.length, preview.unit) + '\n')
     for warning in unreached(preview.freeze_plan, spans):
         print(f'{warning}\n')
+    if preview.unknown:
+        print(f'{planning.unknown_text(preview.unknown)}\n')
     if args.no_flops:
         return
     (plan,) = preview.plan_costs(report=planning.CountProgress())
