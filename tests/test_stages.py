@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mmbackbone_plugins import Stage, StageMap, stage_rule, stages
+from mmbackbone_plugins.distortion.features import output_names
 
 rig.register_modules()
 MODELS_OF = {
@@ -39,7 +40,7 @@ EXPECTED = {
     'convnext': FIVE,
     'mobilenet': ('stem', *(f'stage{i}' for i in range(1, 8))),
     'cspnext': FIVE,
-    'pvt': tuple(f'layers.{i}' for i in range(4)),
+    'pvt': FIVE[1:],
     'fpn': (*(f'lateral_convs.{i}' for i in range(3)), *(f'fpn_convs.{i}' for i in range(3))),
 }
 
@@ -61,106 +62,6 @@ def test_every_parameter_is_in_exactly_one_stage(name):
     assert stage_map.names[: len(expected)] == expected
     modules = [m for stage in stage_map for m in stage.modules]
     assert len(set(modules)) == len(modules)
-
-
-@pytest.mark.parametrize('name', ['resnet18', 'resnext', 'swin', 'convnext', 'cspnext', 'pvt'])
-def test_stages_are_in_the_order_of_the_forward_pass(name):
-    """Hooks on the leaves see the stages one after the other, never back."""
-    module = build(name)
-    module.eval()  # returns None in mmdet's ResNet
-    stage_map = StageMap.of(module, '')
-    stage_of = {m: s.name for s in stage_map for m in s.modules}
-    seen = []
-    for path, sub in module.named_modules():
-        # Output norms of Swin and ConvNeXt run after their stage, but beside the next one.
-        if path in stage_of and not list(sub.children()) and not path.startswith('norm'):
-            sub.register_forward_hook(lambda *_, stage=stage_of[path]: seen.append(stage))
-    module(torch.zeros(1, 3, 64, 64))
-    order = [s for s, before in zip(seen, [None, *seen]) if s != before]
-    assert order == [n for n in stage_map.names if n in order]
-    assert len(order) >= 4
-
-
-# Registered in another order than that of their forward pass, or inside a wrapper.
-UNORDERED = {
-    'hourglass': dict(
-        type='mmdet.HourglassNet',
-        downsample_times=2,
-        num_stacks=2,
-        stage_channels=[8, 8, 12],
-        stage_blocks=[1, 1, 1],
-        feat_channel=8,
-    ),
-    'densenet': dict(
-        type='mmpretrain.DenseNet',
-        arch=dict(growth_rate=8, depths=[1, 1, 1, 1], init_channels=16),
-        out_indices=(0, 1, 2, 3),
-    ),
-    'poolformer': dict(
-        type='mmpretrain.PoolFormer',
-        arch=dict(
-            layers=[1, 1, 1, 1],
-            embed_dims=[8, 16, 24, 32],
-            mlp_ratios=[2, 2, 2, 2],
-            layer_scale_init_value=1e-5,
-        ),
-        out_indices=(0, 2, 4, 6),
-    ),
-    'mvit': dict(
-        type='mmpretrain.MViT',
-        arch=dict(embed_dims=16, num_layers=4, num_heads=1, downscale_indices=[1, 2, 3]),
-        out_scales=(0, 1, 2, 3),
-    ),
-    'twins': dict(
-        type='mmpretrain.SVT',
-        arch=dict(
-            embed_dims=[16, 32, 48, 64],
-            depths=[2, 2, 2, 2],
-            num_heads=[1, 2, 3, 4],
-            window_sizes=[7, 7, 7, 7],
-            mlp_ratios=[2, 2, 2, 2],
-            sr_ratios=[8, 4, 2, 1],
-            patch_sizes=[4, 2, 2, 2],
-            strides=[4, 2, 2, 2],
-        ),
-        out_indices=(0, 1, 2, 3),
-    ),
-    'cspdarknet': dict(type='mmpretrain.CSPDarkNet', depth=53, out_indices=(2, 3, 4)),
-    'timm-resnet18': 'resnet18',
-    'timm-mobilenet': 'mobilenetv3_small_050',
-    'timm-convnext': 'convnext_atto',
-    'timm-vit': 'vit_tiny_patch16_224',
-}
-
-
-def build_unordered(name: str) -> nn.Module:
-    pytest.importorskip('mmpretrain.models')
-    config = UNORDERED[name]
-    if isinstance(config, str):
-        pytest.importorskip('timm')
-        config = dict(type='mmpretrain.TIMMBackbone', model_name=config, features_only=True)
-    return rig.build(config)
-
-
-@pytest.mark.parametrize('name', UNORDERED)
-def test_children_are_stages_in_the_order_of_the_forward_pass(name):
-    """Against hooks on the real module; cases 04 and 26."""
-    module = build_unordered(name)
-    module.eval()
-    stage_map = StageMap.of(module, '')
-    held = [p for stage in stage_map for p in stage.parameters]
-    assert sorted(held) == sorted(n for n, _ in module.named_parameters())
-    sizes = [len(stage.parameters) for stage in stage_map]
-    assert len(sizes) >= 4 and max(sizes) < 0.75 * sum(sizes)
-    seen = []
-    stage_of = {m: s.name for s in stage_map for m in s.modules}
-    for path, sub in module.named_modules():
-        if path in stage_of and next(sub.parameters(recurse=False), None) is not None:
-            sub.register_forward_hook(lambda *_, stage=stage_of[path]: seen.append(stage))
-    module(torch.zeros(1, 3, 224, 224))
-    order = list(dict.fromkeys(seen))
-    assert order == [n for n in stage_map.names if n in order]
-    assert len(order) >= 4
 
 
 class Late(nn.Module):
@@ -252,6 +153,83 @@ def test_without_a_trace_the_order_is_that_of_registration_and_one_word_is_said(
     assert 'Blind' in message and 'ValueError: no' in message and 'stage_rule' in message
 
 
+def test_a_family_without_a_rule_is_said_once():
+    net = Late()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        for _ in range(3):
+            StageMap.of(net, '')
+        StageMap.of(rig.build(rig.resnet()), '')
+        StageMap.of(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), '')  # has an order
+    [message] = [str(w.message) for w in said]
+    assert 'Late' in message and ', '.join(LATE) in message and 'stage_rule' in message
+
+
+class Vit(nn.Module):
+    """Blocks of one width behind a patch embedding."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.pos_embed = nn.Parameter(torch.zeros(1, 2))
+        self.patch_embed = nn.Linear(2, 2)
+        self.blocks = nn.ModuleList(nn.Linear(2, 2) for _ in range(blocks))
+        self.norm = nn.LayerNorm(2)
+
+
+@pytest.mark.parametrize(
+    'blocks, count, sizes',
+    [(12, None, [3, 3, 3, 3]), (12, 6, [2] * 6), (12, 5, [3, 2, 3, 2, 2]), (3, None, [1, 1, 1])],
+)
+def test_blocks_of_a_vit_in_groups(blocks, count, sizes):
+    model = nn.ModuleDict(dict(backbone=nn.ModuleDict(dict(inner=Vit(blocks)))))
+    for vit_stages in (count, None):  # what was said of a module is kept
+        stage_map = StageMap.of(model, vit_stages=vit_stages)
+        assert stage_map.names == ('stem', *(f'stage{i + 1}' for i in range(len(sizes))), 'rest')
+        groups = [stage_map[f'stage{i + 1}'].parameters for i in range(len(sizes))]
+        assert [len(group) // 2 for group in groups] == sizes
+        inside = [n for n, _ in model.named_parameters() if '.blocks.' in n]
+        assert [n for group in groups for n in group] == inside
+    assert stage_map.stage_of('backbone.inner.pos_embed') == 'stem'
+    assert stage_map.stage_of('backbone.inner.norm.weight') == 'rest'
+
+
+@pytest.mark.parametrize(
+    'count, backbone, words',
+    [
+        (5, Vit(4), ['vit_stages', '5', '1 to 4']),
+        (0, Vit(4), ['vit_stages', '0', '1 to 4']),
+        (True, Vit(4), ['vit_stages', 'True']),
+        (4, nn.Linear(1, 1), ['vit_stages=4', 'Linear', 'leave it out']),
+    ],
+)
+def test_wrong_numbers_of_groups_are_refused(count, backbone, words):
+    with pytest.raises(ValueError) as error:
+        StageMap.of(nn.ModuleDict(dict(backbone=backbone)), vit_stages=count)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+NAMED = {
+    'resnet': (rig.resnet(out_indices=(1, 3)), ['stage2', 'stage4']),
+    'swin': (rig.swin(), list(FIVE[1:])),
+    # Index 0 of these is the stem, a block, or a layer between stages.
+    'efficientnet': (
+        dict(type='mmdet.EfficientNet', arch='b0', out_indices=(0, 3)),
+        ['stem', 'stage3'],
+    ),
+    'cspnext': (dict(MODELS_OF['cspnext'], out_indices=(1, 2, 3)), ['stage1', 'stage2', 'stage3']),
+    'mobilenet': (dict(type='mmdet.MobileNetV2'), ['stage2', 'stage3', 'stage5', 'stage7']),
+    'fpn': (MODELS_OF['fpn'], [f'out{i}' for i in range(4)]),
+}
+
+
+@pytest.mark.parametrize('name', NAMED)
+def test_outputs_are_named_by_the_stage_they_come_from(name):
+    config, names = NAMED[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert output_names(rig.build(config), len(names)) == names
+
+
 def test_the_network_beside_something_small_is_divided():
     """A wrapper of a known network with a companion; case 04 with a projection."""
     net = nn.ModuleDict(dict(body=rig.build(rig.resnet()), project=nn.Conv2d(128, 16, 1)))
@@ -290,15 +268,15 @@ def test_a_leaf_and_a_bare_parameter_are_one_stage():
 
 
 def test_parameters_that_no_prefix_names_join_a_neighbour():
-    class Vit(nn.Module):
+    class Tokens(nn.Module):
         def __init__(self):
             super().__init__()
             self.token = nn.Parameter(torch.zeros(1))
             self.embed = nn.Linear(2, 2)
-            self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+            self.parts = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
 
-    stage_map = StageMap.of(Vit(), '')
-    assert stage_map.names == ('embed', 'layers.0', 'layers.1')
+    stage_map = StageMap.of(Tokens(), '')
+    assert stage_map.names == ('embed', 'parts.0', 'parts.1')
     assert stage_map.stage_of('token') == 'embed'
 
 

@@ -1,5 +1,7 @@
 """How similar the features of a backbone still are to those it started with."""
 
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,7 +9,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ..stages import Stage
+from ..stages import StageMap
+from ..stages.trace import parameters_of_outputs
 from ..utils.modes import set_mode
 from ..utils.untouched import untouched
 from .drift import linear_cka, pooled
@@ -76,17 +79,24 @@ class _InEval(nn.Module):
             set_mode(self.backbone, True)
 
 
-def output_names(count: int, stages: Iterable[Stage], out_indices: Iterable[int] = ()) -> list[str]:
-    """Names of a backbone's outputs: those of the stages they come from, where that is known.
+def output_names(backbone: nn.Module, count: int) -> list[str]:
+    """Names of a backbone's outputs: each that of the last stage it depends on.
 
     Args:
+        backbone: The backbone.
         count: Number of outputs.
-        stages: The backbone's stages.
-        out_indices: ``out_indices`` of an MMDetection backbone.
+
+    Returns:
+        The names; ``out0``, ``out1``, ... where stages do not tell outputs apart, as in a neck.
     """
-    # A block put after a stage is no output of its own.
-    names = [s.name for s in stages if s.name.startswith('stage') and not s.is_block]
-    named = [f'stage{i + 1}' for i in out_indices]
-    if len(named) == count and set(named) <= set(names):
-        return named
-    return names if len(names) == count else [f'out{i}' for i in range(count)]
+    # A block put after a stage is no stage that a map can come from, nor is a last norm.
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # a neck has no stages, and that is no news
+        stages = [s for s in StageMap.of(backbone, '') if re.fullmatch(r'stem|stage\d+', s.name)]
+    try:
+        outputs = parameters_of_outputs(backbone)
+    except RuntimeError:
+        outputs = []
+    found = [[s.name for s in stages if used.intersection(s.parameters)] for used in outputs]
+    names = [names[-1] for names in found if names] or [s.name for s in stages if s.name != 'stem']
+    return names if len(set(names)) == count == len(names) else [f'out{i}' for i in range(count)]

@@ -186,8 +186,7 @@ class DriftHook(Hook):
         reference = {n[len(prefix) :]: t for n, t in self._theta0.items()}
         with untouched_attributes([runner.message_hub]):
             values = feature_similarity(backbone, map(inputs_of, batches), reference)
-        indices = getattr(backbone, 'out_indices', ())
-        return dict(zip(output_names(len(values), self.stage_map, indices), values))
+        return dict(zip(output_names(backbone, len(values)), values))
 
     def _try_images(self, runner) -> None:
         """Compares the first image: what cannot be is said now, and not after an epoch."""

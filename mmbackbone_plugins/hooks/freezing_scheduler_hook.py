@@ -15,7 +15,7 @@ from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
 from ..freezing.schedules import build_schedule, misplaced
 from ..stages import StageMap
-from ..utils.checks import choice
+from ..utils.checks import choice, whole_number
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
@@ -56,6 +56,8 @@ class FreezingSchedulerHook(Hook):
             ``'none'``, ``'momentum'`` (first moments) or ``'all'``.
         freeze_blocks: Whether the schedule rules over added blocks (SE, adapters) as well. By
             default they train and stay in train mode in every phase.
+        vit_stages: Number of stages that the blocks of a ViT are divided into, four by default;
+            for all hooks of the run.
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, before the first
@@ -78,12 +80,16 @@ class FreezingSchedulerHook(Hook):
         frozen_mode: str = 'eval',
         reset_optimizer_state: str = 'none',
         freeze_blocks: bool = False,
+        vit_stages: Optional[int] = None,
     ) -> None:
         self.schedule = build_schedule(schedule)
         self.target = check_target(target)
         self.frozen_mode = choice('frozen_mode', frozen_mode, FROZEN_MODES)
         self.reset = choice('reset_optimizer_state', reset_optimizer_state, RESETS)
         self.freeze_blocks = choice('freeze_blocks', freeze_blocks, (False, True))
+        self.vit_stages = (
+            vit_stages if vit_stages is None else whole_number('vit_stages', vit_stages)
+        )
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
@@ -97,7 +103,7 @@ class FreezingSchedulerHook(Hook):
         model = unwrap(runner.model)
         # Some backbones (Swin) freeze their own stages only here; the loop calls it next anyway.
         runner.model.train()
-        stage_map = StageMap.of(model, self.target)
+        stage_map = StageMap.of(model, self.target, self.vit_stages)
         self._refuse_second_ruler(runner, stage_map)
         self.freezer = Freezer(model, stage_map, self.frozen_mode)
         self.plan = FreezePlan(self.schedule, stage_map, self.freeze_blocks)

@@ -143,7 +143,7 @@ def preview_run(
         shape = shape or inputs.input_shape(cfg)
     model = launch.build_model(cfg)
     model.train()  # backbones that freeze their own stages in train() do so now
-    stage_map = StageMap.of(model, hook.get('target', 'backbone'))
+    stage_map = StageMap.of(model, hook.get('target', 'backbone'), hook.get('vit_stages', None))
     freezer = Freezer(model, stage_map, hook.get('frozen_mode', 'eval'))
     plan = FreezePlan(schedule, stage_map, bool(hook.get('freeze_blocks', False)))
     return RunPreview(config, cfg, model, freezer, plan, bool(hook), unit, length, images, shape)

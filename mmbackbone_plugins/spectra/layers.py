@@ -1,14 +1,13 @@
 """Names of layers, and the feature maps that come out of them."""
 
 import fnmatch
-from collections.abc import Iterable, Sequence
-from typing import Any, Optional, Union
+from collections.abc import Sequence
+from typing import Any, Union
 
 import torch
 from torch import nn
 
 from ..distortion.features import output_names
-from ..stages import Stage, StageMap
 from ..utils.names import nearest
 
 CONVOLUTIONS = (nn.Conv2d,)
@@ -126,17 +125,6 @@ def names_of_outputs(model: nn.Module, layer: str, count: int) -> list[str]:
     if count == 1:
         return [layer]
     module = model.get_submodule(layer)
-    stages: Iterable[Stage] = ()
-    if next(module.parameters(), None) is not None:
-        stages = StageMap.of(model, layer)
-    inside = output_names(count, stages, _out_indices(module) or ())
-    return [f'{layer}.{name}' for name in inside]
-
-
-def _out_indices(module: nn.Module) -> Optional[Sequence[int]]:
-    """``out_indices`` of a backbone, or of the one that it wraps."""
-    for part in (module, getattr(module, 'backbone', None)):
-        indices = getattr(part, 'out_indices', None)
-        if isinstance(indices, (list, tuple)):
-            return indices
-    return None
+    if next(module.parameters(), None) is None:
+        return [f'{layer}.out{i}' for i in range(count)]
+    return [f'{layer}.{name}' for name in output_names(module, count)]

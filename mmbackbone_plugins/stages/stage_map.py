@@ -7,7 +7,7 @@ from typing import Callable, Optional, Union
 from torch import nn
 
 from ..utils.names import nearest
-from .rules import children_of, divide_inside, holds_parameters
+from .rules import children_of, divide_inside, holds_parameters, set_vit_stages
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,27 @@ class StageMap:
                     )
 
     @classmethod
-    def of(cls, model: nn.Module, target: Union[str, Sequence[str]] = 'backbone') -> 'StageMap':
+    def of(
+        cls,
+        model: nn.Module,
+        target: Union[str, Sequence[str]] = 'backbone',
+        vit_stages: Optional[int] = None,
+    ) -> 'StageMap':
         """Divides the target modules of a model into stages.
 
         Args:
             model: A model without a distributed wrapper.
             target: Dotted path of a module of the model, or a list of them. ``''`` is the model.
+            vit_stages: Number of groups that the blocks of a ViT are divided into, four unless
+                it is said. Later maps of the same modules go by it, so that all hooks of a run
+                mean the same stages.
 
         Returns:
             The map. Parameter and module names are those of ``model``.
 
         Raises:
-            ValueError: If a target does not exist, holds no parameter, or lies inside another.
+            ValueError: If a target does not exist, holds no parameter, or lies inside another, or
+                ``vit_stages`` is given and a target is no ViT or has fewer blocks.
         """
         targets = [target] if isinstance(target, str) else list(target)
         if not targets:
@@ -102,6 +111,8 @@ class StageMap:
         containers: dict[str, frozenset[str]] = {}
         for path in targets:
             label = f'{path}.' if len(targets) > 1 else ''
+            if vit_stages is not None:
+                set_vit_stages(find_module(model, path), vit_stages)
             found, spanning = _stages_of_target(model, path, label, owned)
             stages += found
             containers.update((m, _inside(m, found)) for m in spanning)

@@ -43,6 +43,23 @@ def first_uses(module: nn.Module) -> dict[str, int]:
     return _on_a_copy(module, watched)
 
 
+def parameters_of_outputs(module: nn.Module) -> list[set[str]]:
+    """Names of the parameters that each tensor depends on that a module in eval mode returns.
+
+    Raises:
+        RuntimeError: If no forward pass could be made; it says why.
+    """
+
+    def depend(net: nn.Module, inputs: Any) -> list[set[str]]:
+        set_mode(net, False)
+        names = {p.requires_grad_(): name for name, p in net.named_parameters()}
+        with torch.enable_grad():
+            outputs = list(_tensors(net(inputs)))
+        return [{names[p] for p in _leaves(tensor) if p in names} for tensor in outputs]
+
+    return _on_a_copy(module, depend)
+
+
 def compare_modes(module: nn.Module, modes: Sequence[bool]) -> Optional[str]:
     """What a module returns in other modes than those it has, if that is something else.
 
@@ -183,6 +200,18 @@ def _tensors(tree: Any) -> Iterator[torch.Tensor]:
     elif isinstance(tree, (tuple, list, dict)):
         for item in tree.values() if isinstance(tree, dict) else tree:
             yield from _tensors(item)
+
+
+def _leaves(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The tensors at the beginning of a tensor's graph."""
+    waiting, seen = [tensor.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+            if hasattr(node, 'variable'):
+                yield node.variable
 
 
 def _summary(outputs: Any) -> str:

@@ -20,7 +20,15 @@ from pathlib import Path
 from table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ('mmbackbone_plugins', 'tests', 'configs', 'tools', 'pyproject.toml', 'setup.py')
+PARTS = (
+    'mmbackbone_plugins',
+    'tests',
+    'configs',
+    'docs/reference',
+    'tools',
+    'pyproject.toml',
+    'setup.py',
+)
 
 
 def copy_of_checkout(folder: Path) -> Path:

@@ -90,14 +90,30 @@ MUTATIONS = [
         'tests/test_stages.py',
         (
             'stages: children as they are registered',
-            'return sorted(division, key=lambda part: keys[part[0]])',
-            'return division',
+            'ordered = sorted(division, key=lambda part: keys[part[0]])',
+            'ordered = division',
         ),
+        (
+            'stages: groups of other sizes',
+            '-(-len(row) * i // count)',
+            '-(-len(row) * i // count) - i',
+        ),
+    ),
+    *_of(
+        'stages/rules.py',
+        'tests/test_stages_families.py',
         (
             'stages: downsampling opens the next stage',
             "f'downsample_layers.{i}'] if i",
             "f'downsample_layers.{i + 1}'] if i",
         ),
+        (
+            'stages: a layer between is one',
+            'if opened or kinds[i] is outer',
+            'if kinds[i] is outer',
+        ),
+        ('stages: a stem in the row is a stage', 'if opened or kinds[i] is outer', 'if opened'),
+        ('stages: norms go to the last', 'stage_of[number].append(path)', 'pass'),
     ),
     *_of(
         'hooks/gradient_tap.py',
