@@ -200,7 +200,8 @@ def _csp(backbone: nn.Module) -> Optional[list[StageOutput]]:
 def _efficientnet(backbone: Any) -> Optional[list[StageOutput]]:
     if not type(backbone).__name__.startswith('EfficientNet') or not hasattr(backbone, 'layers'):
         return None
-    stages = list(enumerate(backbone.layers))[1:]  # the first is the stem
+    # The other two are convolutions: the stem, and one that the neck may do without.
+    stages = [(i, s) for i, s in enumerate(backbone.layers) if isinstance(s, nn.Sequential)]
     return _at_ends(backbone, {f'layers.{i}': _last_width(stage) for i, stage in stages})
 
 

@@ -89,6 +89,7 @@ def test_the_regulariser_has_nothing_to_hold(weights, tmp_path):
         run(tmp_path, [hook], weights)
 
 
+@pytest.mark.newer_torch
 def test_cost_counts_no_gradient_of_what_stays_frozen():
     """Counted as it is, and as it would be if the model let all of it train."""
     flops = {}

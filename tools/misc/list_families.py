@@ -1,6 +1,6 @@
-"""Prints the table of families in docs/reference/families.md: each is built, small, and divided.
+"""Writes the table of families in docs/reference/families.md: each is built, small, and divided.
 
-python tools/misc/list_families.py > table.md
+python tools/misc/list_families.py
 """
 
 import warnings
@@ -159,15 +159,17 @@ def row(name: str, stage_map: StageMap) -> str:
     return f'| {package} | {family} | {listed} |'
 
 
-def blocks_attach(config: dict[str, Any]) -> bool:
-    """Whether ``StageBlockBackbone`` finds a place for its blocks."""
-    try:
-        MODELS.build(
-            dict(type='StageBlockBackbone', backbone=config, block=dict(type='ResidualAdapter'))
-        )
-    except ValueError:
-        return False
-    return True
+def blocks_attach(config: dict[str, Any]) -> str:
+    """Where ``StageBlockBackbone`` finds places for its blocks."""
+    blocks = dict(type='StageBlockBackbone', backbone=config, block=dict(type='ResidualAdapter'))
+    answer = 'no'
+    for position, found in (('after_stage', 'yes'), ('in_blocks', 'yes, and in layers')):
+        try:
+            MODELS.build(dict(blocks, position=position))
+            answer = found
+        except ValueError:
+            break
+    return answer
 
 
 def main() -> None:
@@ -175,8 +177,7 @@ def main() -> None:
     import_module('mmpretrain.models')
     warnings.simplefilter('ignore')
     rows = [
-        f'{row(name, StageMap.of(MODELS.build(config), ""))} '
-        f'{"yes" if blocks_attach(config) else "no"} |'
+        f'{row(name, StageMap.of(MODELS.build(config), ""))} {blocks_attach(config)} |'
         for name, config in families().items()
     ]
     lines = PAGE.read_text(encoding='utf-8').splitlines()
