@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from mmbackbone_plugins import FREEZING_SCHEDULES, compat
-from mmbackbone_plugins.distortion import importance
+from mmbackbone_plugins.distortion import importance, projection
 from mmbackbone_plugins.models import families
 from mmbackbone_plugins.stages import rules
 
@@ -75,7 +75,8 @@ def _threads():
 @pytest.fixture
 def registrations_undone(monkeypatch):
     """Scopes, and what examples register, are gone afterwards."""
-    for module, name in ((rules, '_RULES'), (families, '_RULES'), (importance, '_KINDS')):
+    kinds = ((importance, '_KINDS'), (projection, '_KINDS'))
+    for module, name in ((rules, '_RULES'), (families, '_RULES'), *kinds):
         monkeypatch.setattr(module, name, getattr(module, name).copy())
     monkeypatch.setattr(FREEZING_SCHEDULES, '_module_dict', FREEZING_SCHEDULES.module_dict.copy())
     before = dict(DefaultScope._instance_dict)

@@ -33,9 +33,21 @@ class Projection:
 
     Raises:
         ValueError: If the setting is not allowed.
+
+    Examples:
+        >>> import torch
+        >>> from mmbackbone_plugins.distortion.projection import projection_kinds
+        >>> weight, theta0 = torch.nn.Parameter(torch.tensor([2.0])), torch.tensor([1.0])
+        >>> rule = projection_kinds()['spd']({'w': weight}, {'w': theta0}, 1.0)
+        >>> weight.grad = torch.tensor([1.0])  # asks to go back
+        >>> rule.before()
+        >>> weight.data += 1.0  # a step that goes on, say for its momentum
+        >>> share, distance = rule.after().unbind()
+        >>> share, weight.data
+        (tensor([0.5000], dtype=torch.float64), tensor([2.]))
     """
 
-    setting = ''
+    setting = 'coeff'
 
     def __init__(
         self, params: Mapping[str, nn.Parameter], anchor: Mapping[str, torch.Tensor], value: float
@@ -44,10 +56,10 @@ class Projection:
         self._params, self._anchor = dict(params), anchor
         self._names: list[str] = []  # of what trains in this step
 
-    @staticmethod
-    def check(value: Any) -> float:
+    @classmethod
+    def check(cls, value: Any) -> float:
         """Returns the setting, or raises a ValueError."""
-        raise NotImplementedError
+        return check_coeff(value, cls.setting)
 
     def before(self, scale: Optional[torch.Tensor] = None) -> None:
         """Looks at weights and gradients before the step.
@@ -139,12 +151,6 @@ class SelectiveProjectionDecay(Projection):
     Source: AdamSPD, NeurIPS 2024, code of the authors (GT-RIPL/Selective-Projection-Decay).
     """
 
-    setting = 'coeff'
-
-    @staticmethod
-    def check(value: Any) -> float:
-        return check_coeff(value)
-
     @torch.no_grad()
     def before(self, scale: Optional[torch.Tensor] = None) -> None:
         self._names, norms, slopes = [], [], []
@@ -205,9 +211,9 @@ class FastTrainableProjection(Projection):
         self._learned = torch.zeros(4, len(self._place), dtype=torch.float64, device=device)
         self._units: dict[str, torch.Tensor] = {}
 
-    @staticmethod
-    def check(value: Any) -> float:
-        value = check_coeff(value, 'k')
+    @classmethod
+    def check(cls, value: Any) -> float:
+        value = super().check(value)
         if value > 1:
             raise ValueError(f'k must be a number from 0 to 1, got {value!r}')
         return value

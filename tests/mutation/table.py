@@ -372,4 +372,96 @@ MUTATIONS = [
             '_of(runner).restore(None)',
         ),
     ),
+    *_of(
+        'distortion/interpolation.py',
+        'tests/test_distortion/test_interpolation.py',
+        (
+            'interpolation: the other way round',
+            '(1 - weight) * first + weight * last',
+            'weight * first + (1 - weight) * last',
+        ),
+        (
+            'interpolation: in the type of the weights',
+            'first.double(), last.double()',
+            'first, last',
+        ),
+        (
+            'interpolation: counters are those of the start',
+            'not last.is_floating_point() or weight == 1',
+            'weight == 1',
+        ),
+        (
+            'interpolation: a target is the whole',
+            "prefix = f'{target}.' if target else ''",
+            "prefix = ''",
+        ),
+    ),
+    *_of(
+        'hooks/probed.py',
+        'tests/test_hooks/test_probed.py',
+        ('interpolation: no average is kept', 'if isinstance(hook, EMAHook):', 'if False:'),
+    ),
+    *_of(
+        'lab/sweeps/interpolation.py',
+        'tests/test_tools/test_interpolate_weights.py',
+        (
+            'interpolation: of equal ones the last',
+            'if value == best), key=abs)',
+            'if value == best))',
+        ),
+        ('interpolation: files of other ends are taken', '[*self.ends.hashes, ', '['),
+    ),
+    *_of(
+        'lab/benchmarking/after.py',
+        'tests/test_lab/test_benchmarking/test_after.py',
+        ('interpolation: a test set is chosen on', '== picked:', 'is picked:'),
+    ),
+    *_of(
+        'distortion/projection.py',
+        'tests/test_distortion/test_projection.py',
+        ('spd: also where the gradient goes on', '(slope > 0) & ', ''),
+        ('spd: the other half', '(slope > 0) & ', '(slope < 0) & '),
+        (
+            'spd: relative to the distance before',
+            '((far - before) / far)',
+            '((far - before) / before)',
+        ),
+        ('spd: coeff is nothing', 'self.value * away', 'away'),
+        ('ftp: k on both signs', 'torch.where(self._slopes > 0, self', 'torch.where(True, self'),
+        (
+            'ftp: the largest row is no limit',
+            'torch.minimum(new[0, part], most.double())',
+            'new[0, part]',
+        ),
+        ('ftp: rows are tensors', 'tuple(range(1, c.dim())) or ', ''),
+        ('ftp: a loss scale stays', 'self._slopes /= ', 'self._slopes /= 1 + 0 * '),
+        ('ftp: learns from a skipped step', 'torch.where(kept, old, new)', 'new'),
+    ),
+    *_of(
+        'hooks/weight_projection_hook.py',
+        'tests/test_hooks/test_weight_projection_hook.py',
+        (
+            'projection: theta0 is taken anew',
+            'Anchor.of(model, rest) if saved is None else Anchor.load(saved, model, rest)',
+            'Anchor.of(model, rest)',
+        ),
+    ),
+    *_of(
+        'distortion/learning_rates.py',
+        'tests/test_hooks/test_rgn_learning_rate_hook.py::test_factors '
+        'tests/test_hooks/test_rgn_learning_rate_hook.py::test_steps_are_those_of_a_plain_loop',
+        ('rgn_lr: one sign', 'if sign > 0 else', 'if True else'),
+        ('rgn_lr: norms count', 'if name in values and name not in norms:', 'if name in values:'),
+        ('rgn_lr: no floor', 'max(factor, floor)', 'factor'),
+    ),
+    *_of(
+        'hooks/rgn_learning_rate_hook.py',
+        'tests/test_hooks/test_rgn_learning_rate_hook.py',
+        ('rgn_lr: the rate is not put back', "            group['lr'] = rate", '            pass'),
+        (
+            'rgn_lr: measured once',
+            'if runner.iter % (self.interval * length) == 0 or ',
+            'if runner.iter == 0 or ',
+        ),
+    ),
 ]

@@ -57,7 +57,7 @@ REDUCTIONS = [
     (r'--images 320 40 0', '--images 4 2 0', 'fewer drawn scenes'),
     (r'--images 40 10 10', '--images 2 1 1', 'fewer drawn scenes'),
     (r'--split val --jobs 8', '--split test --jobs 2', 'no scores on val in the copy'),
-    (r' --choose val', '', 'no scores on val in the copy'),
+    (r' --choose val', ' --split test', 'no scores on val in the copy'),
     (r'--images 0 40 40', '--images 0 2 2', 'fewer drawn scenes'),
     (r'--images 200', '--images 4', 'fewer images to look at'),
     (r'--shape 1024 1024', '--shape 256 256', 'the smallest on which NAS-FPN has statistics'),
