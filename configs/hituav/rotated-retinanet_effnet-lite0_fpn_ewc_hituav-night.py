@@ -1,5 +1,5 @@
 # Everything trains, weights pulled back by the size of their gradient.
-_base_ = './rotated-retinanet_efficientnet-lite0_fpn_full_hituav-night.py'
+_base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 
 custom_hooks = [
     dict(

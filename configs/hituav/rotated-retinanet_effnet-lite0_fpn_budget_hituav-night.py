@@ -1,5 +1,5 @@
 # Which stages train is decided before every epoch, for 0.7 of the cost of full fine-tuning.
-_base_ = './rotated-retinanet_efficientnet-lite0_fpn_full_hituav-night.py'
+_base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 
 custom_hooks = [
     dict(

@@ -8,9 +8,7 @@ _base_ = [
 
 model = dict(
     # The weights' own normalisation; pictures of one channel are loaded as three equal ones.
-    data_preprocessor=dict(
-        mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], bgr_to_rgb=True
-    ),
+    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], bgr_to_rgb=True),
     backbone=dict(
         _delete_=True,
         type='EfficientNetLite',
@@ -20,12 +18,10 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             prefix='backbone.',
-            checkpoint='checkpoints/efficientnet-lite0_in1k.pth',
+            checkpoint='data/weights/effnet-lite0.pth',
         ),
     ),
-    neck=dict(
-        in_channels=[40, 112, 320], out_channels=64, start_level=0, num_outs=4
-    ),
+    neck=dict(in_channels=[40, 112, 320], out_channels=64, start_level=0, num_outs=4),
     bbox_head=dict(
         num_classes=3,
         in_channels=64,

@@ -1,5 +1,5 @@
 # Of the backbone only scales and shifts of its norm layers train.
-_base_ = './rotated-retinanet_efficientnet-lite0_fpn_full_hituav-night.py'
+_base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 
 custom_hooks = [
     dict(

@@ -1,6 +1,6 @@
 # Neck and head first, after half of the epochs everything. `probed.pth` is the start of an
 # interpolation.
-_base_ = './rotated-retinanet_efficientnet-lite0_fpn_full_hituav-night.py'
+_base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 
 custom_hooks = [
     dict(

@@ -1,5 +1,5 @@
 # Neck and head first, then one more stage every epoch, from the output to the input.
-_base_ = './rotated-retinanet_efficientnet-lite0_fpn_full_hituav-night.py'
+_base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 
 custom_hooks = [
     dict(

@@ -1,5 +1,5 @@
 # Everything trains, all weights of the backbone pulled back alike.
-_base_ = './rotated-retinanet_efficientnet-lite0_fpn_full_hituav-night.py'
+_base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 
 custom_hooks = [
     dict(
