@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Callable, Optional
 
 from torch import Tensor, nn
 
+from ..freezing.budget import EpochBudget
 from ..freezing.freezer import Freezer
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
@@ -26,6 +28,7 @@ class RunPlan:
     ever_trainable: int  # number of those that train in one phase or more
     flops: dict[Stages, StepFlops]  # for one image, by set of stages
     full: Stages  # all: full fine-tuning, but for what the model keeps frozen by itself
+    budget: Optional[float] = None  # of a schedule that decides: share of full fine-tuning
 
     @property
     def length(self) -> int:
@@ -34,7 +37,12 @@ class RunPlan:
 
     @property
     def training_flops(self) -> int:
-        """FLOPs of the run for one image a unit; times the images in an epoch for all of it."""
+        """FLOPs of the run for one image a unit; times the images in an epoch for all of it.
+
+        Of a schedule that decides, the most that it may spend.
+        """
+        if self.budget is not None:
+            return int(self.budget * self.full_training_flops)
         return sum(p.length * self.flops[p.trainable].total for p in self.phases)
 
     @property
@@ -91,9 +99,18 @@ def plan_runs(
                 ever_trainable=sum(ever.values()),
                 flops={stages: flops[stages] for stages in sets},
                 full=full,
+                budget=_checked_budget(plan, flops, length) if plan.schedule.decides else None,
             )
         )
     return runs
+
+
+def _checked_budget(plan: FreezePlan, flops: dict[Stages, StepFlops], length: int) -> float:
+    """The budget of a schedule that decides, if it pays for a frozen run."""
+    schedule: Any = plan.schedule
+    costs = [flops[phase.trainable].total for phase in reversed(plan.phases(length))]
+    EpochBudget(list(accumulate(costs, max)), schedule.budget, length)
+    return schedule.budget
 
 
 def count_steps(

@@ -110,7 +110,7 @@ class RunPreview:
 
     def figures(self, plan: RunPlan) -> dict[str, Any]:
         """All numbers of a plan for the images of a unit, or for one where that is not known."""
-        phases, images = [], self.images
+        phases, images, decides = [], self.images, plan.budget is not None
         for stages in dict.fromkeys(p.trainable for p in plan.phases):
             own = [p for p in plan.phases if p.trainable == stages]
             spans = [f'{p.start}' if p.length == 1 else f'{p.start}-{p.end - 1}' for p in own]
@@ -119,8 +119,8 @@ class RunPreview:
             phases.append(
                 dict(
                     stages=sorted(stages),
-                    units=sum(p.length for p in own),
-                    spans=', '.join(spans),
+                    units=None if decides else sum(p.length for p in own),
+                    spans='' if decides else ', '.join(spans),
                     trainable_parameters=plan.trainable[stages],
                     forward_flops=flops.forward,
                     backward_flops=flops.backward,

@@ -73,7 +73,7 @@ def print_costs(plan, figures: dict[str, Any], names: list[str]) -> None:
         lines.append(
             (
                 stages if len(stages) < 27 else f'{len(row["stages"])} of {len(names)} stages',
-                str(row['units']),
+                'any' if row['units'] is None else str(row['units']),
                 f'{row["trainable_parameters"]:,}',
                 f'({row["trainable_parameters"] / plan.parameters:.1%})',
                 f'{row["flops_per_image"] / 1e9:,.1f}',
@@ -85,7 +85,8 @@ def print_costs(plan, figures: dict[str, Any], names: list[str]) -> None:
     print(table(lines, '<>>>>>><') + '\n')
     if images:
         total, whole = figures['training_flops'], figures['full_training_flops']
-        print(f'Total   {total:.3e} FLOPs in {plan.length} {unit}s of {images:,} images;')
+        most = 'Total' if plan.budget is None else 'At most'
+        print(f'{most}   {total:.3e} FLOPs in {plan.length} {unit}s of {images:,} images;')
         print(f'full fine-tuning   {whole:.3e} FLOPs. Saved: {plan.saving:.1%}')
     else:
         print(f'Saved against full fine-tuning: {plan.saving:.1%} of its FLOPs.')
@@ -104,7 +105,13 @@ def work(args: argparse.Namespace) -> None:
     names = list(preview.freezer.stage_map.names)
     print(f'{args.config}\n{preview.schedule!r} on {preview.target!r}\n')
     spans = preview.freeze_plan.phases(preview.length)
-    print(draw_schedule(preview.freezer, spans, preview.length, preview.unit) + '\n')
+    if preview.schedule.decides:
+        print(
+            'What trains is decided before every epoch: one of the sets below, for no more than '
+            f'{preview.schedule.budget:g} of the cost of full fine-tuning in all.\n'
+        )
+    else:
+        print(draw_schedule(preview.freezer, spans, preview.length, preview.unit) + '\n')
     for warning in unreached(preview.freeze_plan, spans):
         print(f'{warning}\n')
     if preview.unknown:
