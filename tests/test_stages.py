@@ -200,6 +200,7 @@ def test_blocks_of_a_vit_in_groups(blocks, count, sizes):
         (0, Vit(4), ['vit_stages', '0', '1 to 4']),
         (True, Vit(4), ['vit_stages', 'True']),
         (4, nn.Linear(1, 1), ['vit_stages=4', 'Linear', 'leave it out']),
+        (2, rig.build(rig.swin()), ['vit_stages=2', 'SwinTransformer']),
     ],
 )
 def test_wrong_numbers_of_groups_are_refused(count, backbone, words):

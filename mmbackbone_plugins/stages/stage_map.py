@@ -7,7 +7,8 @@ from typing import Callable, Optional, Union
 from torch import nn
 
 from ..utils.names import nearest
-from .rules import children_of, divide_inside, holds_parameters, set_vit_stages
+from .families import set_vit_stages
+from .rules import children_of, divide_inside, holds_parameters
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,10 @@ MUTATIONS = [
             'ordered = sorted(division, key=lambda part: keys[part[0]])',
             'ordered = division',
         ),
+    ),
+    *_of(
+        'stages/families.py',
+        'tests/test_stages.py',
         (
             'stages: groups of other sizes',
             '-(-len(row) * i // count)',
@@ -100,7 +104,7 @@ MUTATIONS = [
         ),
     ),
     *_of(
-        'stages/rules.py',
+        'stages/families.py',
         'tests/test_stages_families.py',
         (
             'stages: downsampling opens the next stage',
