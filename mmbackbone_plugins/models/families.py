@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 import torch
 from torch import Tensor, nn
 
-from ..stages.rules import divide_inside
+from ..stages import divide_inside
 
 # Applies a block to what a module returned: (block, output, arguments of the module) -> output.
 Apply = Callable[[nn.Module, Any, Sequence[Any]], Any]

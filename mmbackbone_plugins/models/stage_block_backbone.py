@@ -8,8 +8,7 @@ from mmengine.model import ModuleDict, ModuleList
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..stages import Division
-from ..stages.rules import divide_inside
+from ..stages import Division, divide_inside
 from ..utils.checks import choice
 from .block_configs import backbone_class, block_configs, refuse_block_options, require_config
 from .families import StageOutput, stage_at, stage_outputs

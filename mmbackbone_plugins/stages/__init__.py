@@ -9,7 +9,7 @@ A new family is one function with the decorator :func:`stage_rule`. A module can
 itself with a method ``stage_prefixes()`` that returns what a rule returns.
 """
 
-from .rules import _RULES, Division, StageRule, divide, stage_rule
+from .rules import _RULES, Division, StageRule, divide_inside, stage_rule
 from .stage_map import Stage, StageMap, find_module
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     'Stage',
     'StageMap',
     'StageRule',
-    'divide',
+    'divide_inside',
     'find_module',
     'stage_rule',
 ]

@@ -46,22 +46,19 @@ def stage_rule(rule: StageRule) -> StageRule:
     return rule
 
 
-def divide(module: nn.Module) -> Division:
+def divide_inside(module: nn.Module, ask: bool = True) -> tuple[str, Division]:
     """The stages of a module: its own word, the rule of its family, or its children.
 
     Children are in the order in which a forward pass first uses their parameters. The items of a
     ``ModuleList`` are taken one by one, and a child that holds more than three quarters of the
-    layers, such as the wrapped network or an ``nn.Sequential`` of all stages, is divided itself.
-    """
-    return _known(module) or _by_children(module, module, '') or [('all', [''])]
-
-
-def divide_inside(module: nn.Module, ask: bool = True) -> tuple[str, Division]:
-    """The same, looking through wrappers that only hold another module: its path, its stages.
+    layers, such as an ``nn.Sequential`` of all stages, is divided itself.
 
     Args:
-        module: The module.
+        module: The module; wrappers that only hold another one are looked through.
         ask: Whether its own word counts.
+
+    Returns:
+        The path of what is divided, with a dot behind it, and its stages.
     """
     prefix, inner = '', module
     while not _known(inner, ask):
