@@ -15,6 +15,7 @@ from .norms import l2_norms, wide
 from .regularizer import check_coeff
 
 _AT_ONCE = 2**22  # entries whose distances are held at a time
+_PART = 2**15  # entries that a CPU looks at together
 
 
 class Projection:
@@ -153,31 +154,45 @@ class SelectiveProjectionDecay(Projection):
 
     @torch.no_grad()
     def before(self, scale: Optional[torch.Tensor] = None) -> None:
-        self._names, norms, slopes = [], [], []
-        for names, moved in self._moved(n for n, p in self._params.items() if p.grad is not None):
-            self._names += names
-            norms += l2_norms(moved)
-            # The sign alone counts, and a loss scale does not change it.
-            torch._foreach_mul_(moved, [_wide_gradient(self._params[n]) for n in names])
-            slopes += [m.sum(dtype=torch.float64) for m in moved]
-        self._norms, self._slopes = _stacked(norms), _stacked(slopes)
+        self._names = [n for n, p in self._params.items() if p.grad is not None]
+        # The sign of the slope alone counts, and a loss scale does not change it.
+        self._before = self._look(gradients=True)
 
     @torch.no_grad()
     def after(self, skipped: Optional[torch.Tensor] = None) -> torch.Tensor:
         # Of a skipped step the distances are equal, and nothing is taken back.
-        shares, distances = [], []
-        done = 0
-        for names, moved in self._moved(self._names):
-            span = slice(done, done := done + len(names))
-            far = _stacked(l2_norms(moved))
-            before, slope = (t[span].to(far.device) for t in (self._norms, self._slopes))
-            away = ((far - before) / far).clamp(0, 1)
-            share = torch.where((slope > 0) & (far > before), self.value * away, 0.0)
-            torch._foreach_mul_(moved, list(share.unbind()))
-            torch._foreach_sub_([self._params[n] for n in names], moved)
-            shares.append(share)
-            distances.append(far)
-        return _both(shares, distances)
+        (near, slope), (far, _) = self._before, self._look(gradients=False)
+        away = ((far - near) / far).clamp(0, 1)
+        share = torch.where((slope > 0) & (far > near), self.value * away, 0.0)
+        factors: dict[str, Any] = dict(zip(self._names, share.unbind()))
+        if share.is_cpu:  # nobody is waited for, and most tensors are left in most steps
+            factors = {n: f for n, f in factors.items() if f}
+        for names, moved in self._moved(factors):
+            # Lists for mypy: torch says that these are of numbers.
+            back: list[Any] = list(moved)
+            torch._foreach_mul_(back, [factors[n].to(m.device) for n, m in zip(names, back)])
+            torch._foreach_sub_([self._params[n] for n in names], back)
+        return torch.stack([share, far])
+
+    def _look(self, gradients: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Distances of all tensors that train, and their inner products with the gradients."""
+        distances: dict[str, torch.Tensor] = {}
+        slopes: dict[str, torch.Tensor] = {}
+        rest = []
+        for name in self._names:
+            p = self._params[name]
+            tensors: list[Any] = [p.detach(), self._anchor[name]] + [p.grad] * gradients
+            if all(t.is_cpu and t.is_contiguous() and t.dtype == torch.float32 for t in tensors):
+                distances[name], slopes[name] = _in_parts(*(t.view(-1) for t in tensors))
+            else:
+                rest.append(name)
+        for names, moved in self._moved(rest):
+            distances.update(zip(names, l2_norms(moved)))
+            if gradients:
+                pulls = [_wide_gradient(self._params[n]) for n in names]
+                slopes.update(zip(names, map(_dot, moved, pulls)))
+        found = [_stacked([d[n] for n in self._names if n in d]) for d in (distances, slopes)]
+        return found[0], found[1]
 
 
 @projection_kind('ftp')
@@ -223,9 +238,7 @@ class FastTrainableProjection(Projection):
         self._names = [n for n, p in self._params.items() if p.grad is not None]
         zero = self._learned.new_zeros(())
         slopes = [
-            (_wide_gradient(self._params[n]) * self._units[n]).sum(dtype=torch.float64)
-            if n in self._units
-            else zero
+            _dot(_wide_gradient(self._params[n]), self._units[n]) if n in self._units else zero
             for n in self._names
         ]
         self._slopes = _stacked(slopes)
@@ -297,6 +310,26 @@ def _row_norms(c: torch.Tensor) -> torch.Tensor:
     """L1 norms over all dimensions but the first; of a tensor of one dimension over all."""
     dims = tuple(range(1, c.dim())) or tuple(range(c.dim()))
     return torch.linalg.vector_norm(c, 1, dims, keepdim=True) if dims else c.abs()
+
+
+def _in_parts(
+    p: torch.Tensor, anchor: torch.Tensor, gradient: Optional[torch.Tensor] = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distance, and inner product with the gradient, of flat tensors that stay in a CPU's cache."""
+    room, wider = torch.empty(_PART), torch.empty(_PART, dtype=torch.float64)
+    squares, slopes = [p.new_zeros((), dtype=torch.float64)], [p.new_zeros(())]
+    for start in range(0, len(p), _PART):
+        part = slice(start, start + _PART)
+        moved = torch.sub(p[part], anchor[part], out=room[: len(p[part])])
+        exact = wider[: len(moved)].copy_(moved)
+        squares.append(torch.dot(exact, exact))
+        if gradient is not None:
+            slopes.append(torch.dot(moved, gradient[part]))
+    return torch.stack(squares).sum().sqrt(), torch.stack(slopes).sum(dtype=torch.float64)
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a * b).sum(dtype=torch.float64)
 
 
 def _wide_gradient(parameter: nn.Parameter) -> torch.Tensor:

@@ -423,8 +423,8 @@ MUTATIONS = [
         ('spd: the other half', '(slope > 0) & ', '(slope < 0) & '),
         (
             'spd: relative to the distance before',
-            '((far - before) / far)',
-            '((far - before) / before)',
+            '((far - near) / far)',
+            '((far - near) / near)',
         ),
         ('spd: coeff is nothing', 'self.value * away', 'away'),
         ('ftp: k on both signs', 'torch.where(self._slopes > 0, self', 'torch.where(True, self'),
