@@ -11,28 +11,26 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import make_parser, run_tool  # noqa: E402
+
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('arch', choices=('lite0', 'lite1', 'lite2'))
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='file to write')
     return parser.parse_args(argv)
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.lab.imagenet import save_efficientnet_lite
+def work(args: argparse.Namespace) -> None:
+    from mmbackbone_plugins.lab.imagenet import save_efficientnet_lite
 
-        save_efficientnet_lite(args.arch, args.out)
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    save_efficientnet_lite(args.arch, args.out)
     print(f'wrote {args.out}')
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 if __name__ == '__main__':
