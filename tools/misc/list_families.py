@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from mmbackbone_plugins import StageMap
+from mmbackbone_plugins.lab import console
 from mmbackbone_plugins.lab.launch import register_modules
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs/reference/families.md'
@@ -173,6 +174,7 @@ def blocks_attach(config: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    console.adapt()
     register_modules()
     import_module('mmpretrain.models')
     warnings.simplefilter('ignore')
