@@ -175,16 +175,7 @@ def test_slurm_without_srun(tmp_path):
 
 @pytest.fixture
 def config(tmp_path):
-    """A config file of a tiny run; its data are drawn in memory by the rig."""
-    cfg = rig.runner(tmp_path / 'unused', hooks=[rig.dbf(2)], epochs=2, validate=True).cfg
-    cfg.pop('work_dir')
-    cfg.custom_imports = dict(imports=['mmbackbone_plugins', 'rig'], allow_failed_imports=False)
-    cfg.test_dataloader = cfg.val_dataloader
-    cfg.test_cfg, cfg.test_evaluator = dict(), cfg.val_evaluator
-    cfg.auto_scale_lr = dict(base_batch_size=4, enable=False)
-    path = tmp_path / 'tiny_dbf.py'
-    cfg.dump(path)
-    return path
+    return rig.config_file(tmp_path)
 
 
 def lines_of(folder):
@@ -202,8 +193,9 @@ def test_two_processes_train_resume_and_test(config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = lines_of(work)
     assert len(rows) == 4  # half as many iterations a process
-    # batch 2 in each of two processes is the base batch of 4: the rate stays
-    assert rows[0]['lr'] == pytest.approx(0.01)
+    assert [row['freezing/trainable_stages'] for row in rows] == [5, 5, 0, 0]
+    # Batch 2 in each of two processes is half of the base batch.
+    assert rows[0]['lr'] == pytest.approx(0.01 / 2)
     more = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3']
     done = run(train, *shared, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

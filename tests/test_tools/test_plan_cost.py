@@ -1,14 +1,11 @@
 """Bills before and after training, as the tools print and write them."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import rig
 from mmengine.config import Config
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
 KEYS = {
     *('config', 'schedule', 'training_flops', 'full_training_flops', 'saving', 'parameters'),
     *('trainable_parameters', 'uncounted_ops'),
@@ -17,10 +14,7 @@ CHANNELS = rig.CHANNELS
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool(f'analysis_tools/{name}')
 
 
 @pytest.fixture(scope='module')

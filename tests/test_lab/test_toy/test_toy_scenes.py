@@ -35,10 +35,7 @@ def corner_frame(item: ToyObject, points: np.ndarray) -> np.ndarray:
 
 
 def box_sides(item):
-    return (
-        np.linalg.norm(item.box[0] - item.box[3]),
-        np.linalg.norm(item.box[2] - item.box[3]),
-    )
+    return (np.linalg.norm(item.box[0] - item.box[3]), np.linalg.norm(item.box[2] - item.box[3]))
 
 
 @pytest.mark.parametrize('name', list(SHAPES))
