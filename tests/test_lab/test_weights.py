@@ -138,10 +138,7 @@ def cfg_of(path, resume=False):
 
 
 BACKBONE = [
-    (
-        lambda s: without(s, 'backbone.layer2'),
-        r'\d+ keys of the backbone differ: .*layer2',
-    ),
+    (lambda s: without(s, 'backbone.layer2'), r'\d+ keys of the backbone differ: .*layer2'),
     (lambda s: {**s, 'backbone.conv1.weight': torch.ones(9, 3, 7, 7)}, 'shape .9, 3, 7, 7., the'),
     (lambda s: {n.replace('backbone', 'encoder'): t for n, t in s.items()}, 'backbone.conv1.w'),
     (lambda s: {n[9:]: t for n, t in s.items() if n[:9] == 'backbone.'}, 'backbone.init_cfg'),

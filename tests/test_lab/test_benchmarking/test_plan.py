@@ -95,11 +95,7 @@ def test_only(read):
         ('  dbf: {config', '  a/b: {config', "a name must be .* got 'a/b'"),
         ('tests:', 'test:', "datasets.dota has an unknown entry 'test'; nearest: tests"),
         ('split: val', 'split: train', "split must be 'test' or 'val', got 'train'"),
-        (
-            '    tests:',
-            '    in_domain: [voc]\n    tests:',
-            r"in_domain must be some .*\['voc'\]",
-        ),
+        ('    tests:', '    in_domain: [voc]\n    tests:', r"in_domain must be some .*\['voc'\]"),
         ('split: val', 'config: x.py', "tests.dota: config 'x.py' does not exist"),
         ('{a.b: 3}', '3', 'options must be a mapping'),
         (

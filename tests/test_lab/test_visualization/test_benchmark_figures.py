@@ -26,17 +26,6 @@ plt = pytest.importorskip('matplotlib.pyplot')
 NAMES = [f'm{i}' for i in range(24)]
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures, left open for a look."""
-    kept = []
-    close = plt.close
-    monkeypatch.setattr(plt, 'close', kept.append)
-    yield kept
-    for figure in kept:
-        close(figure)
-
-
 def test_every_method_has_a_look_of_its_own():
     styles = method_styles(NAMES, 'm3')
     assert list(styles) != [] and set(styles) == set(NAMES)

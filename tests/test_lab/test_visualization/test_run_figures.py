@@ -11,17 +11,6 @@ plt = pytest.importorskip('matplotlib.pyplot')
 STAGES = ('stem', 'stage1')
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures, left open for a look."""
-    kept = []
-    close = plt.close
-    monkeypatch.setattr(plt, 'close', kept.append)
-    yield kept
-    for figure in kept:
-        close(figure)
-
-
 def network(scale=1.0):
     """A table of a stem and a stage; biases lie decades above the rest, one is zero."""
     tensors = {

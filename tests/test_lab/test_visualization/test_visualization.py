@@ -56,10 +56,7 @@ def test_frozen_spans(stages, spans):
     assert frozen_spans(dict(enumerate(stages, 1))) == spans
 
 
-def test_curves_shade_frozen_epochs(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_curves_shade_frozen_epochs(tmp_path, figures):
     plot_training(tmp_path / 'curves.png', *rows([5, 0, 0, 5]), title='run')
     assert (tmp_path / 'curves.png').stat().st_size > 5000
     upper, lower = figures[0].axes
@@ -82,10 +79,7 @@ def test_curves_do_without_validation_and_hook(tmp_path):
         plot_training(tmp_path / 'none.png', [], [])
 
 
-def test_boxes_are_drawn_where_they_are(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_boxes_are_drawn_where_they_are(tmp_path, figures):
     quad = np.array([[[5, 5], [20, 8], [18, 20], [3, 17]]], float)
     truth = Boxes(quad, np.array([2]))
     found = Boxes(quad + 1, np.array([0]), np.array([0.75]))
@@ -108,10 +102,7 @@ def test_boxes_are_drawn_where_they_are(tmp_path, monkeypatch):
         compare_boxes(tmp_path / 'none.png', [], [])
 
 
-def test_widths_before_and_after_are_bars(tmp_path, monkeypatch):
-    plt = pytest.importorskip('matplotlib.pyplot')
-    figures = []
-    monkeypatch.setattr(plt, 'close', figures.append)
+def test_widths_before_and_after_are_bars(tmp_path, figures):
     before, after = dict(stage1=64, stage2=128), dict(stage1=80, stage2=40)
     plot_widths(tmp_path / 'widths.png', before, after, dict(stage1=60, stage2=0), 'small')
     assert (tmp_path / 'widths.png').stat().st_size > 3000
