@@ -6,13 +6,16 @@ function of its arguments, so that two runs with equal arguments are equal bit f
 
 import json
 import logging
+import multiprocessing
 import os
 import socket
-import subprocess
 import sys
+import tempfile
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Optional
+from unittest import mock
 
 import pytest
 import torch
@@ -20,16 +23,28 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS, TRANSFORMS
+from mmengine.model import BaseModel
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    TRANSFORMS,
+)
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch.utils.data import Dataset
+from yapf.yapflib import yapf_api
 
 from mmbackbone_plugins import compat
 from mmbackbone_plugins.lab.launch import register_modules
 
 CLASSES = ('plane', 'ship')
+# mmengine lays out the config's text at every checkpoint, which takes longer than an epoch in here.
+yapf_api.FormatCode = lambda text, **options: (text, False)
 # Whether a rebuilt wrapper can have the communication hooks of the one before: not in torch 2.0.
 KEEPS_COMM_HOOKS = compat.flop_counter() is not None
 
@@ -195,6 +210,52 @@ class CountMetric(BaseMetric):
         return dict(count=float(len(results)))
 
 
+@MODELS.register_module(force=True)
+class ThreeLayers(BaseModel):
+    """The smallest model with a backbone: for what hooks do, whatever the detector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 4))
+        self.head = torch.nn.Linear(4, 1)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        colours = torch.stack(inputs).float().mean((2, 3)) / 255
+        return dict(loss=self.head(self.backbone(colours)).square().mean())
+
+
+@MODELS.register_module(force=True)
+class TwoOptimizers(ThreeLayers):
+    """Steps by itself, with one optimizer for the backbone and one for the rest, as GANs do."""
+
+    def train_step(self, data, optim_wrapper):
+        loss = self(**self.data_preprocessor(data, True))['loss']
+        loss.backward()
+        for name in ('head', 'backbone'):
+            optim_wrapper[name].step()
+            optim_wrapper[name].zero_grad()
+        return dict(loss=loss.detach())
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)
+class OneEach:
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None) -> None:
+        pass
+
+    def __call__(self, model):
+        def wrapper(part):
+            return OptimWrapper(torch.optim.SGD(part.parameters(), lr=0.01, momentum=0.9))
+
+        return OptimWrapperDict(backbone=wrapper(model.backbone), head=wrapper(model.head))
+
+
+THREE = dict(type='ThreeLayers')
+TWO_OPTIMIZERS = dict(
+    model=dict(type='TwoOptimizers'),
+    optim_wrapper=dict(constructor='OneEach', optimizer=dict(type='SGD', lr=0.1)),
+)
+
+
 def model_of(runner) -> torch.nn.Module:
     return getattr(runner.model, 'module', runner.model)
 
@@ -229,6 +290,18 @@ def convnext(**options: Any) -> dict[str, Any]:
         gap_before_final_norm=False,
         **options,
     )
+
+
+FAMILIES = {  # backbones with a stem and four stages
+    'resnet18': resnet(),
+    'resnext': dict(type='mmdet.ResNeXt', depth=50, groups=4, base_width=4, base_channels=16),
+    'res2net': dict(type='mmdet.Res2Net', depth=50, scales=4, base_width=6, base_channels=16),
+    'resnetv1d': dict(type='mmdet.ResNetV1d', depth=50, base_channels=16),
+    'regnet': dict(type='mmdet.RegNet', arch='regnetx_400mf'),
+    'swin': swin(),
+    'swin-abs-pos': swin(use_abs_pos_embed=True, pretrain_img_size=64),
+    'convnext': convnext(),
+}
 
 
 def with_blocks(backbone: dict[str, Any], block: Any = 'ResidualAdapter', **options: Any) -> dict:
@@ -385,19 +458,6 @@ def runner(
     return Runner.from_cfg(cfg)
 
 
-def tiny_config(folder: Path) -> Path:
-    """Writes the config of a tiny run under DBF, for the tools."""
-    cfg = runner(folder / 'unused', hooks=[dbf(2)], epochs=2, validate=True).cfg
-    cfg.pop('work_dir')
-    cfg.custom_imports = dict(imports=['mmbackbone_plugins', 'rig'], allow_failed_imports=False)
-    cfg.test_dataloader = cfg.val_dataloader
-    cfg.test_cfg, cfg.test_evaluator = dict(), cfg.val_evaluator
-    cfg.auto_scale_lr = dict(base_batch_size=4, enable=False)
-    path = folder / 'tiny_dbf.py'
-    cfg.dump(path)
-    return path
-
-
 def _count():
     number = 0
     while True:
@@ -420,6 +480,38 @@ def train(*args: Any, **options: Any) -> Recorder:
     # NaN differs from itself, so a diverged run would fail, or pass, for the wrong reason.
     assert all(torch.isfinite(v.float()).all() for v in record.states[-1].values()), 'diverged'
     return record
+
+
+def config_file(folder: Path, base_batch_size: int = 8) -> Path:
+    """Writes a config of a tiny run of two epochs for the tools."""
+    cfg = runner(folder / 'unused', hooks=[dbf(2)], epochs=2, validate=True).cfg
+    cfg.pop('work_dir')
+    cfg.custom_imports = dict(imports=['mmbackbone_plugins', 'rig'], allow_failed_imports=False)
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_cfg, cfg.test_evaluator = dict(), cfg.val_evaluator
+    cfg.auto_scale_lr = dict(base_batch_size=base_batch_size, enable=False)
+    cfg.dump(folder / 'tiny_dbf.py')
+    return folder / 'tiny_dbf.py'
+
+
+def load_tool(name: str) -> Any:
+    """A script below ``tools/``, without its suffix, as a module."""
+    path = Path(__file__).parents[1] / 'tools' / f'{name}.py'
+    spec = spec_from_file_location(f'{path.stem}_tool', path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call_tool(name: str, *arguments: Any) -> Any:
+    """Exit status of a tool, which runs in this process: importing the stack takes longer."""
+    module = load_tool(name)
+    argv = [module.__file__, *map(str, arguments)]
+    with mock.patch.object(sys, 'argv', argv), mock.patch.dict(os.environ):
+        try:
+            return module.main()
+        except SystemExit as end:
+            return end.code
 
 
 def listen_to(built: Runner) -> list[str]:
@@ -453,34 +545,47 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def start(ranks: int = 1, **options: Any) -> list[subprocess.Popen]:
-    """Starts ``worker.py`` with the arguments of :func:`runner`, in one process per rank."""
+# Its children begin with what worker.py imports, which takes longer than a run, and with no more.
+_SERVER = multiprocessing.get_context('forkserver')
+_SERVER.set_forkserver_preload(['worker'])
+
+
+def run(ranks: int = 1, returncode: int = 0, **options: Any) -> list[Any]:
+    """Trains in processes of their own, one a rank, and returns what each recorded.
+
+    Args:
+        ranks: Number of processes.
+        returncode: What all must end with; of another than 0 what they printed is returned.
+        options: Those of :func:`runner`, and ``ddp`` for the distributed wrapper.
+    """
     asked = json.dumps(options, default=str)
     if 'CpuAmpOptimWrapper' in asked and not hasattr(torch.amp, 'GradScaler'):
         pytest.skip(f'torch {torch.__version__} has no gradient scaler for the CPU')
     if 'CommunicatedBytes' in asked and not KEEPS_COMM_HOOKS:
         pytest.skip(f'torch {torch.__version__} hands no communication hook on')
+    import worker
+
     path = Path(__file__).parent
+    paths = dict(PYTHONPATH=f'{path.parent}{os.pathsep}{path}', OMP_NUM_THREADS='1')
     port = free_port()
-    started = []
-    for rank in range(ranks):
-        env = dict(os.environ, PYTHONPATH=f'{path.parent}{os.pathsep}{path}', OMP_NUM_THREADS='1')
-        if ranks > 1:
-            env.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
-            env.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-        command = [sys.executable, str(path / 'worker.py'), asked]
-        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        started.append(subprocess.Popen(command, env=env, **pipes))
-    return started
-
-
-def run(ranks: int = 1, returncode: int = 0, **options: Any) -> list[dict[str, Any]]:
-    """Runs the worker to its end and returns what each rank recorded (nothing if killed)."""
-    workers = start(ranks, **options)
-    outputs = [w.communicate(timeout=500)[0] for w in workers]
-    for worker, output in zip(workers, outputs):
-        assert worker.returncode == returncode, output[-4000:]
-    if returncode:
-        return []
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / str(rank) for rank in range(ranks)]
+        started = []
+        for rank in range(ranks):
+            env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=ranks)
+            env.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+            arguments = (asked, env if ranks > 1 else {}, outputs[rank])
+            process = _SERVER.Process(target=worker.main, args=arguments)
+            with mock.patch.dict(os.environ, paths):  # of the server, when this starts it
+                process.start()
+            started.append(process)
+        for process in started:
+            process.join(500)
+        for process, output in zip(started, outputs):
+            if process.exitcode is None:
+                process.kill()
+            assert process.exitcode == returncode, output.read_text()[-4000:]
+        if returncode:
+            return [output.read_text() for output in outputs]
     folder = Path(options['work_dir'])
     return [torch.load(folder / f'record_{r}.pt', weights_only=False) for r in range(ranks)]

@@ -1,20 +1,25 @@
-"""One process of a run that a test starts: trains what its argument says, saves what it saw."""
+"""One process of a run that a test starts: trains what it is told, saves what it saw."""
 
 import json
 import os
-import sys
 from pathlib import Path
+from typing import Any
 
 import rig
 import torch
 
 from mmbackbone_plugins.lab import launch
 
+rig.detector()  # imports what detectors are made of, once for all that are forked from here
 
-def main() -> None:
-    options = json.loads(sys.argv[1])
-    rank = int(os.environ.get('RANK', 0))
-    if 'WORLD_SIZE' in os.environ:
+
+def main(asked: str, env: dict[str, Any], output: Path) -> None:
+    with open(output, 'w') as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.update({key: str(value) for key, value in env.items()})
+    options = json.loads(asked)
+    if env:
         cfg = launch.Config(dict(launcher='pytorch'))
         launch.start_processes(cfg)
         wrapper = dict(cfg.model_wrapper_cfg, **options.pop('ddp', {}))
@@ -27,8 +32,4 @@ def main() -> None:
     for hook in runner.hooks:
         if isinstance(hook, rig.CommunicatedBytes):
             seen['bytes'] = hook.per_iter
-    torch.save(seen, Path(options['work_dir']) / f'record_{rank}.pt')
-
-
-if __name__ == '__main__':
-    main()
+    torch.save(seen, Path(options['work_dir']) / f'record_{env.get("RANK", 0)}.pt')

@@ -50,11 +50,7 @@ MUTATIONS = [
     *_of(
         'freezing/freezer.py',
         'tests/test_freezing/test_freezer.py',
-        (
-            'freezing: gradients stay behind',
-            'parameter.grad = None',
-            'pass',
-        ),
+        ('freezing: gradients stay behind', 'parameter.grad = None', 'pass'),
         (
             'freezing: own frozen stages are thawed',
             'wanted = name in trainable and id(parameter) in self._allowed',
@@ -79,11 +75,12 @@ MUTATIONS = [
     *_of(
         'freezing/ddp.py',
         'tests/test_hooks/test_freezing_distributed.py',
-        (
-            'freezing: communication hooks are lost',
-            'new.register_comm_hook(state, hook)',
-            'pass',
-        ),
+        ('freezing: communication hooks are lost', 'new.register_comm_hook(state, hook)', 'pass'),
+    ),
+    *_of(
+        'freezing/ddp.py',
+        'tests/test_compat_torch.py',
+        ('freezing: the old wrapper goes on', '    compat.ddp_release(ddp)\n', ''),
     ),
     *_of(
         'stages/rules.py',

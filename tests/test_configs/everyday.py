@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import drawn
-import torch
+import stepping
 import zoo
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-SHIFTED = ('clipart', 'watercolor', 'comic')
 SIX = ('bicycle', 'bird', 'car', 'cat', 'dog', 'person')  # what Watercolor and Comic label
 
 
@@ -112,29 +110,17 @@ def shrink(cfg: Config, work_dir: Path, size: int = 128) -> Config:
     return cfg
 
 
-class Watch(Hook):
+class Watch(stepping.Watch):
     """Keeps the weights at the start and after every step, and the losses."""
 
     priority = 'LOWEST'
 
-    def __init__(self) -> None:
-        self.weights: list[dict[str, torch.Tensor]] = []
-        self.losses: list[dict[str, float]] = []
-
-    def before_train(self, runner) -> None:
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        super().after_train_iter(runner, *args, **kwargs)
         self._keep(runner)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.losses.append({k: v.item() for k, v in outputs.items()})
-        self._keep(runner)
-
-    def _keep(self, runner) -> None:
-        self.weights.append({k: v.clone() for k, v in runner.model.state_dict().items()})
-
-    def moved(self, step: int) -> set[str]:
-        """Names of what is not, bit for bit, as it was before that step."""
-        before, after = self.weights[step], self.weights[step + 1]
-        return {k for k in before if not torch.equal(before[k], after[k])}
+    def after_train_epoch(self, runner) -> None:
+        pass
 
 
 def train(cfg: Config, steps: int) -> Watch:

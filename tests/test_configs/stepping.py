@@ -1,6 +1,5 @@
 """Runs a config of the zoo for a step or two on a CPU."""
 
-import json
 from typing import Any
 
 import torch
@@ -91,9 +90,3 @@ def on_cpu(name: str) -> Config:
             loss_angle=dict(type='mmdet.L1Loss', loss_weight=0.2),
         )
     return cfg
-
-
-def scalars(work_dir) -> list[dict[str, Any]]:
-    """Rows of the log of the only run in a work dir."""
-    (path,) = work_dir.rglob('vis_data/scalars.json')
-    return [json.loads(line) for line in path.read_text().splitlines()]

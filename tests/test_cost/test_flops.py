@@ -199,23 +199,3 @@ def test_a_preprocessor_that_takes_no_such_images_is_named():
     detector['data_preprocessor'].update(mean=[100.0] * 4, std=[50.0] * 4)
     with pytest.raises(ValueError, match='images of 4 channels need a data_preprocessor'):
         build_model(Config(dict(model=detector)))
-
-
-@pytest.mark.newer_torch
-@pytest.mark.parametrize('kind', ['retinanet', 'faster-rcnn', 'rotated-retinanet', 'oriented-rcnn'])
-def test_freezing_the_backbone_saves_flops_of_real_detectors(kind):
-    loader = ROTATED if kind.startswith(('rotated', 'oriented')) else dict(dataset={})
-    detector = rig.detector(kind)
-    if 'rcnn' in kind:
-        detector['train_cfg']['rcnn']['sampler']['num'] = 16  # so that there are always enough
-    config = Config(dict(model=detector, train_dataloader=loader))
-    model = rig.build(config.model)
-    model.train()
-    freezer = Freezer(model, StageMap.of(model))
-    batch = inputs.draw_batch(config, model, (64, 96), images=2)
-    assert batch[0].shape == (2, 3, 64, 96)
-    plan = planned(model, batch, freezer, StepFreezing(2), 4)
-    full, frozen = plan.flops[plan.full], plan.flops[frozenset()]
-    assert full.forward == frozen.forward
-    assert frozen.backward < full.backward
-    assert 0.1 < plan.saving < 0.5

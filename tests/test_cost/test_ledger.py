@@ -12,10 +12,7 @@ FULL, FROZEN = Counted(100, 200), Counted(100, 60)
 def ledger(full=3, frozen=5, run='a'):
     """Steps of two images each."""
     made = Ledger(run=run, parameters=40, iteration=full + frozen)
-    for name, steps, counted, trains in (
-        ('full', full, FULL, 40),
-        ('frozen', frozen, FROZEN, 10),
-    ):
+    for name, steps, counted, trains in (('full', full, FULL, 40), ('frozen', frozen, FROZEN, 10)):
         phase = made.phase(name, ['stage1'] if trains == 40 else [], trains)
         phase.steps = steps
         phase.batches = {'2x64x64': steps}
@@ -92,10 +89,7 @@ def test_a_restart_loses_what_came_after_its_checkpoint():
     at_kill.validation_seconds = 7.0
     at_checkpoint.lose(at_kill)
     assert at_checkpoint.lost == Lost(
-        steps=2 + 4,
-        flops=50 + 4 * 160,
-        seconds=1.0 + 4 * 0.75,
-        communicated_bytes=8 + 4 * 40,
+        steps=2 + 4, flops=50 + 4 * 160, seconds=1.0 + 4 * 0.75, communicated_bytes=8 + 4 * 40
     )
     assert at_checkpoint.steps == 8 and at_checkpoint.validation_seconds == 7.0
     again = ledger(3, 5)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,9 +15,7 @@ from mmbackbone_plugins.lab.toy.miniature import miniature
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-_spec = spec_from_file_location('check_distributed', ROOT / 'tools/misc/check_distributed.py')
-tool = module_from_spec(_spec)
-_spec.loader.exec_module(tool)
+tool = rig.load_tool('misc/check_distributed')
 METHODS: dict[str, tuple[str, dict[str, Any]]] = tool.METHODS
 
 

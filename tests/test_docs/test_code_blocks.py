@@ -10,14 +10,7 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import (
-    HOOKS,
-    METRICS,
-    MODELS,
-    TRANSFORMS,
-    VISBACKENDS,
-    init_default_scope,
-)
+from mmengine.registry import HOOKS, METRICS, MODELS, TRANSFORMS, VISBACKENDS, init_default_scope
 
 from mmbackbone_plugins import SecondMoment
 from mmbackbone_plugins.lab import launch

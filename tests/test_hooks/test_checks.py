@@ -89,8 +89,11 @@ WRONG = {
         exclude=[3, [3], None, {}],
         anchor=[3, '', True, ['a.pth']],
         importance_file=[3, '', True],
+        target=[3],
     ),
-    'DriftHook': dict(interval=NUMBERS, num_images=NUMBERS, seed=NUMBERS, offload=FLAGS),
+    'DriftHook': dict(
+        interval=NUMBERS, num_images=NUMBERS, seed=NUMBERS, offload=FLAGS, target=[None]
+    ),
     'EigenspectrumHook': dict(
         interval=NUMBERS,
         num_batches=NUMBERS,
@@ -114,6 +117,24 @@ def test_wrong_values_are_named(hook, name, value):
     with pytest.raises(ValueError) as error:
         check_hooks(dict(custom_hooks=[{'type': hook, name: value}]))
     assert name in str(error.value) and repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'hook, words',
+    [
+        (
+            dict(type='EigenspectrumHook', threshold=2.0, relative=True),
+            '1 .relative., got 2.0',
+        ),
+        (
+            dict(type='DistortionRegularizerHook', importance='uniform', importance_file='x'),
+            "importance 'uniform' takes no file",
+        ),
+    ],
+)
+def test_arguments_that_exclude_each_other(hook, words):
+    with pytest.raises(ValueError, match=words):
+        check_hooks(dict(custom_hooks=[hook]))
 
 
 def test_right_hooks_pass_and_the_config_is_left_as_it_is():

@@ -10,7 +10,6 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from mmbackbone_plugins import EigenspectrumHook
 from mmbackbone_plugins.spectra import collect_moments, load_spectra, summarize
 from mmbackbone_plugins.utils.sampling import SeededBatches
 
@@ -191,20 +190,3 @@ def test_nan_features_are_named(tmp_path):
     run = rig.runner(tmp_path, hooks=[eigen(), dict(type='BreaksALayer')], epochs=1)
     with pytest.raises(ValueError, match=r"'backbone.stage3' yields NaN or Inf for image 0 \("):
         run.train()
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (dict(interval=0), 'interval must be a whole number of at least 1, got 0'),
-        (dict(num_batches=0), 'num_batches must be a whole number of at least 1, got 0'),
-        (dict(threshold=-1), 'threshold must be positive and finite, got -1'),
-        (dict(threshold=2.0, relative=True), r'between 0 and 1 \(relative\), got 2.0'),
-        (dict(split='test'), "split must be 'val' or 'train', got 'test'"),
-        (dict(foreground='sky'), "got 'sky'"),
-        (dict(stride=0), 'stride must be a whole number of at least 1, got 0'),
-    ],
-)
-def test_bad_arguments(options, message):
-    with pytest.raises(ValueError, match=message):
-        EigenspectrumHook(**options)

@@ -4,18 +4,12 @@ import pytest
 import rig
 import torch
 
-ADAMW = rig.ADAMW
 # Phases of rho 3 over 5 epochs of 4 iterations: epochs 0 and 3 train, 1, 2 and 4 are frozen.
 CASES = {
-    'frozen-epoch': dict(kill_at=9),
-    'training-epoch': dict(kill_at=14),
-    'first-iteration-after-a-boundary': dict(kill_at=12),
-    'adamw-reset': dict(kill_at=9, optimizer=ADAMW, reset='all'),
-    'ema': dict(kill_at=14, hooks=[dict(type='EMAHook', momentum=0.2)]),
-    'shuffled-clip-accumulate': dict(
-        kill_at=9,
-        shuffle=True,
-        wrapper=dict(accumulative_counts=2, clip_grad=dict(max_norm=1.0)),
+    'frozen-epoch-adamw-reset': dict(kill_at=9, optimizer=rig.ADAMW, reset='all'),
+    'training-epoch-ema': dict(kill_at=14, hooks=[dict(type='EMAHook', momentum=0.2)]),
+    'first-iteration-after-a-boundary-shuffled-clip-accumulate': dict(
+        kill_at=12, shuffle=True, wrapper=dict(accumulative_counts=2, clip_grad=dict(max_norm=1.0))
     ),
     'iteration-loop': dict(kill_at=7, iters=12),
 }
@@ -48,7 +42,6 @@ def test_killed_and_resumed_equals_uninterrupted(name, tmp_path):
 
     part = str(tmp_path / 'part')
     rig.run(returncode=-9, work_dir=part, kill_at=kill_at, **options)
-    assert not (tmp_path / 'part' / 'record_0.pt').exists()
     resumed = rig.run(work_dir=part, resume=True, **options)[0]
 
     assert not rig.equal(resumed['states'][-1], whole.states[-1])

@@ -4,13 +4,11 @@ import pytest
 import rig
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
 
 from mmbackbone_plugins.hooks.gradient_tap import GradientListener, listen, tapped_wrappers
 
-pytestmark = pytest.mark.usefixtures('plain_convolutions')
 AMP = dict(type='CpuAmpOptimWrapper')
 
 
@@ -48,7 +46,8 @@ class Listener(Hook, GradientListener):
 
 
 def run(tmp_path, hooks=(), **options):
-    built = rig.runner(tmp_path, hooks=[dict(type='Listener'), *hooks], epochs=1, **options)
+    options = dict(dict(model=rig.THREE, epochs=1), **options)
+    built = rig.runner(tmp_path, hooks=[dict(type='Listener'), *hooks], **options)
     built.train()
     return built, next(h for h in built.hooks if isinstance(h, Listener))
 
@@ -74,7 +73,7 @@ def test_before_and_after_clipping(name, fused, tmp_path):
     assert found.calls == ['gradients', 'step', 'after'] * 4 and not any(found.skips)
     assert not rig.equal(reference.early[0], found.early[0])
     first, late = found.early[0], found.late[0]
-    assert len(first) > 60
+    assert len(first) == 6
     if 'norm' in name:
         total = torch.linalg.vector_norm(torch.stack([g.norm() for g in late.values()]))
         assert total.item() == pytest.approx(0.01, rel=1e-4)
@@ -117,7 +116,7 @@ class Spoil(Hook):
         self.at = at
 
     def before_train(self, runner):
-        head = next(p for n, p in rig.model_of(runner).named_parameters() if 'retina_cls' in n)
+        head = next(p for n, p in rig.model_of(runner).named_parameters() if 'head' in n)
 
         def spoil(grad):
             return torch.full_like(grad, float('inf')) if runner.iter in self.at else grad
@@ -145,7 +144,8 @@ def test_a_skipped_step_is_known_as_such(clip, fused, tmp_path):
 def test_what_is_added_right_before_the_step_takes_effect_unclipped(name, fused, tmp_path):
     """The moment of the penalty: plain SGD must move by the rate times what was added."""
     optimizer = dict(type='SGD', lr=0.5, **(dict(fused=True) if fused else {}))
-    built = rig.runner(tmp_path, epochs=1, wrapper=dict(CASES[name]), optimizer=optimizer)
+    wrapper = dict(CASES[name])
+    built = rig.runner(tmp_path, model=rig.THREE, epochs=1, wrapper=wrapper, optimizer=optimizer)
 
     class Push(GradientListener):
         def on_step(self, wrapper, scale):
@@ -162,7 +162,7 @@ def test_what_is_added_right_before_the_step_takes_effect_unclipped(name, fused,
     built.register_hook(Pusher())
     built.train()
     states = rig.recorder(built)
-    name = 'backbone.layer1.0.conv1.weight'
+    name = 'backbone.0.weight'
     moved = states.states[0][name] - states.per_iter[0][name]
     torch.testing.assert_close(moved, torch.full_like(moved, 0.125))
 
@@ -203,50 +203,8 @@ def test_a_step_that_somebody_else_has_replaced_comes_back(tmp_path):
     assert wrapper.step is theirs
 
 
-@MODELS.register_module(force=True)
-class TwoOptimizers(BaseModel):
-    """Steps by itself, with one optimizer for the backbone and one for the rest, as GANs do."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
-        self.head = torch.nn.Linear(4, 1)
-
-    def forward(self, inputs, data_samples=None, mode='loss'):
-        x = torch.stack([i.float().mean((1, 2)) for i in inputs])
-        x = torch.cat([x, x[:, :1]], dim=1) / 100
-        return dict(loss=self.head(self.backbone(x)).square().mean())
-
-    def train_step(self, data, optim_wrapper):
-        loss = self(**data)['loss']
-        optim_wrapper['backbone'].zero_grad()
-        optim_wrapper['head'].zero_grad()
-        optim_wrapper['head'].backward(loss)
-        optim_wrapper['head'].step()
-        optim_wrapper['backbone'].step()
-        return dict(loss=loss.detach())
-
-
-@OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)
-class OneEach:
-    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
-        pass
-
-    def __call__(self, model):
-        parts = dict(backbone=model.backbone, head=model.head)
-        return OptimWrapperDict(
-            **{k: OptimWrapper(torch.optim.SGD(m.parameters(), lr=0.01)) for k, m in parts.items()}
-        )
-
-
-TWO = dict(
-    model=dict(type='TwoOptimizers'),
-    optim_wrapper=dict(constructor='OneEach', optimizer=dict(type='SGD', lr=0.1)),
-)
-
-
 def test_several_optimizers_of_a_model_that_steps_by_itself(tmp_path):
-    built, found = run(tmp_path, **TWO)
+    built, found = run(tmp_path, **rig.TWO_OPTIMIZERS)
     assert found.calls == ['gradients', 'step', 'after'] * 8
     assert set(found.early[0]) == {'head.weight', 'head.bias'}
     assert set(found.early[1]) == {f'backbone.{i}.{k}' for i in '01' for k in ('weight', 'bias')}

@@ -10,8 +10,6 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from mmbackbone_plugins import RGNHook
-
 pytestmark = pytest.mark.usefixtures('plain_convolutions')
 AMP = dict(type='CpuAmpOptimWrapper')
 FIVE = ('stem', 'stage1', 'stage2', 'stage3', 'stage4')
@@ -95,8 +93,7 @@ def test_every_step_against_a_plain_loop(tmp_path):
     ]
 
 
-@pytest.mark.parametrize('granularity', ['tensor', 'kernel'])
-@pytest.mark.parametrize('fused', [False, True])
+@pytest.mark.parametrize('granularity, fused', [('tensor', False), ('kernel', True)])
 def test_across_loss_scales(granularity, fused, tmp_path):
     optimizer = dict(rig.SGD, **(dict(fused=True) if fused else {}))
     options = dict(hooks=[rgn(granularity=granularity)], optimizer=optimizer)
@@ -115,13 +112,8 @@ def test_across_loss_scales(granularity, fused, tmp_path):
         assert amp[0]['mean'] == pytest.approx(plain[0]['mean'], rel=0.1)
 
 
-@pytest.mark.parametrize('amp', [False, True])
-@pytest.mark.parametrize(
-    'clip',
-    [dict(max_norm=1e-3), dict(type='value', clip_value=1e-5)],
-    ids=['norm', 'value'],
-)
-@pytest.mark.parametrize('fused', [False, True])
+@pytest.mark.parametrize('clip', [dict(max_norm=1e-3), dict(type='value', clip_value=1e-5)])
+@pytest.mark.parametrize('amp, fused', [(False, False), (True, True)])
 def test_clipping_does_not_touch_it(amp, clip, fused, tmp_path):
     """Exactly: the first measurement, before the runs part."""
     wrapper = AMP if amp else {}
@@ -157,25 +149,23 @@ def test_two_ranks_measure_the_averaged_gradients_and_one_writes(tmp_path):
 
 # -- training is what it was -----------------------------------------------------------------------
 
+FUSED = dict(rig.SGD, fused=True)
 CASES = {
-    'sgd': dict(),
     'adamw-swin': dict(model=rig.detector(backbone=rig.swin()), optimizer=rig.ADAMW),
-    'fused': dict(optimizer=dict(rig.SGD, fused=True)),
+    'two-stage': dict(model=rig.detector('faster-rcnn')),
+    'dbf-ema': dict(model=rig.detector(), hooks=[rig.dbf(2), dict(type='EMAHook', momentum=0.2)]),
+    'amp-clip-skips': dict(
+        model=rig.detector(), wrapper=dict(AMP, clip_grad=dict(max_norm=0.5)), spoil=[0, 3]
+    ),
+    'fused': dict(optimizer=FUSED),
     'clip-norm': dict(wrapper=dict(clip_grad=dict(max_norm=0.5))),
     'clip-value': dict(wrapper=dict(clip_grad=dict(type='value', clip_value=1e-3))),
     'accumulate': dict(wrapper=dict(accumulative_counts=3)),
-    'amp': dict(wrapper=AMP),
     'amp-odd-scale': dict(wrapper=dict(AMP, loss_scale=1000.0)),
     'amp-clip': dict(wrapper=dict(AMP, clip_grad=dict(max_norm=0.5))),
-    'amp-fused-odd-scale': dict(
-        wrapper=dict(AMP, loss_scale=1000.0), optimizer=dict(rig.SGD, fused=True)
-    ),
+    'amp-fused-odd-scale': dict(wrapper=dict(AMP, loss_scale=1000.0), optimizer=FUSED),
     'amp-skips': dict(wrapper=dict(AMP), spoil=[1, 2]),
-    'amp-clip-skips': dict(wrapper=dict(AMP, clip_grad=dict(max_norm=0.5)), spoil=[0, 3]),
-    'amp-fused-skips': dict(wrapper=dict(AMP), optimizer=dict(rig.SGD, fused=True), spoil=[1, 2]),
-    'two-stage': dict(model=rig.detector('faster-rcnn')),
-    'dbf': dict(hooks=[rig.dbf(2)]),
-    'ema': dict(hooks=[dict(type='EMAHook', momentum=0.2)]),
+    'amp-fused-skips': dict(wrapper=dict(AMP), optimizer=FUSED, spoil=[1, 2]),
     'iteration-loop': dict(iters=6),
 }
 
@@ -184,7 +174,7 @@ CASES = {
 class SpoilLoss(Hook):
     """Makes gradients infinite or NaN at some iterations: of the head, or of a named parameter."""
 
-    def __init__(self, at, name='retina_cls', value=math.inf):
+    def __init__(self, at, name='head', value=math.inf):
         self.at, self.name, self.value = at, name, value
 
     def before_train(self, runner):
@@ -197,9 +187,9 @@ class SpoilLoss(Hook):
 
 
 @pytest.mark.parametrize('name', CASES)
-@pytest.mark.parametrize('granularity', ['tensor', 'kernel'])
-def test_training_is_equal_bit_for_bit(name, granularity, tmp_path):
-    options = dict(dict(epochs=2, optimizer=rig.SGD), **CASES[name])
+def test_training_is_equal_bit_for_bit(name, tmp_path):
+    granularity = ('tensor', 'kernel')[list(CASES).index(name) % 2]
+    options = dict(dict(epochs=2, optimizer=rig.SGD, model=rig.THREE), **CASES[name])
     hooks = options.pop('hooks', [])
     spoil = options.pop('spoil', None)
     if spoil:
@@ -233,8 +223,7 @@ def test_training_is_equal_bit_for_bit(name, granularity, tmp_path):
 # -- what is not measured --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('fused', [False, True])
-@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
+@pytest.mark.parametrize('fused, clip', [(False, dict(max_norm=1.0)), (True, None)])
 def test_a_skipped_step_writes_no_rgn_only_a_counter(fused, clip, tmp_path):
     # No momentum: torch's fused SGD leaves its buffer uninitialised if the first step is skipped.
     optimizer = dict(type='SGD', lr=0.01, **(dict(fused=True) if fused else {}))
@@ -243,6 +232,7 @@ def test_a_skipped_step_writes_no_rgn_only_a_counter(fused, clip, tmp_path):
         tmp_path,
         hooks=hooks,
         epochs=2,
+        model=rig.THREE,
         wrapper=dict(AMP, clip_grad=clip),
         optimizer=optimizer,
     )
@@ -316,7 +306,7 @@ def test_without_a_scaler_nan_and_inf_are_reported(value, tmp_path):
 @pytest.mark.parametrize('epochs', [1, 3])
 def test_a_target_that_never_has_a_gradient_says_so_once(epochs, tmp_path):
     schedule = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
-    built = rig.runner(tmp_path, hooks=[schedule, rgn()], epochs=epochs)
+    built = rig.runner(tmp_path, hooks=[schedule, rgn()], epochs=epochs, model=rig.THREE)
     messages = rig.listen_to(built)
     built.train()
     said = [m for m in messages if m.startswith('RGNHook: target=')]
@@ -329,11 +319,10 @@ def test_a_target_that_never_has_a_gradient_says_so_once(epochs, tmp_path):
 
 def test_interval_counts_optimizer_steps(tmp_path):
     hooks = [dict(type='RGNHook', interval=3)]
-    found, _ = measured(tmp_path, 'plain', hooks=hooks, epochs=2)
+    found, _ = measured(tmp_path, 'plain', hooks=hooks, epochs=2, model=rig.THREE)
     assert [line['iter'] for line in found] == [1, 4, 7]
-    found, _ = measured(
-        tmp_path, 'accumulated', hooks=hooks, epochs=4, wrapper=dict(accumulative_counts=2)
-    )
+    options = dict(hooks=hooks, epochs=4, wrapper=dict(accumulative_counts=2), model=rig.THREE)
+    found, _ = measured(tmp_path, 'accumulated', **options)
     assert [line['iter'] for line in found] == [2, 8, 14]
 
 
@@ -341,7 +330,7 @@ def test_interval_counts_optimizer_steps(tmp_path):
 def test_a_killed_and_resumed_run_has_one_file_without_gaps_or_repeats(kill_at, tmp_path):
     hooks = [dict(type='RGNHook', interval=3), rig.dbf(3)]
     whole, part = tmp_path / 'whole', tmp_path / 'part'
-    rig.run(work_dir=str(whole), hooks=hooks, epochs=5)
+    rig.run(work_dir=str(whole), hooks=hooks, epochs=5)  # as the others: with oneDNN
     rig.run(returncode=-9, work_dir=str(part), kill_at=kill_at, hooks=hooks, epochs=5)
     rig.run(work_dir=str(part), resume=True, hooks=hooks, epochs=5)
     assert lines(part) == lines(whole)
@@ -349,12 +338,13 @@ def test_a_killed_and_resumed_run_has_one_file_without_gaps_or_repeats(kill_at, 
 
 
 def test_a_resume_from_an_earlier_checkpoint_loses_no_line(tmp_path):
-    rig.train(tmp_path, hooks=[rgn()], epochs=3)
+    rig.train(tmp_path, hooks=[rgn()], epochs=3, model=rig.THREE)
     first = lines(tmp_path)
     rig.train(
         tmp_path,
         hooks=[rgn()],
         epochs=3,
+        model=rig.THREE,
         resume=True,
         load_from=str(tmp_path / 'epoch_1.pth'),
         experiment_name='again',
@@ -365,7 +355,7 @@ def test_a_resume_from_an_earlier_checkpoint_loses_no_line(tmp_path):
 
 
 def test_a_fresh_run_in_the_same_folder_begins_a_file_of_its_own(tmp_path):
-    built = [rig.runner(tmp_path, hooks=[rgn()], epochs=1) for _ in range(2)]
+    built = [rig.runner(tmp_path, hooks=[rgn()], epochs=1, model=rig.THREE) for _ in range(2)]
     for i, run in enumerate(built):
         run._log_dir = f'{run.log_dir}_{i}'  # the folders are named by the second
         Path(run.log_dir).mkdir()
@@ -374,9 +364,7 @@ def test_a_fresh_run_in_the_same_folder_begins_a_file_of_its_own(tmp_path):
 
 
 def test_two_optimizers_of_a_model_that_steps_by_itself(tmp_path):
-    import test_gradient_tap as tap
-
-    rig.train(tmp_path, hooks=[dict(type='RGNHook', interval=2)], epochs=1, **tap.TWO)
+    rig.train(tmp_path, hooks=[dict(type='RGNHook', interval=2)], epochs=1, **rig.TWO_OPTIMIZERS)
     found = lines(tmp_path)
     assert [line['iter'] for line in found] == [1, 3]
     assert set(found[0]['tensors']) == {
@@ -385,10 +373,8 @@ def test_two_optimizers_of_a_model_that_steps_by_itself(tmp_path):
 
 
 def test_a_target_over_two_optimizers_is_measured_as_one(tmp_path):
-    import test_gradient_tap as tap
-
     hooks = [dict(type='RGNHook', interval=1, target=['backbone', 'head'])]
-    rig.train(tmp_path, hooks=hooks, epochs=1, **tap.TWO)
+    rig.train(tmp_path, hooks=hooks, epochs=1, **rig.TWO_OPTIMIZERS)
     found = lines(tmp_path)
     assert [line['iter'] for line in found] == [1, 2, 3, 4] and len(found[0]['tensors']) == 6
 
@@ -417,21 +403,6 @@ def test_added_blocks_are_measured_but_not_in_the_mean(tmp_path):
 
 
 # -- bad input -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (dict(granularity='layer'), "granularity must be one of 'tensor', 'kernel', got 'layer'"),
-        (dict(interval=0), 'interval must be a whole number of at least 1, got 0'),
-        (dict(interval=2.5), 'interval must be a whole number of at least 1, got 2.5'),
-        (dict(interval=True), 'interval must be a whole number of at least 1, got True'),
-        (dict(target=3), "target must be a dotted path such as 'backbone'"),
-    ],
-)
-def test_bad_arguments(options, message):
-    with pytest.raises(ValueError, match=message):
-        RGNHook(**options)
 
 
 def test_an_unknown_target_stops_before_training(tmp_path):

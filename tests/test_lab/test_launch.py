@@ -1,7 +1,6 @@
 """The command line tools as a user runs them: messages, overrides, several processes."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -17,47 +16,23 @@ from mmbackbone_plugins.lab import launch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_tool(*arguments, cwd=None, **env):
-    environment = dict(os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "tests"}')
-    environment.update(OMP_NUM_THREADS='1', **env)
-    command = [sys.executable, *map(str, arguments)]
-    pipes = dict(capture_output=True, text=True, timeout=500)
-    return subprocess.run(command, cwd=cwd, env=environment, **pipes)
-
-
 @pytest.fixture
-def config(tmp_path):
-    """A config file of a tiny run; its data are drawn in memory by the rig."""
-    return rig.tiny_config(tmp_path)
+def config(tmp_path, monkeypatch):
+    """A config file of a tiny run, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 0)
+    return rig.config_file(tmp_path).name
 
 
-def lines_of(folder):
-    path = next(folder.glob('*/vis_data/scalars.json'))
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def error_of(capsys, *arguments):
+    """The one line with which a tool ends."""
+    assert rig.call_tool(*arguments) == 2
+    said = capsys.readouterr().err
+    (line,) = [text for text in said.splitlines() if text.startswith('error: ')]
+    assert 'Traceback' not in said and said.splitlines()[-1] == line
+    return line
 
 
-@pytest.mark.slow
-def test_train_resume_and_test(config, tmp_path):
-    train, test = ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py'
-    first = run_tool(
-        train, config, '--auto-scale-lr', '--cfg-options', 'log_level=INFO', cwd=tmp_path
-    )
-    assert first.returncode == 0, first.stderr[-3000:]
-    folder = tmp_path / 'work_dirs' / 'tiny_dbf'
-    assert lines_of(folder)[0]['lr'] == pytest.approx(0.01 * 2 / 4)
-    assert 'stages of' in first.stdout + first.stderr
-    more = run_tool(
-        train, config, '--resume', '--cfg-options', 'train_cfg.max_epochs=3', cwd=tmp_path
-    )
-    assert more.returncode == 0, more.stderr[-3000:]
-    assert (folder / 'epoch_3.pth').exists()
-    tested = run_tool(test, config, folder / 'epoch_3.pth', '--work-dir', tmp_path / 't')
-    assert tested.returncode == 0, tested.stderr[-3000:]
-    scores = [json.loads(p.read_text()) for p in (tmp_path / 't').glob('*/*.json')]
-    assert scores and scores[0]['count'] == 8
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'arguments, words',
     [
@@ -70,18 +45,12 @@ def test_train_resume_and_test(config, tmp_path):
         (['--cfg-options', 'model.backbone.dept=18'], "'dept'"),
     ],
 )
-def test_what_cannot_start_is_one_line(config, tmp_path, arguments, words):
-    train = ROOT / 'tools' / 'train.py'
-    done = run_tool(train, config.name, *arguments, cwd=tmp_path, CUDA_VISIBLE_DEVICES='')
-    assert done.returncode == 2 and 'Traceback' not in done.stderr
-    (line,) = [text for text in done.stderr.splitlines() if text.startswith('error: ')]
-    assert words in line and done.stderr.splitlines()[-1] == line
+def test_what_cannot_start_is_one_line(config, arguments, words, capsys):
+    assert words in error_of(capsys, 'train', config, *arguments)
 
 
-@pytest.mark.slow
-def test_weights_that_do_not_fit(config, tmp_path):
+def test_weights_that_do_not_fit(config, tmp_path, capsys):
     """Scored, and trained from, nothing that leaves the detector, or its backbone, as it was."""
-    train, test = ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py'
     state = rig.build(rig.detector()).state_dict()
     plain = {name: tensor for name, tensor in state.items() if not name.startswith('bbox_head.')}
     torch.save(dict(state_dict=plain), tmp_path / 'no_head.pth')
@@ -89,39 +58,33 @@ def test_weights_that_do_not_fit(config, tmp_path):
     (tmp_path / 'torn.pth').write_bytes((tmp_path / 'other.pth').read_bytes()[:99])
     options = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.length=2']
     start = ['--work-dir', 'w', *options, 'load_from=other.pth']
-    misfits = [
-        ([test, config.name, 'no_head.pth'], "'no_head.pth' does not fit the config, 8 keys"),
-        ([test, config.name, 'torn.pth'], "'torn.pth' cannot be read: it is torn or damaged"),
-        ([train, config.name, *start], "load_from='other.pth' does not fit the config"),
-        ([train, config.name, '--resume', 'no_head.pth'], "'no_head.pth' holds weights alone"),
-    ]
-    for arguments, words in misfits:
-        done = run_tool(*arguments, cwd=tmp_path)
-        assert done.returncode == 2 and 'Traceback' not in done.stderr, done.stderr[-3000:]
-        (line,) = [text for text in done.stderr.splitlines() if text.startswith('error: ')]
-        assert words in line
+    for arguments, words in [
+        (['test', config, 'no_head.pth'], "'no_head.pth' does not fit the config, 8 keys"),
+        (['test', config, 'torn.pth'], "'torn.pth' cannot be read: it is torn or damaged"),
+        (['train', config, *start], "load_from='other.pth' does not fit the config"),
+        (['train', config, '--resume', 'no_head.pth'], "'no_head.pth' holds weights alone"),
+    ]:
+        assert words in error_of(capsys, *arguments)
     assert not list((tmp_path / 'w').rglob('*.pth'))
-    start[-1] = 'load_from=no_head.pth'
-    done = run_tool(train, config.name, *start, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "load_from='no_head.pth': 8 of" in done.stdout + done.stderr
-    start[-1] = 'load_from=other.pth'
-    assert run_tool(train, config.name, '--allow-partial', *start, cwd=tmp_path).returncode == 0
+    assert rig.call_tool('train', config, *start[:-1], 'load_from=no_head.pth') == 0
+    said = capsys.readouterr()
+    assert "load_from='no_head.pth': 8 of" in said.out + said.err
+    assert rig.call_tool('train', config, '--allow-partial', *start) == 0
 
 
 @pytest.mark.parametrize(
     'arguments, words',
     [
-        (['train.py', 'nowhere.py'], ["config 'nowhere.py' does not exist"]),
-        (['train.py', 'configs/dbf/oriented-rcnn_dbf.py'], ['nearest', '_dbf-rho5-1x_dota']),
-        (['test.py', 'nowhere.py', 'nothing.pth'], ["checkpoint 'nothing.pth' does not exist"]),
-        (['analysis_tools/print_freezing_schedule.py', 'nowhere.py'], ['nowhere.py']),
+        (['train', 'nowhere.py'], ["config 'nowhere.py' does not exist"]),
+        (['train', 'configs/dbf/oriented-rcnn_dbf.py'], ['nearest', '_dbf-rho5-1x_dota']),
+        (['test', 'nowhere.py', 'nothing.pth'], ["checkpoint 'nothing.pth' does not exist"]),
+        (['analysis_tools/print_freezing_schedule', 'nowhere.py'], ['nowhere.py']),
     ],
 )
-def test_missing_files_are_one_line(arguments, words):
-    done = run_tool(ROOT / 'tools' / arguments[0], *arguments[1:])
-    assert done.returncode == 2
-    assert 'Traceback' not in done.stderr and all(w in done.stderr for w in words)
+def test_missing_files_are_one_line(arguments, words, capsys):
+    assert rig.call_tool(*arguments) == 2
+    said = capsys.readouterr().err
+    assert 'Traceback' not in said and all(w in said for w in words)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +197,8 @@ def test_help_answers_without_the_stack():
     """mim calls it; it must not import torch or open data."""
     planners = ('analysis_tools/print_freezing_schedule.py', 'analysis_tools/plan_cost.py')
     for tool in ('train.py', 'test.py', *planners):
-        done = run_tool('-X', 'importtime', ROOT / 'tools' / tool, '--help')
+        command = [sys.executable, '-X', 'importtime', str(ROOT / 'tools' / tool), '--help']
+        env = dict(os.environ, PYTHONPATH=str(ROOT))
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
         assert done.returncode == 0 and 'usage' in done.stdout
         assert '| mmdet' not in done.stderr and '| mmrotate' not in done.stderr

@@ -1,7 +1,6 @@
 """Corruptions against the library called directly, and what makes them repeatable."""
 
 import random
-import subprocess
 import sys
 
 import numpy as np
@@ -91,20 +90,6 @@ def test_no_trace_in_the_callers_random_numbers(name, bgr):
     before = state()
     apply(bgr, corruption=name, severity=2)
     assert state() == before
-
-
-@pytest.mark.run
-def test_another_process_gives_the_same(bgr, tmp_path):
-    np.save(tmp_path / 'in.npy', bgr)
-    code = (
-        'import numpy as np; from mmbackbone_plugins import Corruption\n'
-        f'image = np.load({str(tmp_path / "in.npy")!r})\n'
-        "results = dict(img=image, img_path='elsewhere/P1.png')\n"
-        "out = Corruption('snow', 4)(results)['img']\n"
-        f'np.save({str(tmp_path / "out.npy")!r}, out)'
-    )
-    subprocess.run([sys.executable, '-c', code], check=True)
-    assert np.array_equal(np.load(tmp_path / 'out.npy'), apply(bgr, corruption='snow', severity=4))
 
 
 def test_severity_zero_and_no_picture(bgr):

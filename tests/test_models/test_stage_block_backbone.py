@@ -1,12 +1,9 @@
 """The backbone with blocks is the original one: its names, checkpoints, modes and copies."""
 
 import copy
-import io
 import logging
 import pickle
 import re
-import subprocess
-import sys
 
 import pytest
 import rig
@@ -23,16 +20,9 @@ from mmbackbone_plugins.models import families
 
 rig.register_modules()
 FAMILIES = {
-    'resnet18': rig.resnet(),
+    **rig.FAMILIES,
     'resnet50': dict(type='mmdet.ResNet', depth=50, base_channels=16),
-    'resnetv1d': dict(type='mmdet.ResNetV1d', depth=50, base_channels=16),
-    'resnext': dict(type='mmdet.ResNeXt', depth=50, groups=4, base_width=4, base_channels=16),
-    'res2net': dict(type='mmdet.Res2Net', depth=50, scales=4, base_width=6, base_channels=16),
     'resnest': dict(type='mmdet.ResNeSt', depth=50, base_channels=16),
-    'regnet': dict(type='mmdet.RegNet', arch='regnetx_400mf'),
-    'swin': rig.swin(),
-    'swin-abs-pos': rig.swin(use_abs_pos_embed=True, pretrain_img_size=64),
-    'convnext': rig.convnext(),
     'mmpretrain-resnet': dict(type='mmpretrain.ResNet', depth=18, out_indices=(0, 1, 2, 3)),
     'mmpretrain-swin': dict(
         type='mmpretrain.SwinTransformer',
@@ -151,43 +141,6 @@ def test_outputs_equal_a_forward_pass_written_by_hand(name, size):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, wanted))
 
 
-def stage_inputs(name, module):
-    """What each stage gets, and what the backbone returns."""
-    entries = {
-        'resnet18': ['conv1', 'layer2', 'layer3', 'layer4'],
-        'swin': ['patch_embed', 'stages.1', 'stages.2', 'stages.3'],
-        'convnext': [f'downsample_layers.{i}' for i in range(4)],
-    }
-    seen = []
-    handles = [
-        module.get_submodule(path).register_forward_pre_hook(
-            lambda _, args: seen.append(args[0].clone())
-        )
-        for path in entries[name]
-    ]
-    outputs = module(image())
-    for handle in handles:
-        handle.remove()
-    return seen, outputs
-
-
-@three
-@pytest.mark.parametrize('changed', [1, 2, 3, 4])
-def test_a_changed_block_changes_the_next_stage_and_the_neck(name, changed):
-    _, blocked = pair(name)
-    inputs, outputs = stage_inputs(name, blocked)
-    nn.init.constant_(blocked.blocks[f'stage{changed}'].conv.bias, 0.5)
-    # Swin's and ConvNeXt's output norms undo a shift of all channels; this one they do not.
-    nn.init.constant_(blocked.blocks[f'stage{changed}'].conv.bias[::2], -0.5)
-    inputs_now, outputs_now = stage_inputs(name, blocked)
-    assert [torch.equal(a, b) for a, b in zip(inputs, inputs_now)] == [
-        i < changed for i in range(4)
-    ]
-    assert [torch.equal(a, b) for a, b in zip(outputs, outputs_now)] == [
-        i + 1 < changed for i in range(4)
-    ]
-
-
 @three
 def test_out_indices_and_chosen_stages(name):
     config = rig.with_blocks(dict(FAMILIES[name], out_indices=[1, 3]), stages=['stage2', 'stage1'])
@@ -263,19 +216,11 @@ def test_it_is_the_original_backbone(name):
     assert names == [n for n, _ in plain.named_parameters()]
 
 
-@pytest.mark.parametrize('how', ['deepcopy', 'pickle', 'torch.save'])
+@pytest.mark.parametrize('how', ['deepcopy', 'pickle'])
 @three
 def test_copies_run_their_own_blocks(name, how):
     _, blocked = pair(name, 'Shift')
-    if how == 'deepcopy':
-        other = copy.deepcopy(blocked)
-    elif how == 'pickle':
-        other = pickle.loads(pickle.dumps(blocked))
-    else:
-        stream = io.BytesIO()
-        torch.save(blocked, stream)
-        stream.seek(0)
-        other = torch.load(stream, weights_only=False)
+    other = copy.deepcopy(blocked) if how == 'deepcopy' else pickle.loads(pickle.dumps(blocked))
     before = blocked(image())
     assert type(other) is type(blocked) and isinstance(other, StageBlockBackbone)
     assert all(torch.equal(a, b) for a, b in zip(before, other(image())))
@@ -335,8 +280,7 @@ def test_optimizer_rules_match_names():
     keys = {'norm': dict(decay_mult=0.0), 'backbone.stages.0': dict(lr_mult=0.5)}
     optim = dict(type='AdamW', lr=1.0, weight_decay=1.0)
     wrapper = build_optim_wrapper(
-        model,
-        dict(type='OptimWrapper', optimizer=optim, paramwise_cfg=dict(custom_keys=keys)),
+        model, dict(type='OptimWrapper', optimizer=optim, paramwise_cfg=dict(custom_keys=keys))
     )
     names = {id(p): n for n, p in model.named_parameters()}
     rules = {
@@ -447,8 +391,7 @@ def test_pretrained_weights_of_real_size(name, tmp_path):
     config = dict(
         type='StageBlockBackbone',
         backbone=dict(
-            REAL[name],
-            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth')),
+            REAL[name], init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'))
         ),
         block=blocks,
         per_stage=dict(reduction=[4, 8, 16, 32]),
@@ -525,20 +468,6 @@ def test_inner_type_resolves_where_the_plain_one_would():
     init_default_scope('mmrotate')
     model = MODELS.build(Config(dict(model=model)).model)
     assert isinstance(model.backbone, StageBlockBackbone)
-
-
-@pytest.mark.run
-def test_package_imports_without_the_detectors():
-    """Neither mmdet nor mmpretrain is imported along."""
-    code = (
-        'import sys\n'
-        'for name in ("mmdet", "mmrotate", "mmpretrain"): sys.modules[name] = None\n'
-        'import mmbackbone_plugins as p\n'
-        'from mmengine.registry import MODELS\n'
-        'assert MODELS.get("SEBlock") is p.SEBlock\n'
-        'assert MODELS.get("StageBlockBackbone") and MODELS.get("ResidualAdapter")\n'
-    )
-    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
 
 
 # -- other families, bad input -------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 import copy
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -221,22 +219,6 @@ def test_in_detectors_of_both_packages(kind, tmp_path):
 def test_bad_widths_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         build('WidthResNet', **{'depth': 50, **options})
-
-
-@pytest.mark.run
-def test_the_package_imports_no_detector():
-    """mmdet comes with the first WidthResNet, not with the package."""
-    code = """
-import sys
-import mmbackbone_plugins
-from mmengine.registry import MODELS
-assert 'mmdet' not in sys.modules and 'mmdet.models' not in sys.modules
-built = MODELS.build(dict(type='WidthResNet', depth=18, base_channels=8))
-from mmbackbone_plugins import WidthResNet
-assert type(built) is WidthResNet
-assert 'WidthResNet' in mmbackbone_plugins.__all__
-"""
-    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_a_backbone_with_blocks_may_be_of_this_class():

@@ -1,8 +1,5 @@
 """The tool over a small detector: numbers, files, pictures, and what it refuses."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import rig
@@ -13,7 +10,6 @@ from mmbackbone_plugins.lab.visualization import plot_spectra, read_dynamics
 from mmbackbone_plugins.spectra import collect_moments, load_spectra, summarize
 from mmbackbone_plugins.utils.sampling import SeededBatches
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'analyze_eigenspectrum.py'
 CONFIG = """
 custom_imports = dict(imports=['mmbackbone_plugins', 'rig'], allow_failed_imports=False)
 default_scope = 'mmdet'
@@ -27,10 +23,7 @@ STAGES = [f'backbone.stage{i}' for i in range(1, 5)]
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('analyze_eigenspectrum', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool('analysis_tools/analyze_eigenspectrum')
 
 
 @pytest.fixture(scope='module')

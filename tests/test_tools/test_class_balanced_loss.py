@@ -1,26 +1,22 @@
 """The tool that weighs a classifier's loss by how rare its classes are."""
 
-import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import rig
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools' / 'misc' / 'class_balanced_loss.py'
+TOOL = 'misc/class_balanced_loss'
 CONFIG = ROOT / 'configs' / 'frozen' / 'cascade-rcnn_r50_nasfpn_frozen-72e_coco.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('class_balanced_loss', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool(TOOL)
 
 
 @pytest.fixture(scope='module')
@@ -49,13 +45,11 @@ def test_weights(tool):
     assert tool.weights([0, 5], beta=0.9) == tool.weights([1, 5], beta=0.9)
 
 
-def test_written_config(coco, tmp_path):
+def test_written_config(coco, tmp_path, capsys):
     out = tmp_path / 'balanced.py'
     options = ['--cfg-options', f'train_dataloader.dataset.data_root={coco}/']
-    command = [sys.executable, TOOL, CONFIG, '--out', out, '--beta', '0.5', *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert '80 classes of 0 to 5 objects, 77 of them without any' in done.stdout
+    assert not rig.call_tool(TOOL, CONFIG, '--out', out, '--beta', '0.5', *options)
+    assert '80 classes of 0 to 5 objects, 77 of them without any' in capsys.readouterr().out
     cfg = Config.fromfile(out)
     init_default_scope('mmdet')
     for head in cfg.model.roi_head.bbox_head:
@@ -92,7 +86,6 @@ def test_bad_config(options, message, tool):
         tool.balance(cfg, beta=0.9)
 
 
-def test_bad_beta(tmp_path):
-    command = [sys.executable, TOOL, CONFIG, '--out', tmp_path / 'out.py', '--beta', '1']
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and '--beta must be at least 0 and below 1, got 1.0' in done.stderr
+def test_bad_beta(tmp_path, capsys):
+    assert rig.call_tool(TOOL, CONFIG, '--out', tmp_path / 'out.py', '--beta', '1') == 2
+    assert '--beta must be at least 0 and below 1, got 1.0' in capsys.readouterr().err

@@ -1,10 +1,6 @@
 """determine_widths.py on a detector that was trained on drawn scenes, and the config it writes."""
 
-import importlib.util
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +16,6 @@ from mmbackbone_plugins.models.scratch import scratch_norm, smallest_multiple
 from mmbackbone_plugins.models.width_costs import build_detector, count_cost
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / 'tools' / 'analysis_tools' / 'determine_widths.py'
 DEMO = ROOT / 'configs' / 'demo' / 'rotated-retinanet_r18_fpn_full_toy-dota.py'
 
 
@@ -35,10 +30,7 @@ def _scope():
 @pytest.fixture(scope='module')
 def tool():
     pytest.importorskip('mmrotate')
-    spec = importlib.util.spec_from_file_location('determine_widths', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool('analysis_tools/determine_widths')
 
 
 @pytest.fixture(scope='module')
@@ -58,16 +50,16 @@ def trained(tmp_path_factory):
             f'{split}_dataloader = dict(dataset=dict(data_root={str(data) + "/"!r}, '
             f'pipeline={split}_pipeline))',
         ]
-    lines += ['del _step', 'train_cfg = dict(max_epochs=6, val_begin=99)']
+    lines += ['del _step', 'train_cfg = dict(max_epochs=2, val_begin=99)']
     lines += ["visualizer = dict(name='determine_widths')", "log_level = 'WARNING'"]
     path.write_text('\n'.join(lines) + '\n')
     cfg = launch.load_config(str(path), work_dir=str(folder / 'run'))
-    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=6)
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=2)
     before = dict(DefaultScope._instance_dict)
     Runner.from_cfg(cfg).train()
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(before)
-    return str(path), str(folder / 'run' / 'epoch_6.pth')
+    return str(path), str(folder / 'run' / 'epoch_2.pth')
 
 
 QUICK = ['--relative', '--images', '16', '--bootstrap', '3']
@@ -104,15 +96,8 @@ def test_the_written_config_trains_from_scratch(made, tmp_path):
     assert backbone.frozen_stages == -1 and backbone.norm_eval is False
     assert cfg.model.neck.in_channels == backbone.stage_widths
     options = ['train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1']
-    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(made)]
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    done = subprocess.run(
-        [*command, '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options],
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    work = ['--work-dir', tmp_path / 'run', '--cfg-options', *options]
+    assert rig.call_tool('train', made, *work) == 0
     state = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)['state_dict']
     assert state['backbone.layer4.1.bn2.weight'].shape == (backbone.stage_widths[3],)
     model = build_detector(cfg)

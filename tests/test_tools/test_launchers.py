@@ -175,8 +175,7 @@ def test_slurm_without_srun(tmp_path):
 
 @pytest.fixture
 def config(tmp_path):
-    """A config file of a tiny run; its data are drawn in memory by the rig."""
-    return rig.tiny_config(tmp_path)
+    return rig.config_file(tmp_path)
 
 
 def lines_of(folder):
@@ -193,10 +192,10 @@ def test_two_processes_train_resume_and_test(config, tmp_path):
     done = run(train, *shared, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = lines_of(work)
-    # half as many iterations a process
+    assert len(rows) == 4  # half as many iterations a process
     assert [row['freezing/trainable_stages'] for row in rows] == [5, 5, 0, 0]
-    # batch 2 in each of two processes is the base batch of 4: the rate stays
-    assert rows[0]['lr'] == pytest.approx(0.01)
+    # Batch 2 in each of two processes is half of the base batch.
+    assert rows[0]['lr'] == pytest.approx(0.01 / 2)
     more = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3']
     done = run(train, *shared, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,9 +1,7 @@
 """The paper's analysis: mean over batches, and no trace of it anywhere."""
 
-import importlib.util
 import json
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from mmbackbone_plugins.distortion.passes import (
 )
 from mmbackbone_plugins.utils.untouched import untouched
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'measure_rgn.py'
 CONFIG = """
 custom_imports = dict(imports=['mmbackbone_plugins', 'rig'], allow_failed_imports=False)
 default_scope = 'mmdet'
@@ -33,10 +30,7 @@ train_dataloader = dict(
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('measure_rgn', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool('analysis_tools/measure_rgn')
 
 
 def config(folder, name='tiny', length=8, model=None):

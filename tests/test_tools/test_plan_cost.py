@@ -1,9 +1,7 @@
 """Costs before and after training, as the tools print and write them."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 import rig
@@ -13,7 +11,6 @@ from mmengine.config import Config
 from mmbackbone_plugins.cost import training_flops
 from mmbackbone_plugins.lab import inputs
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
 KEYS = {
     *('config', 'schedule', 'training_flops', 'full_training_flops', 'saving', 'parameters'),
     *('trainable_parameters', 'uncounted_ops'),
@@ -22,10 +19,7 @@ CHANNELS = rig.CHANNELS
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool(f'analysis_tools/{name}')
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """Curves of one or several runs from their logs, resumed starts put together."""
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -10,15 +9,10 @@ import rig
 
 from mmbackbone_plugins.lab.visualization import distortion
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'plot_logs.py'
-
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('plot_logs', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool('analysis_tools/plot_logs')
 
 
 def write(path, rows):

@@ -1,14 +1,14 @@
 """The tools for corruptions and transfer, with a detector whose every score is known."""
 
-import importlib.util
 import json
 import math
+import re
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import rig
 import torch
 from oracle import offset
 
@@ -17,16 +17,12 @@ from mmbackbone_plugins.lab.toy import make_toy_dataset
 from mmbackbone_plugins.metrics import Detections, Truth, image_seed, oriented_ap
 
 library = pytest.importorskip('imagecorruptions')
-TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools'
 THRESHOLDS = [percent / 100 for percent in range(50, 100, 5)]
 ASKED = dict(fog=[1, 4], glass_blur=[1, 4])
 
 
 def tool(name, *arguments):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main([str(a) for a in arguments])
+    return rig.call_tool(f'analysis_tools/{name}', *arguments)
 
 
 @pytest.fixture(scope='module')
@@ -230,13 +226,7 @@ def test_any_number_of_processes(files):
     ],
 )
 def test_bad_arguments(arguments, message, files, capsys):
-    import re
-
-    try:
-        status = sweep(files, *arguments)
-    except SystemExit as end:
-        status = end.code
-    assert status == 2 and re.search(message, capsys.readouterr().err)
+    assert sweep(files, *arguments) == 2 and re.search(message, capsys.readouterr().err)
     assert not (files / 'out').exists()
 
 

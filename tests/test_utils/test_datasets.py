@@ -1,10 +1,9 @@
 """Walks over the datasets of a config."""
 
-import importlib.util
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
+import rig
 from mmengine.config import Config, ConfigDict
 
 from mmbackbone_plugins.utils.datasets import every_dataset, innermost_datasets
@@ -45,10 +44,7 @@ def test_what_wraps_nothing():
 
 
 def test_tta_changes_the_pipeline_of_every_dataset_inside_a_wrapper():
-    path = Path(__file__).parents[2] / 'tools' / 'test.py'
-    spec = importlib.util.spec_from_file_location('test_tool', path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = rig.load_tool('test')
     pair = [dict(type='DOTADataset', pipeline=['old']) for _ in range(2)]
     joined = dict(type='ConcatDataset', datasets=pair)
     settings = dict(model={}, tta_model=dict(type='TTA'), tta_pipeline=['new'])

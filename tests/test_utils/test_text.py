@@ -16,8 +16,7 @@ def test_columns_as_asked_for():
 
 
 @pytest.mark.parametrize(
-    'seconds, words',
-    [(0, '0.0 s'), (59.94, '59.9 s'), (245, '4 min 05 s'), (7620, '2 h 07 min')],
+    'seconds, words', [(0, '0.0 s'), (59.94, '59.9 s'), (245, '4 min 05 s'), (7620, '2 h 07 min')]
 )
 def test_durations(seconds, words):
     assert duration_text(seconds) == words

@@ -1,10 +1,9 @@
 """Errors of MMRotate's data sets, which name neither the file nor the line."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import rig
 from mmengine.registry import DATASETS, DefaultScope
 from test_oddities import DIOR, DOTA, LINE, XML, Dior, Dota, brackets, training
 
@@ -80,16 +79,15 @@ def test_other_errors_pass():
 
 
 @pytest.mark.run
-def test_the_last_line_of_a_training(tmp_path):
+def test_the_last_line_of_a_training(tmp_path, capsys):
     data = Dota(tmp_path / 'data')
     data.label.write_text(LINE + LINE.replace('ship', 'boat'))
     config = ROOT / 'configs/baselines/oriented-rcnn-le90_r50_fpn_1x_dota.py'
-    command = [sys.executable, ROOT / 'tools/train.py', config, '--work-dir', tmp_path / 'run']
     options = ('data_root', data.root), ('ann_file', 'annfiles'), ('data_prefix.img_path', 'images')
-    command += ['--cfg-options', 'model.backbone.init_cfg=None']
+    settings = ['--cfg-options', 'model.backbone.init_cfg=None']
     for loader in ('train', 'val'):
-        command += [f'{loader}_dataloader.dataset.{key}={value}' for key, value in options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode and f"{data.label}:2: unknown class: 'boat'" in last
+        settings += [f'{loader}_dataloader.dataset.{key}={value}' for key, value in options]
+    status = rig.call_tool('train', config, '--work-dir', tmp_path / 'run', *settings)
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert status and f"{data.label}:2: unknown class: 'boat'" in last
     assert 'tools/check_data.py' in last

@@ -182,6 +182,7 @@ def turned_tiff(data_set):
 DEEP = NOISE.astype('uint16')
 TURNED = 'picture is turned when it is loaded'
 UNREAD, UNLABELLED = 'picture cannot be read', 'label file cannot be read'
+OUTSIDE = 'box outside of its picture'
 MARKED, NUMBER = 'byte order mark', 'corner is no finite number'
 OVER = LINE.replace('ship 0', 'ship 101')
 DOTA = dict(
@@ -198,8 +199,10 @@ DOTA = dict(
     decimal_comma=(write(LINE.replace('100', '100,5')), [NUMBER]),
     not_a_number=(write(LINE.replace('100', 'nan')), [NUMBER]),
     header=(write('imagesource:GoogleEarth\ngsd:0.1\n' + LINE), ['line without 10 fields'] * 2),
-    unknown=(write(LINE.replace('ship', 'boat')), ['unknown class']),
+    unknown=(write(LINE.replace('ship', 'ships')), ['unknown class']),
     capitals=(write(LINE.replace('ship', 'Ship')), ['unknown class']),
+    no_area=(write('9 9 20 20 9 9 20 20 ship 0\n'), ['box without area']),
+    outside=(write(LINE.replace('10 ', '500 ').replace('100', '590')), [OUTSIDE]),
     difficult=(write(OVER), []),
     fraction=(write(LINE.replace('ship 0', 'ship 0.5')), ['difficulty is no whole number']),
     hidden_files=(hidden, []),
@@ -259,9 +262,10 @@ DIOR = dict(
     folder_for_label=(folder_for_label, [UNLABELLED]),
     dangling=(dangling, ['picture is missing']),
     capitals=(write(XML.replace('ship', 'Ship')), []),
-    unknown=(write(XML.replace('ship', 'boat')), ['unknown class']),
+    unknown=(write(XML.replace('ship', 'ships')), ['unknown class']),
     nested=(nested, []),
     no_number=(write(XML.replace('<x_left_top>10', '<x_left_top>')), [NUMBER]),
+    no_corner=(write(XML.replace('x_right_top', 'x')), ['oriented box without all corners']),
     no_size=(write(XML.replace('size>', 'sizes>')), []),
     fraction=(write(XML.replace('<width>120', '<width>120.0')), [SIZES]),
     other_size=(write(XML.replace('<width>120', '<width>800')), [STATED]),
@@ -282,7 +286,8 @@ def test_the_checker_says_what_training_does(kind, name, tmp_path):
     report = compared(data.dataset())
     assert wanted is None or kinds(report) == wanted
     for _, flaw in report.flaws:
-        assert str(data.root) in flaw.where
+        assert str(data.root) in flaw.where and f'{flaw.kind}: ' in report.text()
+        assert name != 'unknown' or "'ships'; nearest: ship" in flaw.detail
 
 
 def brackets(data_set):

@@ -1,12 +1,11 @@
 """The command line tool."""
 
-import importlib.util
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+import rig
 
 from mmbackbone_plugins.lab.toy import CLASSES, STYLES, read_manifest
 
@@ -15,10 +14,7 @@ TOOL = Path(__file__).resolve().parents[3] / 'tools' / 'make_toy_data.py'
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('make_toy_data', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rig.load_tool('make_toy_data')
 
 
 def test_names_in_the_help_are_those_of_the_package(tool):
@@ -28,7 +24,6 @@ def test_names_in_the_help_are_those_of_the_package(tool):
 
 @pytest.mark.run
 def test_help_imports_nothing(tmp_path):
-    started = time.perf_counter()
     run = subprocess.run(
         # Isolated and without site-packages: any import beyond the standard library fails.
         [sys.executable, '-I', '-S', str(TOOL), '-h'],
@@ -37,7 +32,6 @@ def test_help_imports_nothing(tmp_path):
         cwd=tmp_path,
     )
     assert run.returncode == 0 and '--style' in run.stdout, run.stderr
-    assert time.perf_counter() - started < 5
 
 
 def test_draws(tool, tmp_path, capsys):
