@@ -112,8 +112,9 @@ def check_own_freezing(plan: FreezePlan, freezer: Freezer, phases: Sequence[Phas
 
     A LoRAModel does so with what it wraps, and is not in vain: what it adds trains.
     """
-    trained = ever_trained(phases)
-    if not trained & frozenset(plan.ruled) or freezer.parameters_of(trained):
+    wanted = ever_trained(phases) & frozenset(plan.ruled)
+    added = (n for stage in plan.stage_map if stage.is_block for n in stage.parameters)
+    if not wanted or freezer.parameters_of(wanted) or any('.lora_' in name for name in added):
         return []
     return [
         f'schedule: {plan.schedule!r} trains nothing in any phase, because the target keeps all of '

@@ -91,12 +91,12 @@ def test_what_trains_is_what_was_decided(whole):
 def test_drift_is_that_of_the_weights(tmp_path):
     built = train(tmp_path, budgeted(signal='drift', sign=-1), watch=False)
     start, end = (rig.recorder(built).states[i] for i in (0, 3))
-    names = decisions(built)._plan.stage_map['layer4'].parameters
+    names = decisions(built)._plan.stage_map['stage4'].parameters
     moved, size = (
         torch.cat([t.flatten() for t in part]).double().norm()
         for part in ([end[n] - start[n] for n in names], [start[n] for n in names])
     )
-    assert math.isclose(lines(tmp_path)[3]['signal']['layer4'], moved / size, rel_tol=1e-6)
+    assert math.isclose(lines(tmp_path)[3]['signal']['stage4'], moved / size, rel_tol=1e-6)
 
 
 def test_rgn_is_the_mean_over_a_stage_without_its_norms(whole):
@@ -114,7 +114,7 @@ def test_rgn_is_the_mean_over_a_stage_without_its_norms(whole):
     convs = [n for n in found if n.startswith('backbone.layer2.') and ('conv' in n or 'e.0' in n)]
     assert len(convs) == 5
     by_hand = sum(found[n] for n in convs) / len(convs)
-    assert math.isclose(signal['layer2'], by_hand, rel_tol=1e-4)
+    assert math.isclose(signal['stage2'], by_hand, rel_tol=1e-4)
 
 
 @pytest.mark.slow
