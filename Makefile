@@ -19,8 +19,9 @@ export VENV
 in_venv = if [ -e '$(1)/.cpu-ops' ]; then export CUDA_VISIBLE_DEVICES=; fi; '$(1)/bin/python'
 IN_VENV = $(call in_venv,$(VENV))
 # The tests of a tier; ARGS may hold another `-m`: the last one counts. A worker that has nothing left
-# takes half of what another one has: few files are split, so few module fixtures are made twice.
-pytest = export OMP_NUM_THREADS=1; $(call in_venv,$(1)) -m pytest -m '$(2)' -n $(WORKERS) --dist worksteal
+# takes half of what another one has: few files are split, so few module fixtures are made twice. Those
+# of slow tests train for minutes, and stay together.
+pytest = export OMP_NUM_THREADS=1; $(call in_venv,$(1)) -m pytest -m '$(2)' -n $(WORKERS) --dist $(if $(filter-out slow,$(2)),worksteal,loadfile)
 MORE = $(ARGS) $(PYTEST_ARGS)
 lint = '$(1)/bin/ruff' check --output-format concise . && '$(1)/bin/ruff' format --check . && '$(1)/bin/codespell'
 

@@ -21,12 +21,14 @@ ARGUMENTS = {
     'plot_logs.py': ['.', '-o', 'curves.png'],
     'make_toy_data.py': ['--out', 'toy', '--images', '1', '0', '0'],
     'demo.py': [],
+    'efficientnet_lite.py': ['lite0', '--out', 'lite0.pth'],
+    'list_families.py': [],
     'check_distributed.py': [],
     'test_robustness.py': ['CONFIG', 'checkpoint.pth'],
     'test_transfer.py': ['CONFIG', 'checkpoint.pth', '--to', 'dior', '--data-root', '.'],
     'class_balanced_loss.py': ['CONFIG', '--out', 'new.py'],
 }
-NO_TOOLS = {'compile_progress.py'}  # part of the set-up
+NO_TOOLS = {'compile_progress.py', 'command_line.py'}  # part of the set-up, and of the tools
 NAME = 'rotated-retinanet-rbox-le90_r50_fpn_dbf-rho10-1x_dota'
 
 

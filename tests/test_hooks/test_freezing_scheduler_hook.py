@@ -187,7 +187,7 @@ def test_own_frozen_stages_of_swin_are_settled_before_the_schedule_looks(tmp_pat
     model = rig.detector(backbone=rig.swin(frozen_stages=2))
     record = rig.train(tmp_path, hooks=[rig.dbf(2)], epochs=3, model=model, log_level='INFO')
     log = next(tmp_path.glob('*/*.log')).read_text()
-    states = [line.split()[2:4] for line in log.splitlines() if line.startswith('stage')]
+    states = [line.split()[3:5] for line in log.splitlines() if line.startswith('stage')]
     assert states[1:] == [['kept', 'frozen']] * 2 + [['yes', 'train']] * 2
     for stage in ('patch_embed', 'stages.0', 'stages.1'):
         assert not rig.equal(record.states[0], record.states[-1], f'backbone.{stage}')

@@ -3,6 +3,7 @@
 python tools/misc/list_families.py
 """
 
+import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import Any
 
 from mmengine.registry import MODELS
 
-from mmbackbone_plugins import StageMap
-from mmbackbone_plugins.lab import console
-from mmbackbone_plugins.lab.launch import register_modules
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from command_line import make_parser, run_tool  # noqa: E402
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs/reference/families.md'
 HEAD = '| package | family | stages | blocks attach |'
@@ -146,7 +146,7 @@ def families() -> dict[str, dict[str, Any]]:
     return {**found, **{f'mmdet.{n}': dict(type=f'mmdet.{n}', **o) for n, o in MMDET.items()}}
 
 
-def row(name: str, stage_map: StageMap) -> str:
+def row(name: str, stage_map: Any) -> str:
     """The row of a family, without its last column."""
     package, _, family = name.partition('.')
     family = family.replace(':features', ' (`features_only`)')
@@ -173,8 +173,10 @@ def blocks_attach(config: dict[str, Any]) -> str:
     return answer
 
 
-def main() -> None:
-    console.adapt()
+def work() -> None:
+    from mmbackbone_plugins import StageMap
+    from mmbackbone_plugins.lab.launch import register_modules
+
     register_modules()
     import_module('mmpretrain.models')
     warnings.simplefilter('ignore')
@@ -188,5 +190,10 @@ def main() -> None:
     PAGE.write_text('\n'.join([*lines[:start], *rows, *lines[end:], '']), encoding='utf-8')
 
 
+def main(argv=None) -> int:
+    make_parser(__doc__).parse_args(argv)
+    return run_tool(work)
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
