@@ -23,6 +23,7 @@ ARGUMENTS = {
     'demo.py': [],
     'efficientnet_lite.py': ['lite0', '--out', 'lite0.pth'],
     'list_families.py': [],
+    'interpolate_weights.py': ['a.pth', 'b.pth', '--weight', '0.5', '-o', 'c.pth'],
     'check_distributed.py': [],
     'test_robustness.py': ['CONFIG', 'checkpoint.pth'],
     'test_transfer.py': ['CONFIG', 'checkpoint.pth', '--to', 'dior', '--data-root', '.'],
