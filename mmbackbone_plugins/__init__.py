@@ -51,10 +51,10 @@ from .hooks import (
     FreezingSchedulerHook,
     RGNHook,
     RGNLearningRateHook,
-    StageOptimWrapperConstructor,
     TrainingCostHook,
     WeightProjectionHook,
 )
+from .hooks.stage_groups import StageOptimWrapperConstructor
 from .metrics import Corruption, OrientedMetric
 from .models import (
     ResidualAdapter,

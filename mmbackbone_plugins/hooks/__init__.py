@@ -6,7 +6,6 @@ from .eigenspectrum_hook import EigenspectrumHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .rgn_hook import RGNHook
 from .rgn_learning_rate_hook import RGNLearningRateHook
-from .stage_groups import StageOptimWrapperConstructor
 from .training_cost_hook import TrainingCostHook
 from .weight_projection_hook import WeightProjectionHook
 
@@ -17,7 +16,6 @@ __all__ = [
     'FreezingSchedulerHook',
     'RGNHook',
     'RGNLearningRateHook',
-    'StageOptimWrapperConstructor',
     'TrainingCostHook',
     'WeightProjectionHook',
 ]
