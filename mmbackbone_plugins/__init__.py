@@ -54,10 +54,10 @@ from .hooks import (
     RandomStateHook,
     RGNHook,
     RGNLearningRateHook,
-    StageOptimWrapperConstructor,
     TrainingCostHook,
     WeightProjectionHook,
 )
+from .hooks.stage_groups import StageOptimWrapperConstructor
 from .metrics import Corruption, OrientedMetric
 from .models import (
     Mona,

@@ -7,7 +7,6 @@ from .freezing_scheduler_hook import FreezingSchedulerHook
 from .random_state_hook import RandomStateHook
 from .rgn_hook import RGNHook
 from .rgn_learning_rate_hook import RGNLearningRateHook
-from .stage_groups import StageOptimWrapperConstructor
 from .training_cost_hook import TrainingCostHook
 from .weight_projection_hook import WeightProjectionHook
 
@@ -19,7 +18,6 @@ __all__ = [
     'RGNHook',
     'RGNLearningRateHook',
     'RandomStateHook',
-    'StageOptimWrapperConstructor',
     'TrainingCostHook',
     'WeightProjectionHook',
 ]

@@ -403,8 +403,8 @@ MUTATIONS = [
         'tests/test_tools/test_interpolate_weights.py',
         (
             'interpolation: of equal ones the last',
-            'if value == best), key=abs)',
-            'if value == best))',
+            'return min((w for',
+            'return max((w for',
         ),
         ('interpolation: files of other ends are taken', '[*self.ends.hashes, ', '['),
     ),

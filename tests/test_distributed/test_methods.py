@@ -65,7 +65,7 @@ def reports(root, method):
 
 def schedule_of(method):
     """Epochs in which the backbone trains; written down here, not asked of the schedules."""
-    return {'dbf': (0, 2), 'rgn': (0, 2), 'cost': (0, 2)}.get(
+    return dict.fromkeys(('dbf', 'rgn', 'cost', 'projection', 'rgn-lr'), (0, 2)).get(
         method, (1, 2, 3) if method in ('se', 'adapter', 'combined') else (0, 1, 2, 3)
     )
 

@@ -46,6 +46,18 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     'eigen': (f'eigenspectrum/{RETINA}_eigen-1x_dota.py', {}),
     'cost': (f'dbf/{RETINA}_dbf-rho10-1x_dota.py', {**RHO, **COST}),
+    'projection': (
+        f'dbf/{RETINA}_dbf-rho10-1x_dota.py',
+        {**RHO, 'default_hooks.projection': dict(type='WeightProjectionHook', kind='ftp')},
+    ),
+    'rgn-lr': (
+        f'dbf/{RETINA}_dbf-rho10-1x_dota.py',
+        {
+            **RHO,
+            'default_hooks.rates': dict(type='RGNLearningRateHook', num_batches=1),
+            'optim_wrapper.constructor': 'StageOptimWrapperConstructor',
+        },
+    ),
     'se': (f'se/{RETINA}_se-dp-ft-1x_dota.py', {'custom_hooks.0.schedule.probe': 1}),
     'adapter': (f'adapter/{RETINA}_adapter-1x_dota.py', PROBE),
     'combined': (f'combined/{ORIENTED}_combined-1x_dota.py', ALL),
