@@ -10,6 +10,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 from ..distortion.learning_rates import BY, norm_parameters, rate_factors, unit_rgn, units_of
 from ..utils.checks import choice
@@ -117,17 +118,21 @@ class RGNLearningRateHook(GradientHook):
         self._rgn = MeasuredRGN(runner, self._parameters, self.num_batches)
         self._file = JsonLines(runner, 'rgn_lr.jsonl')
         kept = runner.message_hub.get_info('mmbackbone/rgn_lr') if runner._resume else None
-        self.factors, self._trained = {}, None
+        self.factors, self._trained, self._epoch = {}, None, None
         if kept:
             self.factors, self._trained = dict(kept['factors']), list(kept['trained'])
+            self._epoch = kept['epoch']
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Measures at an epoch's beginning, and when other stages train than at the last time."""
-        length = len(runner.train_dataloader)
+        epoch = runner.epoch  # not by iterations, of which other numbers of ranks make others
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            epoch = runner.iter // len(runner.train_dataloader)
         trained = [stage for stage in self.stage_map.names if self._trains(stage)]
-        if runner.iter % (self.interval * length) == 0 or trained != self._trained:
-            self._trained = trained
-            self._measure(runner, runner.iter // length)
+        due = epoch % self.interval == 0 and epoch != self._epoch
+        if due or trained != self._trained:
+            self._trained, self._epoch = trained, epoch
+            self._measure(runner, epoch)
 
     def on_step(self, wrapper: OptimWrapper, scale: Optional[torch.Tensor]) -> None:
         """Multiplies the learning rates."""
@@ -169,7 +174,7 @@ class RGNLearningRateHook(GradientHook):
         self._file.write(dict(**place, rgn=rgn, factors=self.factors))
         shown = ', '.join(f'{stage} {mean:.3g}' for stage, mean in means.items())
         print_log(f'RGNLearningRateHook: factors of learning rates: {shown}', logger='current')
-        kept = dict(factors=self.factors, trained=self._trained)
+        kept = dict(factors=self.factors, trained=self._trained, epoch=epoch)
         runner.message_hub.update_info('mmbackbone/rgn_lr', kept)
 
     def _unit(self, number: int, group: dict, named: dict) -> Optional[str]:
