@@ -11,7 +11,7 @@ import rig
 import torch
 from mmengine.config import Config
 
-from mmbackbone_plugins.lab import launch
+from mmbackbone_plugins.lab import launch, weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +49,7 @@ def test_what_cannot_start_is_one_line(config, arguments, words, capsys):
     assert words in error_of(capsys, 'train', config, *arguments)
 
 
-def test_weights_that_do_not_fit(config, tmp_path, capsys):
+def test_weights_that_do_not_fit(config, tmp_path, capsys, monkeypatch):
     """Scored, and trained from, nothing that leaves the detector, or its backbone, as it was."""
     state = rig.build(rig.detector()).state_dict()
     plain = {name: tensor for name, tensor in state.items() if not name.startswith('bbox_head.')}
@@ -66,9 +66,10 @@ def test_weights_that_do_not_fit(config, tmp_path, capsys):
     ]:
         assert words in error_of(capsys, *arguments)
     assert not list((tmp_path / 'w').rglob('*.pth'))
+    said = []  # the log that it goes to is the last that this process has made
+    monkeypatch.setattr(weights, '_warn', said.append)
     assert rig.call_tool('train', config, *start[:-1], 'load_from=no_head.pth') == 0
-    log = ''.join(path.read_text() for path in Path('w').glob('*/*.log'))
-    assert "load_from='no_head.pth': 8 of" in log
+    assert "load_from='no_head.pth': 8 of" in said[0]
     assert rig.call_tool('train', config, '--allow-partial', *start) == 0
 
 
