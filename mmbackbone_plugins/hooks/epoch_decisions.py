@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from mmengine import dist
 from mmengine.logging import print_log
@@ -62,10 +62,13 @@ class EpochDecisions:
         costs, measuring = saved['costs'] if saved else self._count(runner, freezer)
         self.budget = EpochBudget(costs, schedule.budget, runner.max_epochs, measuring)
         schedule.decisions[:] = saved['decisions'] if saved else []
+        parameters = self._parameters()
         self._anchor: Optional[Anchor] = None
-        self._rgn = MeasuredRGN(runner, self._parameters(), schedule.num_batches, frozen=True)
-        if schedule.signal == 'drift':
-            names, theta0 = list(self._parameters()), (checkpoint or {}).get(ANCHOR_KEY)
+        self._rgn: Optional[MeasuredRGN] = None
+        if schedule.signal == 'rgn':
+            self._rgn = MeasuredRGN(runner, parameters, schedule.num_batches, frozen=True)
+        else:
+            names, theta0 = list(parameters), (checkpoint or {}).get(ANCHOR_KEY)
             self._anchor = (
                 Anchor.load(theta0, self._model, names) if theta0 else Anchor.of(self._model, names)
             )
@@ -113,10 +116,6 @@ class EpochDecisions:
             logger='current',
         )
 
-    def measuring(self, epoch: int) -> int:
-        """FLOPs of measuring the signal before an epoch, counted from 0, over all processes."""
-        return self.budget.measuring if epoch else 0
-
     def _parameters(self) -> dict[str, nn.Parameter]:
         named = dict(self._model.named_parameters())
         stages = (self._plan.stage_map[stage] for stage in self._plan.ruled)
@@ -125,9 +124,8 @@ class EpochDecisions:
     def _signal(self, runner) -> dict[str, float]:
         """The signal by stage; NaN of a stage without one."""
         stages = {s: self._plan.stage_map[s].parameters for s in self._plan.ruled}
-        parameters = self._parameters()
-        if self._anchor is not None:
-            return weight_drift(parameters, self._anchor.tensors, stages)
+        if self._rgn is None:
+            return weight_drift(self._parameters(), cast(Anchor, self._anchor).tensors, stages)
         units = {name: stage for stage, names in stages.items() for name in names}
         found = unit_rgn(self._rgn(runner.epoch), units, norm_parameters(self._model))
         return {stage: found.get(stage, math.nan) for stage in stages}

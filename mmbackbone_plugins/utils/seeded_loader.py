@@ -1,9 +1,11 @@
 """A data loader whose samples are a function of seed, epoch and place, whoever reads them."""
 
+import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from .untouched import seed_everything, untouched_random_numbers
@@ -177,10 +179,6 @@ def hidden_state(loader: DataLoader) -> list[str]:
         What they are and what they keep, for a message: a cache of samples, random numbers of their
         own.
     """
-    import random
-
-    import torch
-
     own = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
     found, seen, rest = [], set(), [loader.dataset, loader.batch_sampler, loader.sampler]
     while rest:
