@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,9 +27,35 @@ def make_parser(text: str, rounds: int, size: Optional[int] = 384) -> argparse.A
         parser.add_argument('--size', type=int, default=size, help='side of the images in pixels')
     parser.add_argument('--batch', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=rounds, help='timed rounds of each variant')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', type=device_name, default='cpu', help='cpu, cuda or cuda:1')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     return parser
+
+
+def add_amp(parser: argparse.ArgumentParser) -> None:
+    """An option for the benchmarks of training steps."""
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='float16',
+        choices=('float16', 'bfloat16'),
+        help='mixed precision with a loss scaler, as AmpOptimWrapper does it (GPU)',
+    )
+
+
+def device_name(text: str) -> str:
+    """Makes a GPU the current one: clocks and counters of memory are read from that."""
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f'no such device: {text!r}') from None
+    if device.type != 'cpu':
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise argparse.ArgumentTypeError(
+                f'{text!r}: there are {torch.cuda.device_count()} GPUs that torch can use'
+            )
+        torch.cuda.set_device(device.index or 0)
+    return text
 
 
 def build(
@@ -38,6 +65,7 @@ def build(
     blocks: Optional[dict[str, Any]] = None,
     with_cp: bool = False,
     lr: float = 1e-4,
+    amp: Optional[str] = None,
 ):
     """Config, detector of MMDetection on an R50-FPN, and its optimizer wrapper.
 
@@ -45,7 +73,7 @@ def build(
     """
     import mmdet
     from mmengine.config import Config
-    from mmengine.optim import OptimWrapper
+    from mmengine.optim import AmpOptimWrapper, OptimWrapper
     from mmengine.registry import MODELS, init_default_scope
 
     from mmbackbone_plugins.lab import launch
@@ -62,11 +90,20 @@ def build(
     model = MODELS.build(cfg.model).to(device)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-    return cfg, model, OptimWrapper(optimizer)
+    if amp is None:
+        return cfg, model, OptimWrapper(optimizer)
+    return cfg, model, AmpOptimWrapper(optimizer=optimizer, dtype=amp)
 
 
-def draw(size: int, batch: int):
-    """A batch of noise with six boxes an image."""
+def train_step(model, batch, wrapper) -> None:
+    """One step on images and boxes that have been preprocessed, as ``model.train_step`` does it."""
+    with wrapper.optim_context(model):
+        loss, _ = model.parse_losses(model.loss(*batch))
+    wrapper.update_params(loss)
+
+
+def draw(size: int, batch: int, device: str):
+    """A batch of noise with six boxes an image, on the device: no step waits for a copy of it."""
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
 
@@ -79,8 +116,8 @@ def draw(size: int, batch: int):
             metainfo=dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape)
         )
         sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.randint(0, 80, (6,)))
-        inputs.append(torch.randint(0, 255, (3, size, size), dtype=torch.uint8))
-        samples.append(sample)
+        inputs.append(torch.randint(0, 255, (3, size, size), dtype=torch.uint8).to(device))
+        samples.append(sample.to(device))
     return dict(inputs=inputs, data_samples=samples)
 
 
@@ -92,7 +129,11 @@ def clock(device: str) -> float:
 
 
 def alternate(
-    variants: dict, rounds: int, device: str, prepare: Callable[[str], None] = lambda name: None
+    variants: dict,
+    rounds: int,
+    device: str,
+    prepare: Callable[[str], None] = lambda name: None,
+    row: int = 1,
 ) -> dict[str, list[float]]:
     """Seconds of every variant, in turn, the order reversed every other round.
 
@@ -101,19 +142,58 @@ def alternate(
         rounds: How often each is.
         device: Where it runs.
         prepare: Called with a name before its turn; not timed.
+        row: Calls for one time, which is their mean: a GPU is waited for before and after only, so
+            that the cost of waiting in between shows.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for name in variants:
         prepare(name)
-        variants[name]()
+        for _ in range(1 if device == 'cpu' else 3):  # cuDNN's plans, the allocator's blocks
+            variants[name]()
     for number in range(rounds):
         for name in list(variants)[:: 1 if number % 2 else -1]:
             prepare(name)
             start = clock(device)
-            variants[name]()
-            seconds[name].append(clock(device) - start)
+            for _ in range(row):
+                variants[name]()
+            seconds[name].append((clock(device) - start) / row)
         progress(f'round {number + 1} of {rounds}')
     return seconds
+
+
+def inside_steps(step: Callable[[], Any], wrapper, listeners: dict, args) -> dict[str, Any]:
+    """What work on the gradients adds to whole steps; reading a number makes the host wait.
+
+    Args:
+        step: A training step.
+        wrapper: Its optimizer wrapper.
+        listeners: A GradientListener and what is called after each of its steps, by name.
+        args: Of :func:`make_parser`.
+    """
+    from mmbackbone_plugins.hooks.gradient_tap import listen
+
+    row, none = 1 if args.device == 'cpu' else 4, [None, lambda: None]
+    variants: dict[str, Callable[[], Any]] = {}
+    taps: list[Any] = []
+
+    def prepare(name: str) -> None:
+        while taps:
+            tap, listener = taps.pop()
+            tap.remove(listener)
+        listener = listeners.get(name, none)[0]
+        if listener is not None:
+            taps.append((listen(wrapper, listener), listener))
+
+    for name in ('without', 'without, again', *listeners):
+        after = listeners.get(name, none)[1]
+        variants[name] = lambda after=after: (step(), after())
+    seconds = alternate(variants, args.rounds, args.device, prepare, row)
+    prepare('without')
+    return dict(
+        steps_in_a_row=row,
+        milliseconds={name: 1e3 * statistics.median(v) for name, v in seconds.items()},
+        of_a_step_without={name: ratio(seconds, name, 'without') for name in seconds},
+    )
 
 
 def ratio(seconds: dict, name: str, of: str) -> float:
@@ -121,23 +201,15 @@ def ratio(seconds: dict, name: str, of: str) -> float:
     return statistics.median(a / b for a, b in zip(seconds[name], seconds[of]))
 
 
-def allocated(function, device: str) -> int:
-    """Bytes that a call has at most allocated at once (GPU), or in all (CPU)."""
+def peak_bytes(step: Callable[[], Any], device: str) -> int:
+    """Most bytes that a call has allocated at once, beyond what was there: torch's allocators."""
     if device != 'cpu':
+        torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        function()
+        step()
+        torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    activity = torch.profiler.ProfilerActivity.CPU
-    with torch.profiler.profile(activities=[activity], profile_memory=True) as profile:
-        function()
-    return sum(max(e.self_cpu_memory_usage, 0) for e in profile.key_averages())
-
-
-def peak_bytes(step: Callable[[], Any], device: str) -> int:
-    """Most bytes that a step has allocated at once: activations, gradients, buffers."""
-    if device != 'cpu':
-        return allocated(step, device)
     activity = torch.profiler.ProfilerActivity.CPU
     with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
         step()
@@ -145,7 +217,9 @@ def peak_bytes(step: Callable[[], Any], device: str) -> int:
         path = Path(folder) / 'trace.json'
         profiler.export_chrome_trace(str(path))
         events = json.loads(path.read_text())['traceEvents']
-    return max(e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]')
+    return max(
+        (e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]'), default=0
+    )
 
 
 def progress(text: str) -> None:
@@ -155,23 +229,44 @@ def progress(text: str) -> None:
 
 def heading(args: argparse.Namespace) -> None:
     """Says what the numbers of a training step are of."""
-    where = torch.cuda.get_device_name() if args.device != 'cpu' else platform.processor() or 'CPU'
-    where = f'{os.cpu_count()} cores, {where}' if args.device == 'cpu' else where
+    of = machine(args.device)
+    where = of['gpu'] if args.device != 'cpu' else f'{of["cores"]} cores, {of["machine"]}'
+    kind = 'FP32 (TF32 convolutions)' if of['tf32_convolutions'] else 'FP32'
+    kind = f'AMP in {args.amp}' if args.amp else kind
     print(
         f'\nR50-FPN RetinaNet, {args.size} px, batch {args.batch}, {args.rounds} rounds, '
-        f'frozen_stages={args.frozen_stages}, torch {torch.__version__}, {where}\n'
+        f'{kind}, frozen_stages={args.frozen_stages}, torch {torch.__version__}, {where}\n'
     )
 
 
 def machine(device: str) -> dict[str, Any]:
     """What the figures are of."""
-    return dict(
+    found: dict[str, Any] = dict(
         device=device,
         machine=platform.processor() or platform.machine(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
+        tf32_convolutions=device != 'cpu' and torch.backends.cudnn.allow_tf32,
+        tf32_products=device != 'cpu' and torch.backends.cuda.matmul.allow_tf32,
     )
+    if device != 'cpu':
+        found.update(
+            gpu=torch.cuda.get_device_name(),
+            driver=_driver(),
+            cuda=torch.version.cuda,
+            cudnn=torch.backends.cudnn.version(),
+            cudnn_benchmark=torch.backends.cudnn.benchmark,
+        )
+    return found
+
+
+def _driver() -> str:
+    command = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
+    try:
+        return subprocess.check_output(command, text=True, timeout=10).split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return 'unknown'
 
 
 def report(figures: dict[str, Any], out: Optional[Path]) -> None:

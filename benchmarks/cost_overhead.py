@@ -5,7 +5,8 @@
     python benchmarks/cost_overhead.py --device cuda --size 1024
 
 The hook's own methods are timed, those that run at every step and what it puts around a step,
-with its files and scalars. The step that is counted alternates with the same step uncounted.
+with its files and scalars; on a GPU it also asks the allocator for its peak there. Whole steps
+with the hook alternate with those without, and a step that is counted with the same step uncounted.
 """
 
 import statistics
@@ -15,7 +16,7 @@ import time
 from types import SimpleNamespace
 
 import torch
-from common import DETECTORS, alternate, build, clock, draw, machine, make_parser, ratio, report
+from common import DETECTORS, alternate, build, draw, machine, make_parser, ratio, report
 
 
 def running_hook(cfg, model, wrapper, work_dir: str):
@@ -67,7 +68,7 @@ def main() -> int:
     from mmbackbone_plugins.hooks.full_reference import count_full_step
 
     cfg, model, wrapper = build(args.device, args.detector, frozen_stages=1)
-    data = draw(args.size, args.batch)
+    data = draw(args.size, args.batch, args.device)
 
     def step():
         model.train_step(data, wrapper)
@@ -76,7 +77,6 @@ def main() -> int:
         with OperatorCounter():
             step()
 
-    step()  # pages of the allocator, and plans of cuDNN
     seconds = alternate(dict(step=step, counted=counted), args.rounds, args.device)
     plain = statistics.median(seconds['step'])
     with tempfile.TemporaryDirectory() as folder:
@@ -86,10 +86,25 @@ def main() -> int:
         hook.after_train_iter(runner, 0, data)
         runner.iter += 1
         own = statistics.median(seconds_per_step(hook, runner, data, args.calls) for _ in range(5))
+
+        def hooked():
+            hook.before_train_iter(runner, 0, data)
+            runner.model.train_step(data, wrapper)
+            hook.after_train_iter(runner, 0, data)
+            runner.iter += 1
+
+        plainly = type(model).train_step  # the hook has wrapped the instance's
+        row = 1 if args.device == 'cpu' else 4
+        whole = alternate(
+            dict(step=lambda: plainly(model, data, wrapper), hooked=hooked),
+            args.rounds,
+            args.device,
+            row=row,
+        )
         allowed = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
-        start = clock(args.device)
-        count_full_step(runner, model, data, allowed)
-        whole = clock(args.device) - start
+        full = alternate(
+            dict(count=lambda: count_full_step(runner, model, data, allowed)), 3, args.device
+        )['count']
         hook.after_train(runner)
     figures = dict(
         detector=args.detector,
@@ -101,7 +116,9 @@ def main() -> int:
         hook_us=1e6 * own,
         hook_of_a_step=own / plain,
         counted_step_of_a_step=ratio(seconds, 'counted', 'step'),
-        full_fine_tuning_of_a_step=whole / plain,
+        hooked_step_of_a_step=ratio(whole, 'hooked', 'step'),
+        steps_in_a_row=row,
+        full_fine_tuning_of_a_step=statistics.median(full) / plain,
     )
     report(figures, args.out)
     return 0

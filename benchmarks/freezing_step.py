@@ -1,7 +1,7 @@
 """What a frozen backbone saves in a training step: time, memory, communication.
 
     python benchmarks/freezing_step.py                 # R50-FPN RetinaNet, 512 px, batch 2
-    python benchmarks/freezing_step.py --device cuda --size 1024
+    python benchmarks/freezing_step.py --device cuda --size 1024 --amp
 
 Four ways to run the same step, alternating in one process, medians and ratios:
 
@@ -21,13 +21,24 @@ from types import SimpleNamespace
 
 import torch
 import torch.multiprocessing as mp
-from common import alternate, build, heading, make_parser, peak_bytes, ratio
+from common import (
+    add_amp,
+    alternate,
+    build,
+    heading,
+    machine,
+    make_parser,
+    peak_bytes,
+    ratio,
+    train_step,
+)
 
 WAYS = ('full', 'detached', 'frozen', 'floor')
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, rounds=9, size=512)
+    add_amp(parser)
     parser.add_argument(
         '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
     )
@@ -42,9 +53,9 @@ class Steps:
         from mmbackbone_plugins import Freezer, StageMap
         from mmbackbone_plugins.lab import inputs
 
-        cfg, self.model, wrapper = build(args.device, frozen_stages=args.frozen_stages, lr=0)
+        settings = dict(frozen_stages=args.frozen_stages, lr=0, amp=args.amp)
+        cfg, self.model, self.wrapper = build(args.device, **settings)
         self.batch = inputs.draw_batch(cfg, self.model, (args.size, args.size), args.batch)
-        self.optimizer = wrapper.optimizer
         self.freezer = Freezer(self.model, StageMap.of(self.model))
         self.forward = self.model.backbone.forward
 
@@ -55,7 +66,7 @@ class Steps:
         self.freezer.apply(() if way == 'frozen' else everything)
         self.model.train()
         self.freezer.apply_modes()
-        self.optimizer.zero_grad()
+        self.wrapper.zero_grad()
         self.model.__dict__.pop('extract_feat', None)
         if way == 'detached':
             self.model.extract_feat = self._extract_feat_detached
@@ -70,18 +81,15 @@ class Steps:
 
     def step(self) -> None:
         self.freezer.apply_modes()
-        losses = self.model.loss(*self.batch)
-        loss, _ = self.model.parse_losses(losses)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        train_step(self.model, self.batch, self.wrapper)
 
 
 def measure_steps(args: argparse.Namespace) -> dict:
     steps, memory = Steps(args), {}
     for way in WAYS:
         steps.prepare(way)
-        steps.step()
+        for _ in range(2):  # a first step may allocate what stays
+            steps.step()
         memory[way] = peak_bytes(steps.step, args.device)
     ways = {way: steps.step for way in WAYS}
     times = alternate(ways, args.rounds, args.device, steps.prepare)
@@ -186,7 +194,8 @@ def main() -> None:
         figures['bytes'] = measure_bytes()
     report(args, figures)
     if args.out:
-        args.out.write_text(json.dumps(dict(vars(args), out=str(args.out), **figures), indent=2))
+        found = dict(vars(args), out=str(args.out), **machine(args.device), **figures)
+        args.out.write_text(json.dumps(found, indent=2))
 
 
 if __name__ == '__main__':

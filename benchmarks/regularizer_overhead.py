@@ -1,16 +1,27 @@
 """What holding the backbone back costs: penalties and projections against a training step.
 
     python benchmarks/regularizer_overhead.py          # R50-FPN RetinaNet, 384 px, batch 2
-    python benchmarks/regularizer_overhead.py --device cuda --size 1024
+    python benchmarks/regularizer_overhead.py --device cuda --size 1024 --amp
 
-All variants alternate in one process; a ratio is the median over rounds of neighbouring runs.
+The work is timed by itself and inside whole steps, see rgn_overhead.py. All variants alternate in
+one process; a ratio is the median over rounds of neighbouring runs.
 """
 
 import statistics
 import sys
 
 import torch
-from common import allocated, alternate, build, draw, machine, make_parser, report
+from common import (
+    add_amp,
+    alternate,
+    build,
+    draw,
+    inside_steps,
+    machine,
+    make_parser,
+    peak_bytes,
+    report,
+)
 
 
 def plain_loop(parameters, anchor, coeff: float) -> None:
@@ -24,15 +35,38 @@ def nbytes(tensors) -> int:
 
 
 def main() -> int:
-    args = make_parser(__doc__, rounds=11).parse_args()
+    parser = make_parser(__doc__, rounds=11)
+    add_amp(parser)
+    args = parser.parse_args()
     from mmbackbone_plugins import StageMap, estimate_importance
     from mmbackbone_plugins.distortion import Anchor, Penalty
     from mmbackbone_plugins.distortion.projection import projection_kinds
+    from mmbackbone_plugins.hooks.gradient_tap import GradientListener
 
-    _, model, wrapper = build(args.device)
+    class Add(GradientListener):
+        def __init__(self, penalty) -> None:
+            self.penalty = penalty
+
+        def on_step(self, wrapper, scale):
+            self.penalty.add(1e-4, scale)
+
+    class Project(GradientListener):
+        def __init__(self, rule) -> None:
+            self.rule, self.armed = rule, False
+
+        def on_step(self, wrapper, scale):
+            self.rule.before(scale)
+            self.armed = True
+
+        def after_step(self, wrapper, skipped):
+            if self.armed:
+                self.rule.after(skipped if isinstance(skipped, torch.Tensor) else None)
+            self.armed = False
+
+    _, model, wrapper = build(args.device, amp=args.amp)
     named = dict(model.named_parameters())
     parameters = {name: named[name] for name in StageMap.of(model).parameters}
-    data = draw(args.size, args.batch)
+    data = draw(args.size, args.batch, args.device)
     anchor = Anchor.of(model, parameters).tensors
     importance = {
         kind: estimate_importance(model, [data], kind) for kind in ('rgn', 'ewc', 'fisher')
@@ -40,21 +74,27 @@ def main() -> int:
     penalties = dict(uniform=Penalty(parameters, anchor, None, 0.1))
     for kind, found in importance.items():
         penalties[kind] = Penalty(parameters, anchor, found, 0.1)
-    seconds = alternate(
-        dict(step=lambda: model.train_step(data, wrapper)), args.rounds, args.device
+    rules = {kind: make(parameters, anchor, 1.0) for kind, make in projection_kinds().items()}
+    listeners: dict = {f'penalty {k}': Add(penalties[k]) for k in ('uniform', 'rgn')}
+    listeners.update({f'{kind} projection': Project(rule) for kind, rule in rules.items()})
+    whole = inside_steps(
+        lambda: model.train_step(data, wrapper),
+        wrapper,
+        {name: (listener, lambda: None) for name, listener in listeners.items()},
+        args,
     )
-    step = statistics.median(seconds['step'])
+    step = whole['milliseconds']['without'] / 1e3
 
-    loss, _ = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
-    loss.backward()
+    with wrapper.optim_context(model):
+        losses = model(**model.data_preprocessor(data, True), mode='loss')
+    model.parse_losses(losses)[0].backward()
     rate, tight = 1e-4, 1e4  # a limit that nothing reaches, and one that clips
     variants = {kind: lambda p=p: p.add(rate) for kind, p in penalties.items()}
     variants['rgn, clipped'] = lambda: penalties['rgn'].add(tight)
     variants['ewc, clipped'] = lambda: penalties['ewc'].add(tight)
     variants['rgn, measured'] = lambda: penalties['rgn'].measure(rate)
     variants['plain loop, uniform'] = lambda: plain_loop(parameters, anchor, 0.1)
-    for kind, make in projection_kinds().items():
-        rule = make(parameters, anchor, 1.0)
+    for kind, rule in rules.items():
         variants[f'{kind} projection'] = lambda rule=rule: (rule.before(), rule.after())
     seconds = alternate(variants, max(args.rounds, 15), args.device)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
@@ -63,15 +103,17 @@ def main() -> int:
         **machine(args.device),
         size=args.size,
         batch=args.batch,
+        amp=args.amp,
         step_ms=1e3 * step,
+        whole_steps=whole,
         milliseconds={name: 1e3 * value for name, value in medians.items()},
         of_a_step={name: value / step for name, value in medians.items()},
         memory_over_backbone=dict(
             theta0=nbytes(anchor.values()) / size,
             **{kind: nbytes(found.values()) / size for kind, found in importance.items()},
             buffer=nbytes([max(parameters.values(), key=torch.numel)]) / size,
-            rgn_step_allocates=allocated(lambda: penalties['rgn'].add(rate), args.device) / size,
-            plain_loop_allocates=allocated(variants['plain loop, uniform'], args.device) / size,
+            rgn_step_peak=peak_bytes(lambda: penalties['rgn'].add(rate), args.device) / size,
+            plain_loop_peak=peak_bytes(variants['plain loop, uniform'], args.device) / size,
         ),
     )
     report(figures, args.out)

@@ -1,16 +1,29 @@
 """What measuring costs: RGN and drift against a training step, and against plain loops.
 
     python benchmarks/rgn_overhead.py                  # R50-FPN RetinaNet, 384 px, batch 2
-    python benchmarks/rgn_overhead.py --device cuda --size 1024
+    python benchmarks/rgn_overhead.py --device cuda --size 1024 --amp
 
-All variants alternate in one process; a ratio is the median over rounds of neighbouring runs.
+The work is timed by itself and inside whole steps: on a GPU reading the numbers makes the host
+wait, which only whole steps show; on a CPU they are noisier than the work is long. All variants
+alternate in one process; a ratio is the median over rounds of neighbouring runs.
 """
 
 import statistics
 import sys
 
 import torch
-from common import allocated, alternate, build, draw, machine, make_parser, ratio, report
+from common import (
+    add_amp,
+    alternate,
+    build,
+    draw,
+    inside_steps,
+    machine,
+    make_parser,
+    peak_bytes,
+    ratio,
+    report,
+)
 
 
 def float32_loop(parameters) -> dict[str, float]:
@@ -24,33 +37,52 @@ def item_loop(parameters) -> dict[str, float]:
 
 
 def main() -> int:
-    args = make_parser(__doc__, rounds=11).parse_args()
+    parser = make_parser(__doc__, rounds=11)
+    add_amp(parser)
+    args = parser.parse_args()
     from mmbackbone_plugins import StageMap, relative_gradient_norm
     from mmbackbone_plugins.distortion import Anchor, weight_drift
     from mmbackbone_plugins.distortion.rgn import measure, read
     from mmbackbone_plugins.distortion.table import RGNTable
+    from mmbackbone_plugins.hooks.gradient_tap import GradientListener
 
-    _, model, wrapper = build(args.device)
+    _, model, wrapper = build(args.device, amp=args.amp)
     stages = StageMap.of(model)
     named = dict(model.named_parameters())
     parameters = {name: named[name] for name in stages.parameters}
     pairs = list(parameters.items())
-    data = draw(args.size, args.batch)
-    step = lambda: model.train_step(data, wrapper)  # noqa: E731
-    seconds_of_step = alternate(dict(step=step), args.rounds, args.device)['step']
-    step_seconds = statistics.median(seconds_of_step)
+    data = draw(args.size, args.batch, args.device)
 
-    loss, _ = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
-    loss.backward()
+    def tabulate(found):  # what RGNHook does at a measured step, writing the file aside
+        RGNTable.of(read([found])[0], stages).to_dict()
 
-    def hook():  # what RGNHook does at a measured step, writing the file aside
-        RGNTable.of(read([measure(parameters)])[0], stages).to_dict()
+    class Watch(GradientListener):
+        def __init__(self, granularity: str) -> None:
+            self.granularity = granularity
 
+        def on_gradients(self, wrapper, scale):
+            self.found = measure(parameters, self.granularity, scale=scale)
+
+        def after(self):
+            tabulate(self.found)
+
+    watches = {f'RGN {kind}': Watch(kind) for kind in ('tensor', 'kernel')}
+    whole = inside_steps(
+        lambda: model.train_step(data, wrapper),
+        wrapper,
+        {name: (watch, watch.after) for name, watch in watches.items()},
+        args,
+    )
+    step_seconds = whole['milliseconds']['without'] / 1e3
+
+    with wrapper.optim_context(model):
+        losses = model(**model.data_preprocessor(data, True), mode='loss')
+    model.parse_losses(losses)[0].backward()
     seconds = alternate(
         {
             'tensor': lambda: relative_gradient_norm(pairs, 'tensor'),
             'kernel': lambda: relative_gradient_norm(pairs, 'kernel'),
-            'hook': hook,
+            'hook': lambda: tabulate(measure(parameters)),
             'float32 loop': lambda: float32_loop(pairs),
             'item loop': lambda: item_loop(pairs),
         },
@@ -68,7 +100,9 @@ def main() -> int:
         **machine(args.device),
         size=args.size,
         batch=args.batch,
+        amp=args.amp,
         step_ms=1e3 * step_seconds,
+        whole_steps=whole,
         milliseconds={name: 1e3 * value for name, value in medians.items()},
         of_a_step={
             'every iteration': medians['hook'] / step_seconds,
@@ -77,8 +111,8 @@ def main() -> int:
         },
         tensor_over_float32_loop=ratio(seconds, 'tensor', 'float32 loop'),
         item_loop_over_tensor=ratio(seconds, 'item loop', 'tensor'),
-        allocated_over_backbone={
-            kind: allocated(lambda k=kind: relative_gradient_norm(pairs, k), args.device) / size
+        peak_over_backbone={
+            kind: peak_bytes(lambda k=kind: relative_gradient_norm(pairs, k), args.device) / size
             for kind in ('tensor', 'kernel')
         },
     )

@@ -14,7 +14,18 @@ import json
 import statistics
 from typing import Any, Optional
 
-from common import alternate, build, heading, make_parser, peak_bytes, progress, ratio
+from common import (
+    add_amp,
+    alternate,
+    build,
+    heading,
+    machine,
+    make_parser,
+    peak_bytes,
+    progress,
+    ratio,
+    train_step,
+)
 
 SE = dict(block=dict(type='SEBlock', init='identity'), per_stage=dict(reduction=[4, 8, 16, 32]))
 ADAPTER = dict(block=dict(type='ResidualAdapter'))
@@ -37,6 +48,7 @@ BASE = 'frozen'
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, rounds=7)
+    add_amp(parser)
     parser.add_argument(
         '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
     )
@@ -51,10 +63,9 @@ class Steps:
         from mmbackbone_plugins.lab import inputs
 
         trains, blocks, with_cp = WAYS[way]
-        settings = dict(frozen_stages=args.frozen_stages, blocks=blocks, with_cp=with_cp, lr=0)
-        cfg, self.model, wrapper = build(args.device, **settings)
+        settings = dict(frozen_stages=args.frozen_stages, blocks=blocks, with_cp=with_cp)
+        cfg, self.model, self.wrapper = build(args.device, **settings, lr=0, amp=args.amp)
         self.batch = inputs.draw_batch(cfg, self.model, (args.size, args.size), args.batch)
-        self.optimizer = wrapper.optimizer
         stages = StageMap.of(self.model)
         self.freezer = Freezer(self.model, stages)
         self.freezer.apply([s.name for s in stages if trains or s.is_block])
@@ -70,17 +81,15 @@ class Steps:
 
     def step(self) -> None:
         self.freezer.apply_modes()
-        loss, _ = self.model.parse_losses(self.model.loss(*self.batch))
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        train_step(self.model, self.batch, self.wrapper)
 
 
 def measure(args: argparse.Namespace) -> dict:
     steps, memory, flops = {}, {}, {}
     for way in WAYS:
         steps[way] = Steps(way, args)
-        steps[way].step()
+        for _ in range(2):  # a first step may allocate what stays
+            steps[way].step()
         memory[way] = peak_bytes(steps[way].step, args.device)
         flops[way] = steps[way].flops()
         progress(f'prepared: {way}')
@@ -113,7 +122,8 @@ def main() -> None:
     figures = measure(args)
     report(args, figures)
     if args.out:
-        args.out.write_text(json.dumps(dict(vars(args), out=str(args.out), **figures), indent=2))
+        found = dict(vars(args), out=str(args.out), **machine(args.device), **figures)
+        args.out.write_text(json.dumps(found, indent=2))
 
 
 if __name__ == '__main__':
