@@ -112,6 +112,8 @@ def work(args: argparse.Namespace) -> int:
     report(plan)
     for name in queue.failed:
         print(f'failed: {name}', file=sys.stderr)
+    if plan.choice and not left:
+        print(f'chosen settings: {benchmarking.write_choice(plan)}')
     return 1 if left else 0
 
 

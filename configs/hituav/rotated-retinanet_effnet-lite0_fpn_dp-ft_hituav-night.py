@@ -5,7 +5,7 @@ _base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',
-        schedule=dict(type='ProbeThenFinetune', probe=6),
+        schedule=dict(type='ProbeThenFinetune', probe=0.5),
         target='backbone',
         keep_probed=True,
     ),

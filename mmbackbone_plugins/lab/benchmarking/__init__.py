@@ -8,6 +8,7 @@ from .plan_file import read_plan
 from .prepare import prepare
 from .queue import Local, Queue
 from .results import Result, load_results
+from .trials import write_choice
 
 __all__ = [
     'Local',
@@ -22,4 +23,5 @@ __all__ = [
     'prepare',
     'read_plan',
     'slurm',
+    'write_choice',
 ]

@@ -90,11 +90,14 @@ def link(runs: Sequence[Run]) -> list[Run]:
             )
         picked = {**run.after['choose'], 'metric': None}
         for test in run.tests:
-            if {**asdict(test), 'metric': None, 'name': 'choose'} == picked:
+            if (
+                test.name not in run.validation
+                and {**asdict(test), 'metric': None, 'name': 'choose'} == picked
+            ):
                 raise ValueError(
                     f'methods.{run.method}.after: choose: the test set {test.name!r} is the '
-                    'validation set, and a weight is never chosen on a test set; give choose '
-                    'options of other pictures, or test on others'
+                    'validation set, and a weight is never chosen on a test set; name it under '
+                    'validation, or give choose options of other pictures'
                 )
         needed.add(training.name)
         found.append(replace(run, after={**run.after, 'training': training.method}))

@@ -60,6 +60,7 @@ class RunFolder:
         run = dict(data['run'])
         run['tests'] = tuple(Domain(**test) for test in run['tests'])
         run['in_domain'] = tuple(run['in_domain'])
+        run['validation'] = tuple(run.get('validation', ()))
         return cls(Run(**run), Path(path), data['command'])
 
     @property
@@ -207,6 +208,7 @@ class RunFolder:
         known = {key: getattr(run, key) for key in ('dataset', 'detector', 'method', 'seed')}
         known.update(config=run.config, options=dict(run.options), command=self.command)
         known.update(work_dir=str(self.path), in_domain=list(run.in_domain))
+        known.update(validation=list(run.validation))
         now = datetime.now().isoformat(timespec='seconds')
         return Result(**{**known, **numbers}, state=state, finished=now)
 

@@ -38,10 +38,12 @@ class Run:
     Attributes:
         options: What is changed in the config, by dotted key; the seed is not among them.
         tests: The test sets.
+        in_domain: Those of the domain that is trained on.
         measure: Arguments of the hook by name of what is measured besides scores.
         after: What is done with the training of another method instead of one of its own, see
             :mod:`.after`; empty: it trains.
         keep_probed: Whether the training keeps its probed weights.
+        validation: Test sets on which settings are chosen; neither in the domain nor out of it.
     """
 
     dataset: str
@@ -55,6 +57,7 @@ class Run:
     measure: Mapping[str, Mapping[str, Any]]
     after: Mapping[str, Any] = field(default_factory=dict)
     keep_probed: bool = False
+    validation: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,6 +74,23 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How a setting is chosen from the trials of each method.
+
+    Attributes:
+        test: The validation set whose scores count.
+        metric: ``'mAP'``, ``'AP50'`` or ``'AP75'``.
+        file: Where the settings are written.
+        trials: Names of the methods that are trials, with their options, by the method's name.
+    """
+
+    test: str
+    metric: str
+    file: Path
+    trials: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A plan that was read and found consistent.
 
@@ -80,6 +100,7 @@ class Plan:
         prepare: What has to be made first, in order.
         runs: All runs, seeds last: the first seed of everything is done first.
         checks: Config of a data check by data set: format and folder.
+        choice: What is chosen from the trials of the plan; None without trials.
     """
 
     path: Path
@@ -87,6 +108,7 @@ class Plan:
     prepare: tuple[Step, ...]
     runs: tuple[Run, ...]
     checks: Mapping[str, Mapping[str, str]]
+    choice: Optional['Choice'] = None
 
     def keep(self) -> None:
         """Puts a copy of the file into the work dir, as ``plan.yml``."""

@@ -26,12 +26,16 @@ from ...utils.names import nearest
 from ..zoo import find_config
 from .after import link, read_after
 from .plan import MEASURES, Domain, Plan, Run, Step
+from .trials import expand, read_choice, with_chosen
 
-KEYS = ('work_dir', 'prepare', 'seeds', 'datasets', 'detectors', 'methods', 'options', 'measure')
+KEYS = (
+    *('work_dir', 'prepare', 'seeds', 'datasets', 'detectors', 'methods', 'options', 'measure'),
+    *('choose', 'chosen'),
+)
 ENTRIES = {
-    'datasets': ('options', 'tests', 'in_domain', 'metric', 'check', 'name'),
+    'datasets': ('options', 'tests', 'in_domain', 'validation', 'metric', 'check', 'name'),
     'detectors': ('options', 'name'),
-    'methods': ('options', 'config', 'after'),
+    'methods': ('options', 'config', 'like', 'after', 'seeds', 'trials'),
     'tests': ('config', 'options', 'split', 'metric'),
     'prepare': ('makes', 'run'),
     'check': ('format', 'root'),
@@ -83,12 +87,13 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
     _check_keys('the plan', data, KEYS, needed=('datasets', 'detectors', 'methods'))
     datasets = _entries(data, 'datasets', None)
     detectors = _entries(data, 'detectors', None)
-    methods = _entries(data, 'methods', 'config')
-    seeds = data.get('seeds', [0])
-    if not isinstance(seeds, list) or not seeds or any(type(seed) is not int for seed in seeds):
-        raise ValueError(f'seeds must be a list of integers, got {seeds!r}')
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f'seeds has duplicates, {seeds}: two runs would be the same')
+    methods = with_chosen(_entries(data, 'methods', 'config', instead='like'), data.get('chosen'))
+    methods, trials = expand(methods)
+    seeds = _seeds('seeds', data.get('seeds', [0]))
+    own = {
+        name: _seeds(f'methods.{name}.seeds', m.get('seeds', seeds)) for name, m in methods.items()
+    }
+    seeds = list(dict.fromkeys([*seeds, *itertools.chain(*own.values())]))
     measure = data.get('measure', list(MEASURES))
     measure = dict.fromkeys(measure) if isinstance(measure, list) else measure
     _check_keys('measure', measure, MEASURES)
@@ -99,8 +104,10 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
     # Seeds come first: all methods are there once before any is repeated.
     axes = (seeds, datasets.items(), detectors.items(), methods.items())
     for seed, (dataset, where), (detector, what), (method, how) in itertools.product(*axes):
+        if seed not in own[method]:
+            continue
         names = dict(dataset=where.get('name', dataset), detector=what.get('name', detector))
-        tests, in_domain = _tests(dataset, where, names)
+        tests, in_domain, validation = _tests(dataset, where, names)
         config = _fill(f'methods.{method}', how['config'], names)
         try:
             config = find_config(config)
@@ -111,7 +118,7 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
             options.update(_mapping('options', entry.get('options')))
         after = read_after(f'methods.{method}.after', how.get('after'))
         what_runs = (dataset, detector, method, seed, config, options, tests, in_domain, measure)
-        runs.append(Run(*what_runs, after))
+        runs.append(Run(*what_runs, after, validation=validation))
     if missing:
         more = f' (and {len(missing) - 1} more configs)' if len(missing) > 1 else ''
         raise ValueError(next(iter(missing.values())) + more)
@@ -125,10 +132,21 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
     for name, check in checks.items():
         _check_keys(f'datasets.{name}.check', check, ENTRIES['check'], needed=ENTRIES['check'])
     folder = work_dir or data.get('work_dir') or f'work_dirs/{path.stem}'
-    return Plan(path, Path(folder), tuple(steps), tuple(runs), checks)
+    choice = read_choice(data.get('choose'), trials, runs)
+    return Plan(path, Path(folder), tuple(steps), tuple(runs), checks, choice)
 
 
-def _entries(data: Mapping, kind: str, short: Optional[str]) -> dict[str, dict[str, Any]]:
+def _seeds(where: str, seeds: Any) -> list[int]:
+    if not isinstance(seeds, list) or not seeds or any(type(seed) is not int for seed in seeds):
+        raise ValueError(f'{where} must be a list of integers, got {seeds!r}')
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f'{where} has duplicates, {seeds}: two runs would be the same')
+    return seeds
+
+
+def _entries(
+    data: Mapping, kind: str, short: Optional[str], instead: Optional[str] = None
+) -> dict[str, dict[str, Any]]:
     """Entries of one axis by name; a list of names, and a text for one key, are short forms."""
     entries = data[kind]
     if isinstance(entries, list):
@@ -144,14 +162,15 @@ def _entries(data: Mapping, kind: str, short: Optional[str]) -> dict[str, dict[s
         if isinstance(entry, str) and short:
             entry = {short: entry}
         entry = {} if entry is None else entry
-        _check_keys(f'{kind}.{name}', entry, ENTRIES[kind], needed=(short,) if short else ())
+        needed = (short,) if short and not (isinstance(entry, dict) and instead in entry) else ()
+        _check_keys(f'{kind}.{name}', entry, ENTRIES[kind], needed)
         found[name] = entry
     return found
 
 
 def _tests(
     dataset: str, entry: Mapping, names: Mapping
-) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
+) -> tuple[tuple[Domain, ...], tuple[str, ...], tuple[str, ...]]:
     tests = []
     for name, given in (entry.get('tests') or {dataset: {}}).items():
         given = given or {}
@@ -175,7 +194,14 @@ def _tests(
             f'datasets.{dataset}.in_domain must be some of its tests, {", ".join(there)}; '
             f'got {inside!r}'
         )
-    return tuple(tests), tuple(inside)
+    aside = entry.get('validation', [])
+    left = [test for test in there if test not in inside]
+    if not isinstance(aside, list) or not set(aside) <= set(left):
+        raise ValueError(
+            f'datasets.{dataset}.validation must be some of its tests that are not in in_domain '
+            f'({", ".join(left) or "none"}); got {aside!r}'
+        )
+    return tuple(tests), tuple(inside), tuple(aside)
 
 
 def _fill(where: str, template: Any, names: Mapping[str, str]) -> str:

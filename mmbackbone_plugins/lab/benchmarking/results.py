@@ -32,7 +32,8 @@ class Result:
         finished: When, in ISO format.
         scores: By test set: ``mAP``, ``AP50``, ``AP75`` as fractions, ``classes`` with the same by
             class, numbers of ``images`` and ``boxes``.
-        in_domain: Test sets of the domain that was trained on; all others are out of it.
+        in_domain: Test sets of the domain that was trained on; all others are out of it, but for
+        validation: those on which settings are chosen.
         cost: ``flops`` of the whole training, ``full_flops`` (the same with everything trained),
             ``seconds`` in training steps, ``peak_memory`` in bytes, ``trainable_share`` of the
             parameters, ``communicated_bytes``; None where it was not measured.
@@ -55,6 +56,7 @@ class Result:
     finished: Optional[str] = None
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     in_domain: list[str] = field(default_factory=list)
+    validation: list[str] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     rgn: Optional[dict[str, Any]] = None
     drift: Optional[dict[str, Any]] = None

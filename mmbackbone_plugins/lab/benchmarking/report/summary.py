@@ -88,7 +88,8 @@ def _fill(group: Group, baseline: str) -> None:
     domains = list(dict.fromkeys(name for r in group.results for name in r.scores))
     inside = {name for r in group.results for name in r.in_domain}
     group.in_domain = [name for name in domains if name in inside]
-    group.out_of_domain = [name for name in domains if name not in inside]
+    aside = {name for r in group.results for name in r.validation}
+    group.out_of_domain = [name for name in domains if name not in inside | aside]
     for method in group.methods.values():
         for name, read in QUANTITIES.items():
             found = {seed: read(r, group) for seed, r in method.finished.items()}
