@@ -4,6 +4,6 @@ _base_ = './rotated-retinanet_effnet-lite0_fpn_full_hituav-night.py'
 
 optim_wrapper = dict(
     paramwise_cfg=dict(
-        custom_keys={f'backbone.layers.{i}': dict(lr_mult=0.1 * 0.6 ** (5 - i)) for i in range(6)}
+        custom_keys={f'backbone.layers.{i}': dict(lr_mult=0.03 * 0.6 ** (5 - i)) for i in range(6)}
     )
 )
