@@ -53,7 +53,7 @@ def report(plan) -> None:
     from mmbackbone_plugins.lab.benchmarking.report import write_report
 
     slurm.note_ends([RunFolder.of(plan, run) for run in plan.runs], plan.work_dir)
-    path = write_report(plan.work_dir, planned=plan.runs)
+    path = write_report(plan.work_dir, planned=plan.runs, question=plan.primary)
     print(f'report: {path}')
 
 

@@ -101,6 +101,7 @@ class Plan:
         runs: All runs, seeds last: the first seed of everything is done first.
         checks: Config of a data check by data set: format and folder.
         choice: What is chosen from the trials of the plan; None without trials.
+        primary: The question that is tested: ``test``, ``metric`` and ``seeds``; None without one.
     """
 
     path: Path
@@ -109,6 +110,7 @@ class Plan:
     runs: tuple[Run, ...]
     checks: Mapping[str, Mapping[str, str]]
     choice: Optional['Choice'] = None
+    primary: Optional[Mapping[str, Any]] = None
 
     def keep(self) -> None:
         """Puts a copy of the file into the work dir, as ``plan.yml``."""

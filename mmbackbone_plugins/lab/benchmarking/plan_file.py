@@ -26,11 +26,12 @@ from ...utils.names import nearest
 from ..zoo import find_config
 from .after import link, read_after
 from .plan import MEASURES, Domain, Plan, Run, Step
+from .results import SCORES
 from .trials import expand, read_choice, with_chosen
 
 KEYS = (
     *('work_dir', 'prepare', 'seeds', 'datasets', 'detectors', 'methods', 'options', 'measure'),
-    *('choose', 'chosen'),
+    *('choose', 'chosen', 'primary'),
 )
 ENTRIES = {
     'datasets': ('options', 'tests', 'in_domain', 'validation', 'metric', 'check', 'name'),
@@ -39,6 +40,7 @@ ENTRIES = {
     'tests': ('config', 'options', 'split', 'metric'),
     'prepare': ('makes', 'run'),
     'check': ('format', 'root'),
+    'primary': ('test', 'metric', 'seeds'),
 }
 
 
@@ -133,7 +135,23 @@ def _plan(path: Path, data: Any, work_dir: Optional[str]) -> Plan:
         _check_keys(f'datasets.{name}.check', check, ENTRIES['check'], needed=ENTRIES['check'])
     folder = work_dir or data.get('work_dir') or f'work_dirs/{path.stem}'
     choice = read_choice(data.get('choose'), trials, runs)
-    return Plan(path, Path(folder), tuple(steps), tuple(runs), checks, choice)
+    primary = _primary(data.get('primary'), runs)
+    return Plan(path, Path(folder), tuple(steps), tuple(runs), checks, choice, primary)
+
+
+def _primary(entry: Any, runs: list[Run]) -> Optional[dict[str, Any]]:
+    if entry is None:
+        return None
+    _check_keys('primary', entry, ENTRIES['primary'], needed=ENTRIES['primary'])
+    tests = sorted({test.name for run in runs for test in run.tests})
+    if entry['test'] not in tests or entry['metric'] not in SCORES:
+        raise ValueError(
+            f'primary must have a test of the plan ({", ".join(tests)}) and a metric of '
+            f'{", ".join(SCORES)}; got {entry!r}'
+        )
+    if type(entry['seeds']) is not int or entry['seeds'] < 3:
+        raise ValueError(f'primary.seeds must be an integer of at least 3, got {entry["seeds"]!r}')
+    return entry
 
 
 def _seeds(where: str, seeds: Any) -> list[int]:

@@ -9,6 +9,7 @@ from . import figures, run_figures
 from .blocks import Bullets, Content, Listing, Section
 from .figure_writer import FigureWriter
 from .groups import RGN, Group, Summary
+from .primary import primary_table
 from .statistics import FEWEST_SEEDS
 from .summary import BASELINE
 from .tables import correlation_table, domain_table, main_table, run_table
@@ -104,6 +105,7 @@ def _group(group: Group, writer: FigureWriter) -> Section:
         '"How to read the numbers".'
     )
     blocks = [
+        *primary_table(group, group.question),
         main_table(group)._replace(footnotes=(footnote,)),
         *([Bullets(group.notes, 'Holes in these numbers')] if group.notes else []),
         figures.pareto(writer, group),

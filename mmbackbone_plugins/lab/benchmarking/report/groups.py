@@ -1,6 +1,6 @@
 """What a report knows of a benchmark: runs, by method, by data set and detector, all of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
@@ -68,6 +68,7 @@ class Group:
         fronts: Pareto set against training FLOPs, of ``mAP`` and of ``ood_mAP``.
         correlations: Of ``rgn`` (mean over training) and ``rgn_first`` with the OOD gain.
         notes: What a reader must know about holes in the numbers.
+        question: What is tested, see primary.py; None without a question.
     """
 
     dataset: str
@@ -79,6 +80,7 @@ class Group:
     fronts: dict[str, list[str]] = field(default_factory=dict)
     correlations: dict[str, Correlation] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    question: Optional[Mapping[str, Any]] = None
 
     def __post_init__(self) -> None:
         self.name = f'{self.dataset}/{self.detector}'

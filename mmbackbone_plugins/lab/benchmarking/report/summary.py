@@ -1,6 +1,6 @@
 """Results of a benchmark by data set, detector and method: estimates over seeds, and what lacks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from ..results import SCORES as METRICS
@@ -51,7 +51,10 @@ QUANTITIES: dict[str, _Reader] = {
 
 
 def summarize(
-    results: Iterable[Result], planned: Optional[Sequence[RunKey]] = None, baseline: str = BASELINE
+    results: Iterable[Result],
+    planned: Optional[Sequence[RunKey]] = None,
+    baseline: str = BASELINE,
+    question: Optional[Mapping[str, Any]] = None,
 ) -> Summary:
     """Groups results, and estimates everything over seeds.
 
@@ -60,6 +63,7 @@ def summarize(
         planned: The runs that there should be, in the order of the plan. Without them a seed that
             any run has is expected of all methods of its data set and detector.
         baseline: The method that others are compared with.
+        question: What is tested, see :mod:`.primary`.
     """
     by_run = {RunKey.of(result): result for result in results}
     if planned is None:  # all seeds for all methods, the baseline first
@@ -80,6 +84,7 @@ def summarize(
         else:
             method.failed.append(run.seed)
     for group in groups.values():
+        group.question = question
         _fill(group, baseline)
     return Summary(list(groups.values()), runs, {run: by_run[run] for run in runs if run in by_run})
 

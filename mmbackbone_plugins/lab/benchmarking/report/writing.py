@@ -3,7 +3,7 @@
 import csv
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -28,6 +28,7 @@ def write_report(
     planned: Optional[Iterable[Any]] = None,
     baseline: str = BASELINE,
     command: Optional[str] = None,
+    question: Optional[Mapping[str, Any]] = None,
 ) -> Path:
     """Writes the report of a benchmark, finished or not.
 
@@ -39,6 +40,7 @@ def write_report(
             ``method`` and ``seed``, in the order of the tables. Default is the plan's copy in the
             work dir; without one, every seed of any run is expected of all methods.
         baseline: The method that others are compared with.
+        question: What is tested, as ``primary`` in a plan; of the plan's copy if ``planned`` is.
         command: What makes this report; default is ``python -m`` of this package.
 
     Returns:
@@ -61,10 +63,10 @@ def write_report(
     out = work_dir / 'report' if out is None else Path(out)
     results = load_results(work_dir)
     remarks: list[str] = []
-    if planned is None:
-        planned = _planned(work_dir, remarks)
+    if planned is None and (plan := _plan_of(work_dir, remarks)):
+        planned, question = plan.runs, plan.primary
     keys = None if planned is None else [RunKey.of(run) for run in planned]
-    summary = summarize(results, keys, baseline)
+    summary = summarize(results, keys, baseline, question)
     if not summary.planned:
         raise ValueError(
             f'nothing to report: {str(work_dir)!r} has neither {PLAN} nor '
@@ -89,7 +91,7 @@ def write_report(
     return page
 
 
-def _planned(work_dir: Path, remarks: list[str]) -> Optional[Sequence[Any]]:
+def _plan_of(work_dir: Path, remarks: list[str]) -> Any:
     path = work_dir / PLAN
     if not path.is_file():
         remarks.append(f'There is no {PLAN} in the work dir: {ALL_SEEDS}')
@@ -97,7 +99,7 @@ def _planned(work_dir: Path, remarks: list[str]) -> Optional[Sequence[Any]]:
     from ..plan_file import read_plan
 
     try:
-        return read_plan(path).runs
+        return read_plan(path)
     except (ValueError, OSError) as error:
         remarks.append(f'The plan could not be read from here ({error}): {ALL_SEEDS}')
         return None
