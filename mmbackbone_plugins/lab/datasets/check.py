@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 
 from ..processes import spread
+from .hituav import neighbours
 from .labels import Flaw, flaws_of, read_labels
 from .layouts import Split
 from .listing import names_of
@@ -155,3 +156,5 @@ def _overlaps(splits: Sequence[Split], reports: Sequence[SplitReport]) -> Iterab
             ids = [{_original(name) for name in r.ids} for r in (reports[i], reports[j])]
             for name in sorted(ids[0] & ids[1]):
                 yield pair, Flaw('picture in two splits', name)
+            for name, other in neighbours(*ids):
+                yield pair, Flaw('neighbouring frames of one video in two splits', name, other)

@@ -2,8 +2,9 @@
 
 import json
 import random
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -27,6 +28,24 @@ SPLITS: dict[tuple[str, str], tuple[tuple[str, ...], int]] = {
     ('day', 'test'): (('20210116', '20210121'), 200),
 }
 _SCENARIO = dict(night='1', day='0')
+_FRAME = re.compile(r'(\d_\d+_\d+_\d)_(\d{5})(?:_[a-d])?')
+NEAR = 20  # frames; those of the splits above are more than a hundred apart
+
+
+def neighbours(first: Iterable[str], second: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names of the first split that have a near frame of the same video in the second, and that.
+
+    The authors' random split is full of them; names of other data sets have no number of a frame.
+    """
+    frames: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for name in second:
+        if found := _FRAME.fullmatch(name):
+            frames[found[1]].append((int(found[2]), name))
+    for name in sorted(first):
+        if found := _FRAME.fullmatch(name):
+            near = [(abs(n - int(found[2])), other) for n, other in frames[found[1]]]
+            if near and min(near)[0] < NEAR:
+                yield name, min(near)[1]
 
 
 @dataclass(frozen=True)

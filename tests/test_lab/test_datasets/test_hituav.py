@@ -11,7 +11,7 @@ import pytest
 from shapely import affinity
 from shapely.geometry import box
 
-from mmbackbone_plugins.lab.datasets.hituav import SPLITS, make_hituav
+from mmbackbone_plugins.lab.datasets.hituav import SPLITS, make_hituav, neighbours
 
 REAL = os.environ.get('HITUAV', '')
 KIT = Path(__file__).parents[4] / 'shared' / 'real' / 'sources.json'
@@ -95,3 +95,10 @@ def test_the_real_files_give_the_published_lists(tmp_path):
     for tile in json.loads(KIT.read_text()):
         listed.setdefault(f'hituav_{tile["domain"]}/{tile["split"]}', []).append(tile['tile'])
     assert made == {where: sorted(names) for where, names in listed.items()}
+
+
+def test_frames_of_one_video_on_both_sides_are_seen():
+    train = {'1_100_30_0_05069_b', '1_100_30_0_05300', '0_100_30_0_00007', 'P0001__512__0___0'}
+    val = {'1_100_30_0_05075_a', '1_100_30_0_05088_a', '1_100_30_1_05300', 'P0001__512__0___512'}
+    assert list(neighbours(train, val)) == [('1_100_30_0_05069_b', '1_100_30_0_05075_a')]
+    assert not list(neighbours({'1_100_30_0_05069_b'}, {'1_100_30_0_05089_b'}))
