@@ -1,0 +1,71 @@
+"""The pages of the study on real pictures: their numbers are those of the committed results."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmbackbone_plugins.lab.benchmarking import load_results, read_plan
+
+ROOT = Path(__file__).resolve().parents[3]
+STUDY = ROOT / 'docs/real_study'
+PAGE = (STUDY / 'index.md').read_text(encoding='utf-8')
+TRIALS = {
+    'full': 'full',
+    'DP-FT': 'dp-ft',
+    'L2-SP': 'l2sp',
+    'RGN regulariser': 'rgn-reg',
+    'EWC': 'ewc',
+    'SPD': 'spd',
+    'Auto-RGN': 'auto-rgn',
+    'Auto-RGN, sign −1': 'auto-rgn-inverse',
+}
+
+
+def cells(label):
+    (row,) = re.findall(rf'^\| {re.escape(label)} \| ([^|]+ \| [^|]+ \| [^|]+) \|$', PAGE, re.M)
+    return [cell.strip() for cell in row.split('|')]
+
+
+@pytest.mark.parametrize('label', TRIALS)
+def test_trials_and_what_was_chosen(label):
+    method = TRIALS[label]
+    folder = 'tuning_full' if method == 'full' else 'tuning'
+    name = 'chosen_full.yml' if method == 'full' else 'chosen.yml'
+    chosen = yaml.safe_load((ROOT / 'configs/hituav' / name).read_text())[method]
+    found = [r for r in load_results(STUDY / folder) if r.method.split('@')[0] == method]
+    assert [r.method for r in found] == [f'{method}@{i}' for i in (1, 2, 3)]
+    _, settings, scores = cells(label)
+    (place,) = [i for i, text in enumerate(settings.split(', ')) if '**' in text]
+    values = [list(trial['options'].values())[0] for trial in chosen['trials']]
+    assert [float(text.strip('*')) for text in settings.split(', ')] == values
+    for result, text, trial in zip(found, scores.split(', '), chosen['trials']):
+        score = result.scores['val']['AP50']
+        assert text.strip('*') == f'{100 * score:.1f}'
+        assert round(score, 4) == trial['AP50']
+        assert trial['options'].items() <= result.options.items()
+    best = max(range(3), key=lambda i: found[i].scores['val']['AP50'])
+    assert place == best and chosen['options'] == chosen['trials'][best]['options']
+
+
+def test_the_table():
+    results = {r.method: r for r in load_results(STUDY / 'study')}
+    rows = re.findall(r'^\| (\S+) \| (\d+ %) \| (.*) \|$', PAGE, re.M)
+    assert {row[0] for row in rows} == set(results)
+    for method, share, scores in rows:
+        found = results[method]
+        assert share == f'{100 * found.cost["flops"] / found.cost["full_flops"]:.0f} %'
+        places = [(d, 'AP50') for d in ('val', 'night', 'day')] + [('night', 'mAP'), ('day', 'mAP')]
+        expected = [f'{100 * found.scores[d][metric]:.1f}' for d, metric in places]
+        assert scores.split(' | ') == expected
+
+
+def test_results_are_those_of_the_plan(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runs = {run.name: run for run in read_plan('configs/hituav/plan.yml').runs}
+    for result in load_results(STUDY / 'study'):
+        run = runs[result.name]
+        assert result.state == 'finished' and result.config == run.config
+        assert run.options.items() <= result.options.items()
+        assert result.validation == ['val'] and result.in_domain == ['night']
