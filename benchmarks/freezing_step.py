@@ -3,11 +3,12 @@
     python benchmarks/freezing_step.py                 # R50-FPN RetinaNet, 512 px, batch 2
     python benchmarks/freezing_step.py --device cuda --size 1024
 
-Four ways to run the same step, alternating in one process, medians and ratios:
+Ways to run the same step, alternating in one process, medians and ratios:
 
 - full:     everything trains, with the hook in an unfrozen epoch;
 - detached: the backbone's outputs are detached, as in the DBF authors' code;
 - frozen:   this package's freezer;
+- folded, bf16: the same, through frozen_forward='folded' and 'bf16';
 - floor:    the backbone in eval mode under ``no_grad``, written by hand.
 """
 
@@ -16,6 +17,7 @@ import json
 import os
 import statistics
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,13 +25,17 @@ import torch
 import torch.multiprocessing as mp
 from common import alternate, build, heading, make_parser, peak_bytes, ratio
 
-WAYS = ('full', 'detached', 'frozen', 'floor')
+FORWARDS = ('folded', 'bf16')
+WAYS = ('full', 'detached', 'frozen', *FORWARDS, 'floor')
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, rounds=9, size=512)
     parser.add_argument(
         '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
+    )
+    parser.add_argument(
+        '--light', action='store_true', help='FPN of 64 channels, two convolutions, 15 classes'
     )
     parser.add_argument('--skip-ddp', action='store_true', help='leave the two processes out')
     return parser.parse_args()
@@ -39,20 +45,27 @@ class Steps:
     """One model and optimizer; every way of running a step leaves them ready for the next."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from mmbackbone_plugins import Freezer, StageMap
+        from mmbackbone_plugins import Freezer, FrozenForward, StageMap
         from mmbackbone_plugins.lab import inputs
 
-        cfg, self.model, wrapper = build(args.device, frozen_stages=args.frozen_stages, lr=0)
+        cfg, self.model, wrapper = build(
+            args.device, frozen_stages=args.frozen_stages, lr=0, light=args.light
+        )
         self.batch = inputs.draw_batch(cfg, self.model, (args.size, args.size), args.batch)
         self.optimizer = wrapper.optimizer
         self.freezer = Freezer(self.model, StageMap.of(self.model))
         self.forward = self.model.backbone.forward
+        self.other = {
+            way: FrozenForward(self.model, ['backbone'], way, lambda text: None) for way in FORWARDS
+        }
+        self.way = ''
 
     def prepare(self, way: str) -> None:
         """Puts the model into the state of a way; not timed, a phase is prepared once."""
+        self.way = way
         everything = self.freezer.stage_map.names
         self.model.backbone.forward = self.forward
-        self.freezer.apply(() if way == 'frozen' else everything)
+        self.freezer.apply(() if way in ('frozen', *FORWARDS) else everything)
         self.model.train()
         self.freezer.apply_modes()
         self.optimizer.zero_grad()
@@ -70,11 +83,12 @@ class Steps:
 
     def step(self) -> None:
         self.freezer.apply_modes()
-        losses = self.model.loss(*self.batch)
-        loss, _ = self.model.parse_losses(losses)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        with self.other.get(self.way, nullcontext()):
+            losses = self.model.loss(*self.batch)
+            loss, _ = self.model.parse_losses(losses)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
 
 
 def measure_steps(args: argparse.Namespace) -> dict:
@@ -88,8 +102,11 @@ def measure_steps(args: argparse.Namespace) -> dict:
     seconds = {way: statistics.median(values) for way, values in times.items()}
     # The same round's steps are neighbours in time, so that a slow moment meets both.
     of_floor = {way: ratio(times, way, 'floor') for way in WAYS}
+    of_frozen = {way: ratio(times, way, 'frozen') for way in WAYS}
     hook = hook_share(steps, seconds)
-    return dict(seconds=seconds, of_floor=of_floor, peak_bytes=memory, hook=hook)
+    return dict(
+        seconds=seconds, of_floor=of_floor, of_frozen=of_frozen, peak_bytes=memory, hook=hook
+    )
 
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
@@ -163,12 +180,13 @@ def measure_bytes() -> dict:
 
 def report(args: argparse.Namespace, figures: dict) -> None:
     heading(args)
-    print('| step | median s | of the floor | peak MB | of detached |')
-    print('| --- | --- | --- | --- | --- |')
+    print('| step | median s | of the floor | of frozen | peak MB | of detached |')
+    print('| --- | --- | --- | --- | --- | --- |')
     for way in WAYS:
         peak = figures['peak_bytes'][way]
         print(
             f'| {way} | {figures["seconds"][way]:.3f} | {figures["of_floor"][way]:.3f} | '
+            f'{figures["of_frozen"][way]:.3f} | '
             f'{peak / 1e6:.0f} | {peak / figures["peak_bytes"]["detached"]:.3f} |'
         )
     hook = figures['hook']
