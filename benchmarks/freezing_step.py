@@ -9,7 +9,9 @@ Ways to run the same step, alternating in one process, medians and ratios:
 - detached: the backbone's outputs are detached, as in the DBF authors' code;
 - frozen:   this package's freezer;
 - folded, bf16: the same, through frozen_forward='folded' and 'bf16';
-- floor:    the backbone in eval mode under ``no_grad``, written by hand.
+- floor:    the backbone in eval mode under ``no_grad``, written by hand;
+- suffix:   the last stage trains on a frozen prefix (--suffix): by the freezer, folded, and by hand
+  with the prefix in eval mode under ``no_grad``.
 """
 
 import argparse
@@ -17,9 +19,10 @@ import json
 import os
 import statistics
 import tempfile
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import torch
 import torch.multiprocessing as mp
@@ -27,6 +30,8 @@ from common import alternate, build, heading, make_parser, peak_bytes, ratio
 
 FORWARDS = ('folded', 'bf16')
 WAYS = ('full', 'detached', 'frozen', *FORWARDS, 'floor')
+SUFFIX = ('suffix', 'suffix folded', 'suffix by hand')
+BELOW = ('conv1', 'bn1', 'layer1', 'layer2', 'layer3')
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +41,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--light', action='store_true', help='FPN of 64 channels, two convolutions, 15 classes'
+    )
+    parser.add_argument('--suffix', action='store_true', help='rows of a last stage that trains')
+    parser.add_argument(
+        '--breakdown', action='store_true', help='print who allocated what is there at the peak'
     )
     parser.add_argument('--skip-ddp', action='store_true', help='leave the two processes out')
     return parser.parse_args()
@@ -65,9 +74,17 @@ class Steps:
         self.way = way
         everything = self.freezer.stage_map.names
         self.model.backbone.forward = self.forward
-        self.freezer.apply(() if way in ('frozen', *FORWARDS) else everything)
+        backbone = self.model.backbone
+        for name in BELOW:
+            vars(getattr(backbone, name)).pop('forward', None)
+        trains = ('stage4',) if way in SUFFIX[:2] else everything
+        self.freezer.apply(() if way in ('frozen', *FORWARDS) else trains)
+        for other in self.other.values():
+            other.drop()
         self.model.train()
         self.freezer.apply_modes()
+        with self.other.get(way.removeprefix('suffix '), nullcontext()):
+            pass  # the other weights are made at the beginning of a phase
         self.optimizer.zero_grad()
         self.model.__dict__.pop('extract_feat', None)
         if way == 'detached':
@@ -75,6 +92,10 @@ class Steps:
         if way == 'floor':
             self.model.backbone.eval()
             self.model.backbone.forward = torch.no_grad()(self.forward)
+        if way == 'suffix by hand':
+            for module in (getattr(backbone, name) for name in BELOW):
+                module.eval()
+                module.forward = torch.no_grad()(module.forward)
 
     def _extract_feat_detached(self, images):
         # As the authors write it: the outputs, and with them their graph, live until the neck ran.
@@ -83,7 +104,7 @@ class Steps:
 
     def step(self) -> None:
         self.freezer.apply_modes()
-        with self.other.get(self.way, nullcontext()):
+        with self.other.get(self.way.removeprefix('suffix '), nullcontext()):
             losses = self.model.loss(*self.batch)
             loss, _ = self.model.parse_losses(losses)
             loss.backward()
@@ -93,20 +114,51 @@ class Steps:
 
 def measure_steps(args: argparse.Namespace) -> dict:
     steps, memory = Steps(args), {}
-    for way in WAYS:
+    names = WAYS + SUFFIX if args.suffix else WAYS
+    for way in names:
         steps.prepare(way)
         steps.step()
         memory[way] = peak_bytes(steps.step, args.device)
-    ways = {way: steps.step for way in WAYS}
+        if args.breakdown:
+            print(way, owners_at_peak(steps))
+    ways = {way: steps.step for way in names}
     times = alternate(ways, args.rounds, args.device, steps.prepare)
     seconds = {way: statistics.median(values) for way, values in times.items()}
     # The same round's steps are neighbours in time, so that a slow moment meets both.
-    of_floor = {way: ratio(times, way, 'floor') for way in WAYS}
-    of_frozen = {way: ratio(times, way, 'frozen') for way in WAYS}
+    of_floor = {way: ratio(times, way, 'floor') for way in names}
+    of_frozen = {way: ratio(times, way, 'frozen') for way in names}
     hook = hook_share(steps, seconds)
     return dict(
         seconds=seconds, of_floor=of_floor, of_frozen=of_frozen, peak_bytes=memory, hook=hook
     )
+
+
+def owners_at_peak(steps: Steps) -> dict[str, float]:
+    """Megabytes that are allocated at the peak of a step (CPU), by what allocated them."""
+    parts = dict(backbone='forward', neck='forward', bbox_head='loss')
+    activity = torch.profiler.ProfilerActivity.CPU
+    with ExitStack() as patches, tempfile.TemporaryDirectory() as folder:
+        for name, method in parts.items():
+            own = getattr(getattr(steps.model, name), method)
+            marked = torch.profiler.record_function(f'part {name}')(own)
+            patches.enter_context(mock.patch.object(getattr(steps.model, name), method, marked))
+        with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
+            steps.step()
+        profiler.export_chrome_trace(f'{folder}/trace.json')
+        events = json.loads(Path(folder, 'trace.json').read_text())['traceEvents']
+    memory = sorted((e for e in events if e.get('name') == '[memory]'), key=lambda e: e['ts'])
+    spans = [e for e in events if e.get('name', '').startswith('part ') and 'dur' in e]
+    end = max(range(len(memory)), key=lambda i: memory[i]['args']['Total Allocated'])
+    live: dict[str, tuple[int, str]] = {}
+    for event in memory[: end + 1]:
+        inside = [s['name'][5:] for s in spans if 0 <= event['ts'] - s['ts'] <= s['dur']]
+        size = event['args']['Bytes']
+        if size > 0:
+            live[event['args']['Addr']] = size, (inside or ['rest, backward'])[0]
+        else:
+            live.pop(event['args']['Addr'], None)
+    owners = {owner for _, owner in live.values()}
+    return {o: round(sum(b for b, of in live.values() if of == o) / 1e6, 1) for o in owners}
 
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
@@ -182,7 +234,7 @@ def report(args: argparse.Namespace, figures: dict) -> None:
     heading(args)
     print('| step | median s | of the floor | of frozen | peak MB | of detached |')
     print('| --- | --- | --- | --- | --- | --- |')
-    for way in WAYS:
+    for way in figures['seconds']:
         peak = figures['peak_bytes'][way]
         print(
             f'| {way} | {figures["seconds"][way]:.3f} | {figures["of_floor"][way]:.3f} | '
