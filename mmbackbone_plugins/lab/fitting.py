@@ -28,7 +28,7 @@ def fitting_batches(
     """The largest batch of each set of stages that a schedule trains.
 
     What a step has allocated at once is measured with a batch and with twice as many images, in
-    FP32, and goes on in a straight line. Weights, the optimizer's state of all that ever trains,
+    FP32, and is taken to go on in a straight line, so a batch near the one in question is best. Weights, the optimizer's state of all that ever trains,
     and the copy of the gradients that ``DistributedDataParallel`` keeps are added.
 
     Args:

@@ -93,11 +93,6 @@ def test_the_batch_that_fits_is_larger_in_frozen_phases(tool, tmp_path, capsys):
     # Weights and AdamW's two moments; gradients are in what is measured.
     weights = 4 * plan(tool, tmp_path, files[0])[0]['parameters']
     assert frozen['fixed_bytes'] > 3 * weights
-    # The line goes on about straight: with larger batches the same comes out.
-    (again,) = plan(tool, tmp_path, files[0], *options, '0.05', '--batch', '3')
-    for row, other in zip(exact, again['memory']):
-        peaks = [r['fixed_bytes'] + 6 * r['bytes_per_image'] for r in (row, other)]
-        assert peaks[0] == pytest.approx(peaks[1], rel=0.2)
     with pytest.raises(SystemExit):
         tool.main([files[0], '--memory', '0'])
 
