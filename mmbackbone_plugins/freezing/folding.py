@@ -134,7 +134,9 @@ class _Part:
         self._model, self._path, self._half, self._report = model, path, half, report
         self._target = find_module(model, path)
         self._stages = StageMap.of(model, path)
-        self._outside: list[nn.Module] = []  # modules of the target that are not replaced
+        # The outermost modules of the target that are in the leading stages, and that are not.
+        self._inside: list[nn.Module] = []
+        self._outside: list[nn.Module] = []
         self._said: set[str] = set()
         self._failed = False
         self._called = False
@@ -179,13 +181,14 @@ class _Part:
         leading = list(_leading(self._stages, self._model))
         modules = dict(self._model.named_modules())
         inside = set(leading)
-        # The outermost modules that hold nothing of the leading stages.
-        self._outside, waiting = [], [self._target] if leading else []
+        self._inside, self._outside, waiting = [], [], [self._target]
         while waiting:
             module = waiting.pop()
-            if inside.isdisjoint(module.modules()):
+            if module in inside:
+                self._inside.append(module)
+            elif inside.isdisjoint(module.modules()):
                 self._outside.append(module)
-            elif module not in inside:
+            else:
                 waiting += module.children()
         pairs: dict[nn.Module, nn.Module] = {}
         norms, why = sum(isinstance(m, _NormBase) for m in leading), ''
@@ -207,12 +210,14 @@ class _Part:
 
     def _replaced(self, made: _Made, own: Callable, *args: Any, **kwargs: Any) -> Any:
         device = next(self._target.parameters()).device.type
-        outer = compat.autocast_dtype(device)
-        usual = partial(_usual, dtype=outer or torch.float32)
+        usual = partial(_usual, dtype=compat.autocast_dtype(device) or torch.float32)
+
+        def fast(forward: Callable, *args: Any, **kwargs: Any) -> Any:
+            with torch.autocast(device, self._half):
+                return forward(*args, **kwargs)
 
         def exact(forward: Callable, *args: Any, **kwargs: Any) -> Any:
-            with torch.autocast(device, outer or self._half, outer is not None):
-                return forward(*usual(args), **usual(kwargs))
+            return forward(*usual(args), **usual(kwargs))
 
         with ExitStack() as stack:
             for tensors, name, other in made.tensors:
@@ -220,10 +225,10 @@ class _Part:
                 tensors[name] = other
             for norm in made.pairs.values():
                 stack.enter_context(_patched(norm, lambda own, x: x))
+            for module in self._inside if self._half else ():
+                stack.enter_context(_patched(module, fast))
             for module in self._outside:
                 stack.enter_context(_patched(module, exact))
-            if self._half:
-                stack.enter_context(torch.autocast(device, self._half))
             outputs = own(*args, **kwargs)
         if type(outputs) not in (list, tuple):
             return usual(outputs)
@@ -280,7 +285,7 @@ def _usual(tree: Any, dtype: torch.dtype) -> Any:
     """The same with all maps in row-major memory and of one type."""
     if isinstance(tree, torch.Tensor):
         tree = tree.to(dtype) if tree.is_floating_point() else tree
-        if tree.is_contiguous() or tree.dim() != 4 or tree.requires_grad:
+        if tree.is_contiguous() or tree.dim() != 4 or tree.requires_grad or tree.is_cuda:
             return tree.contiguous()
         # A matrix at a time, which torch transposes by blocks: five times as fast on a CPU.
         maps = torch.empty(tree.shape, dtype=tree.dtype, device=tree.device)

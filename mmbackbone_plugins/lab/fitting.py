@@ -28,8 +28,9 @@ def fitting_batches(
     """The largest batch of each set of stages that a schedule trains.
 
     What a step has allocated at once is measured with a batch and with twice as many images, in
-    FP32, and is taken to go on in a straight line, so a batch near the one in question is best. Weights, the optimizer's state of all that ever trains,
-    and the copy of the gradients that ``DistributedDataParallel`` keeps are added.
+    FP32, and is taken to go on in a straight line, so a batch near the one in question is best.
+    Weights, the optimizer's state of all that ever trains, and the copy of the gradients that
+    ``DistributedDataParallel`` keeps are added.
 
     Args:
         preview: The run.
@@ -52,8 +53,7 @@ def fitting_batches(
         other = FrozenForward(model, targets, how, lambda text: None)
     data = [inputs.draw_batch(preview.cfg, model, preview.shape, n) for n in (batch, 2 * batch)]
     copies = _copies_of_state(preview.cfg)
-    always, rows = 0.0, []
-    peaks = []
+    always, rows, peaks = 0.0, [], []
     for trainable in sets:
         preview.freezer.apply(trainable)
         model.train()
