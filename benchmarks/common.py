@@ -66,6 +66,7 @@ def build(
     with_cp: bool = False,
     lr: float = 1e-4,
     amp: Optional[str] = None,
+    light: bool = False,
 ):
     """Config, detector of MMDetection on an R50-FPN, and its optimizer wrapper.
 
@@ -83,6 +84,10 @@ def build(
     home = Path(mmdet.__file__).parent / '.mim' / 'configs'
     cfg = Config.fromfile(str(home / DETECTORS[detector]))
     cfg.model.backbone.update(init_cfg=None, frozen_stages=frozen_stages, with_cp=with_cp)
+    if light:
+        cfg.model.neck.out_channels = 64
+        small = dict(in_channels=64, feat_channels=64, stacked_convs=2, num_classes=15)
+        cfg.model.bbox_head.update(small)
     if blocks:
         outer = dict(type='StageBlockBackbone', backbone=cfg.model.backbone, **blocks)
         cfg.model.backbone = outer

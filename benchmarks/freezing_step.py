@@ -3,12 +3,15 @@
     python benchmarks/freezing_step.py                 # R50-FPN RetinaNet, 512 px, batch 2
     python benchmarks/freezing_step.py --device cuda --size 1024 --amp
 
-Four ways to run the same step, alternating in one process, medians and ratios:
+Ways to run the same step, alternating in one process, medians and ratios:
 
 - full:     everything trains, with the hook in an unfrozen epoch;
 - detached: the backbone's outputs are detached, as in the DBF authors' code;
 - frozen:   this package's freezer;
-- floor:    the backbone in eval mode under ``no_grad``, written by hand.
+- folded, bf16: the same, through frozen_forward='folded' and 'bf16';
+- floor:    the backbone in eval mode under ``no_grad``, written by hand;
+- suffix:   the last stage trains on a frozen prefix (--suffix): by the freezer, folded, and by hand
+  with the prefix in eval mode under ``no_grad``.
 """
 
 import argparse
@@ -16,8 +19,10 @@ import json
 import os
 import statistics
 import tempfile
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import torch
 import torch.multiprocessing as mp
@@ -33,7 +38,10 @@ from common import (
     train_step,
 )
 
-WAYS = ('full', 'detached', 'frozen', 'floor')
+FORWARDS = ('folded', 'bf16')
+WAYS = ('full', 'detached', 'frozen', *FORWARDS, 'floor')
+SUFFIX = ('suffix', 'suffix folded', 'suffix by hand')
+BELOW = ('conv1', 'bn1', 'layer1', 'layer2', 'layer3')
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +49,13 @@ def parse_args() -> argparse.Namespace:
     add_amp(parser)
     parser.add_argument(
         '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
+    )
+    parser.add_argument(
+        '--light', action='store_true', help='FPN of 64 channels, two convolutions, 15 classes'
+    )
+    parser.add_argument('--suffix', action='store_true', help='rows of a last stage that trains')
+    parser.add_argument(
+        '--breakdown', action='store_true', help='print who allocated what is there at the peak'
     )
     parser.add_argument('--skip-ddp', action='store_true', help='leave the two processes out')
     return parser.parse_args()
@@ -50,22 +65,35 @@ class Steps:
     """One model and optimizer; every way of running a step leaves them ready for the next."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from mmbackbone_plugins import Freezer, StageMap
+        from mmbackbone_plugins import Freezer, FrozenForward, StageMap
         from mmbackbone_plugins.lab import inputs
 
-        settings = dict(frozen_stages=args.frozen_stages, lr=0, amp=args.amp)
+        settings = dict(frozen_stages=args.frozen_stages, lr=0, amp=args.amp, light=args.light)
         cfg, self.model, self.wrapper = build(args.device, **settings)
         self.batch = inputs.draw_batch(cfg, self.model, (args.size, args.size), args.batch)
         self.freezer = Freezer(self.model, StageMap.of(self.model))
         self.forward = self.model.backbone.forward
+        self.other = {
+            way: FrozenForward(self.model, ['backbone'], way, lambda text: None) for way in FORWARDS
+        }
+        self.way = ''
 
     def prepare(self, way: str) -> None:
         """Puts the model into the state of a way; not timed, a phase is prepared once."""
+        self.way = way
         everything = self.freezer.stage_map.names
         self.model.backbone.forward = self.forward
-        self.freezer.apply(() if way == 'frozen' else everything)
+        backbone = self.model.backbone
+        for name in BELOW:
+            vars(getattr(backbone, name)).pop('forward', None)
+        trains = ('stage4',) if way in SUFFIX[:2] else everything
+        self.freezer.apply(() if way in ('frozen', *FORWARDS) else trains)
+        for other in self.other.values():
+            other.drop()
         self.model.train()
         self.freezer.apply_modes()
+        with self.other.get(way.removeprefix('suffix '), nullcontext()):
+            pass  # the other weights are made at the beginning of a phase
         self.wrapper.zero_grad()
         self.model.__dict__.pop('extract_feat', None)
         if way == 'detached':
@@ -73,6 +101,10 @@ class Steps:
         if way == 'floor':
             self.model.backbone.eval()
             self.model.backbone.forward = torch.no_grad()(self.forward)
+        if way == 'suffix by hand':
+            for module in (getattr(backbone, name) for name in BELOW):
+                module.eval()
+                module.forward = torch.no_grad()(module.forward)
 
     def _extract_feat_detached(self, images):
         # As the authors write it: the outputs, and with them their graph, live until the neck ran.
@@ -81,23 +113,58 @@ class Steps:
 
     def step(self) -> None:
         self.freezer.apply_modes()
-        train_step(self.model, self.batch, self.wrapper)
+        with self.other.get(self.way.removeprefix('suffix '), nullcontext()):
+            train_step(self.model, self.batch, self.wrapper)
 
 
 def measure_steps(args: argparse.Namespace) -> dict:
     steps, memory = Steps(args), {}
-    for way in WAYS:
+    names = WAYS + SUFFIX if args.suffix else WAYS
+    for way in names:
         steps.prepare(way)
         for _ in range(2):  # a first step may allocate what stays
             steps.step()
         memory[way] = peak_bytes(steps.step, args.device)
-    ways = {way: steps.step for way in WAYS}
+        if args.breakdown:
+            print(way, owners_at_peak(steps))
+    ways = {way: steps.step for way in names}
     times = alternate(ways, args.rounds, args.device, steps.prepare)
     seconds = {way: statistics.median(values) for way, values in times.items()}
     # The same round's steps are neighbours in time, so that a slow moment meets both.
-    of_floor = {way: ratio(times, way, 'floor') for way in WAYS}
+    of_floor = {way: ratio(times, way, 'floor') for way in names}
+    of_frozen = {way: ratio(times, way, 'frozen') for way in names}
     hook = hook_share(steps, seconds)
-    return dict(seconds=seconds, of_floor=of_floor, peak_bytes=memory, hook=hook)
+    return dict(
+        seconds=seconds, of_floor=of_floor, of_frozen=of_frozen, peak_bytes=memory, hook=hook
+    )
+
+
+def owners_at_peak(steps: Steps) -> dict[str, float]:
+    """Megabytes that are allocated at the peak of a step (CPU), by what allocated them."""
+    parts = dict(backbone='forward', neck='forward', bbox_head='loss')
+    activity = torch.profiler.ProfilerActivity.CPU
+    with ExitStack() as patches, tempfile.TemporaryDirectory() as folder:
+        for name, method in parts.items():
+            own = getattr(getattr(steps.model, name), method)
+            marked = torch.profiler.record_function(f'part {name}')(own)
+            patches.enter_context(mock.patch.object(getattr(steps.model, name), method, marked))
+        with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
+            steps.step()
+        profiler.export_chrome_trace(f'{folder}/trace.json')
+        events = json.loads(Path(folder, 'trace.json').read_text())['traceEvents']
+    memory = sorted((e for e in events if e.get('name') == '[memory]'), key=lambda e: e['ts'])
+    spans = [e for e in events if e.get('name', '').startswith('part ') and 'dur' in e]
+    end = max(range(len(memory)), key=lambda i: memory[i]['args']['Total Allocated'])
+    live: dict[str, tuple[int, str]] = {}
+    for event in memory[: end + 1]:
+        inside = [s['name'][5:] for s in spans if 0 <= event['ts'] - s['ts'] <= s['dur']]
+        size = event['args']['Bytes']
+        if size > 0:
+            live[event['args']['Addr']] = size, (inside or ['rest, backward'])[0]
+        else:
+            live.pop(event['args']['Addr'], None)
+    owners = {owner for _, owner in live.values()}
+    return {o: round(sum(b for b, of in live.values() if of == o) / 1e6, 1) for o in owners}
 
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
@@ -171,12 +238,13 @@ def measure_bytes() -> dict:
 
 def report(args: argparse.Namespace, figures: dict) -> None:
     heading(args)
-    print('| step | median s | of the floor | peak MB | of detached |')
-    print('| --- | --- | --- | --- | --- |')
-    for way in WAYS:
+    print('| step | median s | of the floor | of frozen | peak MB | of detached |')
+    print('| --- | --- | --- | --- | --- | --- |')
+    for way in figures['seconds']:
         peak = figures['peak_bytes'][way]
         print(
             f'| {way} | {figures["seconds"][way]:.3f} | {figures["of_floor"][way]:.3f} | '
+            f'{figures["of_frozen"][way]:.3f} | '
             f'{peak / 1e6:.0f} | {peak / figures["peak_bytes"]["detached"]:.3f} |'
         )
     hook = figures['hook']

@@ -194,3 +194,15 @@ def ddp_release(ddp: 'DistributedDataParallel') -> None:
         ddp._remove_autograd_hooks()
     else:  # torch 2.0: the reducer does it when nothing holds it any more
         ddp.logger = ddp.reducer = None
+
+
+def autocast_dtype(device: str) -> Any:
+    """The type that autocast works in on a kind of device; None where it is off."""
+    import torch
+
+    try:
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    except (AttributeError, TypeError):  # torch before 2.4
+        if device == 'cpu':
+            return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None

@@ -2,6 +2,7 @@
 
 from .budget import BudgetedFreezing
 from .building import build_schedule
+from .folding import FROZEN_FORWARDS, FrozenForward
 from .freezer import FROZEN_MODES, Freezer, FreezeStatus, StageStatus
 from .gradual import FreezeFromInput, GradualUnfreezing
 from .phases import Phase, phases
@@ -17,6 +18,7 @@ from .schedules import (
 
 __all__ = [
     'BudgetedFreezing',
+    'FROZEN_FORWARDS',
     'FROZEN_MODES',
     'FreezeFromInput',
     'FreezePlan',
@@ -24,6 +26,7 @@ __all__ = [
     'Freezer',
     'FreezingSchedule',
     'FrozenBackbone',
+    'FrozenForward',
     'FullTraining',
     'GradualUnfreezing',
     'MilestoneFreezing',

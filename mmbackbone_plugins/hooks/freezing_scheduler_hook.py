@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..freezing.building import build_schedule, misplaced
 from ..freezing.ddp import rebuild
+from ..freezing.folding import FROZEN_FORWARDS, FrozenForward
 from ..freezing.freezer import FROZEN_MODES, Freezer, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
@@ -69,6 +70,11 @@ class FreezingSchedulerHook(LoadingHook):
             ``'error'``: the run stops before its first step.
         vit_stages: Number of stages that the blocks of a ViT are divided into, four by default;
             for all hooks of the run.
+        frozen_forward: How frozen leading stages go forward in training steps. ``'exact'``: as they
+            are. ``'folded'``: with norms folded into convolutions in channels-last memory.
+            ``'bf16'`` or ``'fp16'``: that in half precision. Needs norms in eval mode. See
+            :class:`~mmbackbone_plugins.FrozenForward`.
+        frozen_compile: Must be False: a compiled forward pass of a frozen part is not supported.
         keep_probed: Whether the weights are kept in ``probed.pth``, in the work dir, when the
             target begins to train: the start of an interpolation.
 
@@ -97,6 +103,8 @@ class FreezingSchedulerHook(LoadingHook):
         unloaded: str = 'train',
         vit_stages: Optional[int] = None,
         keep_probed: bool = False,
+        frozen_forward: str = 'exact',
+        frozen_compile: bool = False,
     ) -> None:
         self.schedule = build_schedule(schedule)
         self.target = check_target(target)
@@ -109,6 +117,18 @@ class FreezingSchedulerHook(LoadingHook):
             vit_stages if vit_stages is None else whole_number('vit_stages', vit_stages)
         )
         self.keep_probed = flag('keep_probed', keep_probed)
+        self.frozen_forward = choice('frozen_forward', frozen_forward, FROZEN_FORWARDS)
+        if self.frozen_forward != 'exact' and self.frozen_mode == 'train':
+            raise ValueError(
+                f'frozen_forward={frozen_forward!r} needs norms in eval mode; with '
+                "frozen_mode='train' allowed is 'exact'"
+            )
+        if flag('frozen_compile', frozen_compile):
+            raise ValueError(
+                'frozen_compile=True: a compiled forward pass of a frozen part is not supported; '
+                "allowed is False, with frozen_forward='folded', 'bf16' or 'fp16' for speed"
+            )
+        self.forward: Optional[FrozenForward] = None
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
@@ -154,6 +174,8 @@ class FreezingSchedulerHook(LoadingHook):
         if self.unloaded == TRAIN:
             self.plan = self.plan.release(model, apart)
         self.freezer = Freezer(model, self.plan.stage_map, self.frozen_mode)
+        if self.frozen_forward != 'exact':
+            self.forward = FrozenForward(model, stage_map.targets, self.frozen_forward, self._say)
         self.phases = self.plan.phases(length)
         try:
             self._probed_at = end_of_probing(self.plan, self.phases) if self.keep_probed else None
@@ -195,9 +217,17 @@ class FreezingSchedulerHook(LoadingHook):
             runner.model.train()  # stages that begin to train take the modes the model gives them
         if self.freezer is not None:
             self.freezer.apply_modes()
+        if self.forward is not None:
+            self.forward.install()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Whatever is not a training step goes forward exactly."""
+        if self.forward is not None:
+            self.forward.remove()
 
     def after_train(self, runner) -> None:
         """Leaves the model as it was found: ``requires_grad`` and modes."""
+        self.forward = None
         if self.freezer is not None:
             self.freezer.restore()
 
@@ -217,6 +247,8 @@ class FreezingSchedulerHook(LoadingHook):
         if not starting and trainable == self.freezer.trainable:
             return False
         changed = self.freezer.apply(trainable)
+        if self.forward is not None:
+            self.forward.drop()
         # At the start always: the wrapper was built before the model's own freezing was settled.
         if (starting or changed) and isinstance(runner.model, DistributedDataParallel):
             runner.model = rebuild(runner.model)
@@ -248,6 +280,12 @@ class FreezingSchedulerHook(LoadingHook):
         training = sum(s.trainable_parameters > 0 for s in ruled)
         runner.message_hub.update_scalar('train/freezing/trainable_stages', training)
         runner.message_hub.update_scalar('train/freezing/trainable_ratio', status.ratio)
+
+    def _say(self, text: str) -> None:
+        print_log(
+            f'FreezingSchedulerHook: frozen_forward={self.frozen_forward!r}: {text}',
+            logger='current',
+        )
 
     def _refuse_second_ruler(self, runner, stage_map: StageMap) -> None:
         for hook in runner.hooks:

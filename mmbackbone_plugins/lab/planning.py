@@ -63,6 +63,10 @@ class RunPreview:
         return _hook(self.cfg).get('target', 'backbone')
 
     @property
+    def frozen_forward(self) -> str:
+        return _hook(self.cfg).get('frozen_forward', 'exact')
+
+    @property
     def schedule(self) -> FreezingSchedule:
         return self.freeze_plan.schedule
 

@@ -40,7 +40,7 @@ def first_uses(module: nn.Module) -> dict[str, int]:
             net(inputs)
         return uses.found
 
-    return _on_a_copy(module, watched)
+    return on_a_copy(module, watched)
 
 
 def parameters_of_outputs(module: nn.Module) -> list[set[str]]:
@@ -54,10 +54,10 @@ def parameters_of_outputs(module: nn.Module) -> list[set[str]]:
         set_mode(net, False)
         names = {p.requires_grad_(): name for name, p in net.named_parameters()}
         with torch.enable_grad():
-            outputs = list(_tensors(net(inputs)))
+            outputs = list(tensors_in(net(inputs)))
         return [{names[p] for p in _leaves(tensor) if p in names} for tensor in outputs]
 
-    return _on_a_copy(module, depend)
+    return on_a_copy(module, depend)
 
 
 def compare_modes(module: nn.Module, modes: Sequence[bool]) -> Optional[str]:
@@ -85,7 +85,7 @@ def compare_modes(module: nn.Module, modes: Sequence[bool]) -> Optional[str]:
         return None if before == after else f'it returns {after} instead of {before}'
 
     try:
-        return _on_a_copy(module, compared)
+        return on_a_copy(module, compared)
     except RuntimeError:
         return None
 
@@ -114,7 +114,7 @@ class _Uses(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if getattr(func, '__name__', '') != '__get__':  # a look at a shape is no use
-            for tensor in _tensors((args, kwargs)):
+            for tensor in tensors_in((args, kwargs)):
                 if id(tensor) in self._names:
                     self._note(self._seen, self._names[id(tensor)])
         return func(*args, **kwargs)
@@ -131,7 +131,7 @@ class _Uses(TorchFunctionMode):
         times.setdefault(name, self._time)
 
 
-def _on_a_copy(module: nn.Module, look: Callable[[nn.Module, Any], Answer]) -> Answer:
+def on_a_copy(module: nn.Module, look: Callable[[nn.Module, Any], Answer]) -> Answer:
     """Has a look with the first kind of tensors and the first input that work."""
     if type(module).forward is nn.Module.forward:
         raise RuntimeError(f'{type(module).__name__} has no forward pass')
@@ -194,12 +194,13 @@ def _bare_copy(module: nn.Module, device: str) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested lists, tuples and dicts."""
     if isinstance(tree, torch.Tensor):
         yield tree
     elif isinstance(tree, (tuple, list, dict)):
         for item in tree.values() if isinstance(tree, dict) else tree:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def _leaves(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -218,7 +219,7 @@ def _summary(outputs: Any) -> str:
     """All shapes but heights, widths and numbers of tokens."""
     names = {4: '{} x {} x H x W', 3: '{} x L x {}', 2: '{} x {}'}
     texts = []
-    for tensor in _tensors(outputs):
+    for tensor in tensors_in(outputs):
         shape = tuple(tensor.shape)
         channels = shape[1] if len(shape) == 4 else shape[-1] if shape else ''
         texts.append(names.get(len(shape), str(shape)).format(shape[0] if shape else '', channels))

@@ -66,6 +66,8 @@ def test_a_misspelt_hook_is_answered_with_the_nearest(scope, name, near):
         (dict(schedule=STEP, target=None), ['target', 'None']),
         (dict(schedule=STEP, frozen_mode='evl'), ['frozen_mode', "'eval'", "'evl'"]),
         (dict(schedule=STEP, freeze_blocks='no'), ['freeze_blocks', "'no'"]),
+        (dict(schedule=STEP, frozen_forward='half'), ['frozen_forward', "'bf16'", "'half'"]),
+        (dict(schedule=STEP, frozen_compile=1), ['frozen_compile', 'True or False', '1']),
     ],
 )
 def test_arguments_of_the_freezing_hook(hook, words):

@@ -72,6 +72,31 @@ def test_two_configs_side_by_side(tool, tmp_path, capsys):
     assert '4 epochs of 100 images, 64 x 64 px' in out and 'not here' not in out
 
 
+def test_the_batch_that_fits_is_larger_in_frozen_phases(tool, tmp_path, capsys):
+    wrapper = dict(optimizer=rig.ADAMW)
+    files = [
+        write(tmp_path, how, hook=rig.dbf(2, frozen_forward=how), optim_wrapper=wrapper)
+        for how in ('exact', 'folded')
+    ]
+    options = ('--images', '10', '--shape', '128', '128', '--memory')
+    exact, folded = (one['memory'] for one in plan(tool, tmp_path, *files, *options, '0.05'))
+    assert [row['trains'] for row in exact] == ['all', 'none']
+    out = capsys.readouterr().out
+    for row in (*exact, *folded):
+        size = f'{row["fixed_bytes"] / 1e9:.3f}  +{row["bytes_per_image"] / 1e9:.3f}'
+        assert re.search(f'{row["trains"]} +{size} +{row["batch"]}', out)
+        used = [row['fixed_bytes'] + n * row['bytes_per_image'] for n in (0, 1)]
+        assert used[0] + row['batch'] * row['bytes_per_image'] <= 0.05e9 < used[1] * 99
+    training, frozen = exact
+    assert frozen['batch'] > 1.5 * training['batch'] > 0
+    assert folded[1]['bytes_per_image'] < 1.5 * frozen['bytes_per_image']
+    # Weights and AdamW's two moments; gradients are in what is measured.
+    weights = 4 * plan(tool, tmp_path, files[0])[0]['parameters']
+    assert frozen['fixed_bytes'] > 3 * weights
+    with pytest.raises(SystemExit):
+        tool.main([files[0], '--memory', '0'])
+
+
 def test_a_sweep_of_rho(tool, tmp_path, capsys):
     picture = tmp_path / 'pictures' / 'rho.png'
     config = write(tmp_path, loop=dict(type='EpochBasedTrainLoop', max_epochs=10))

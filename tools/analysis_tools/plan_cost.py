@@ -2,6 +2,7 @@
 
     python tools/analysis_tools/plan_cost.py CONFIG [CONFIG ...]
     python tools/analysis_tools/plan_cost.py CONFIG --rho 1 5 10 20 inf --plot rho.png
+    python tools/analysis_tools/plan_cost.py CONFIG --memory 24 --device cuda
 
 One image of the config's input size goes forward and backward once for every set of parameters
 that trains. Without the training set (or --images) the numbers are those of one image an epoch:
@@ -38,11 +39,20 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--gpus', type=int, default=1, help='processes of the run, for loops of iterations'
     )
     parser.add_argument('--device', default='cpu', help="where to count: 'cpu' or 'cuda'")
+    parser.add_argument(
+        '--memory',
+        type=float,
+        metavar='GB',
+        help='print which batch fits into so many gigabytes (1e9 bytes) in frozen and in training '
+        'phases, from measured steps in FP32',
+    )
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     parser.add_argument('--plot', type=Path, help='picture of FLOPs against rho (with --rho)')
     add_cfg_options(parser)
     args = parser.parse_args(argv)
     check_positive(parser, args, 'images', 'batch', 'gpus')
+    if args.memory is not None and not args.memory > 0:
+        parser.error(f'--memory must be a number of gigabytes above 0, got {args.memory}')
     if args.plot and not args.rho:
         parser.error('--plot draws FLOPs against rho; give --rho 1 5 10 20 inf, say')
     args.rho = [_rho(parser, text) for text in args.rho or []]
@@ -65,7 +75,15 @@ def costs(args: argparse.Namespace, config: str, label: str) -> list[dict[str, A
     wanted = [preview.with_rho(rho) for rho in args.rho] or None
     plans = preview.plan_costs(wanted, args.batch, args.device, planning.CountProgress(label))
     rhos = args.rho or [None]
-    return [dict(preview.figures(plan), rho=rho) for plan, rho in zip(plans, rhos)]
+    found = [dict(preview.figures(plan), rho=rho) for plan, rho in zip(plans, rhos)]
+    if args.memory:
+        from mmbackbone_plugins.lab.fitting import fitting_batches
+
+        for one, plan in zip(found, wanted or [preview.freeze_plan]):
+            one['memory'] = fitting_batches(
+                preview, plan, 1e9 * args.memory, args.batch, args.device, args.gpus
+            )
+    return found
 
 
 def text(found: list[dict[str, Any]]) -> str:
@@ -104,6 +122,14 @@ def text(found: list[dict[str, Any]]) -> str:
             'Training sets of configs with "one image" are not here: their FLOPs are for one image '
             'an epoch.\nMultiply by the images, or give --images N; shares hold for any number.'
         )
+    if 'memory' in found[0]:
+        rows = [('', 'schedule', 'stages that train', 'fixed GB', 'GB an image', 'batch that fits')]
+        for one in found:
+            for fit in one['memory']:
+                sizes = [f'{fit[key] / 1e9:.3f}' for key in ('fixed_bytes', 'bytes_per_image')]
+                number = f'({configs.index(one["config"]) + 1})'
+                rows.append((number, one['schedule'], fit['trains'], *sizes, f'{fit["batch"]:,}'))
+        lines += [table(rows, '<<<>>>'), '']
     lines.append('FLOPs of convolutions, matrix products and attention, forward and backward.')
     for number, config in enumerate(configs, start=1):
         one = next(f for f in found if f['config'] == config)
