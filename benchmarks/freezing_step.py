@@ -13,7 +13,6 @@ Four ways to run the same step, alternating in one process, medians and ratios:
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -22,28 +21,31 @@ from types import SimpleNamespace
 import torch
 import torch.multiprocessing as mp
 from common import (
-    add_amp,
     alternate,
     build,
     heading,
-    machine,
     make_parser,
     peak_bytes,
     ratio,
+    report,
+    table,
     train_step,
 )
+from owners import owners_at_peak
 
 WAYS = ('full', 'detached', 'frozen', 'floor')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, rounds=9, size=512)
-    add_amp(parser)
+    parser = make_parser(__doc__, rounds=9, size=512, frozen_stages=True)
     parser.add_argument(
-        '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
+        '--breakdown', action='store_true', help='print who holds what at the peak (CPU)'
     )
     parser.add_argument('--skip-ddp', action='store_true', help='leave the two processes out')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.breakdown and args.device != 'cpu':
+        parser.error(f'--breakdown reads the records of a CPU, not of {args.device}')
+    return args
 
 
 class Steps:
@@ -85,19 +87,22 @@ class Steps:
 
 
 def measure_steps(args: argparse.Namespace) -> dict:
-    steps, memory = Steps(args), {}
+    steps, memory, owners = Steps(args), {}, {}
     for way in WAYS:
         steps.prepare(way)
         for _ in range(2):  # a first step may allocate what stays
             steps.step()
         memory[way] = peak_bytes(steps.step, args.device)
+        if args.breakdown:
+            owners[way] = owners_at_peak(steps.model, steps.wrapper.optimizer, steps.step)
     ways = {way: steps.step for way in WAYS}
     times = alternate(ways, args.rounds, args.device, steps.prepare)
     seconds = {way: statistics.median(values) for way, values in times.items()}
     # The same round's steps are neighbours in time, so that a slow moment meets both.
     of_floor = {way: ratio(times, way, 'floor') for way in WAYS}
     hook = hook_share(steps, seconds)
-    return dict(seconds=seconds, of_floor=of_floor, peak_bytes=memory, hook=hook)
+    figures = dict(seconds=seconds, of_floor=of_floor, peak_bytes=memory, hook=hook)
+    return dict(figures, megabytes_at_peak=owners) if owners else figures
 
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
@@ -112,7 +117,7 @@ def hook_share(steps: Steps, seconds: dict) -> dict:
     return dict(seconds=statistics.median(calls), share=statistics.median(calls) / seconds['full'])
 
 
-def communicate(rank: int, port: int, folder: str) -> None:
+def communicate(rank: int, folder: str) -> None:
     """Bytes that a rank sends in an unfrozen and a frozen step, in three ways."""
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
@@ -120,8 +125,8 @@ def communicate(rank: int, port: int, folder: str) -> None:
     from mmbackbone_plugins.freezing.ddp import rebuild
     from mmbackbone_plugins.lab import inputs
 
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2)
+    store = f'file://{folder}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
     torch.set_num_threads(1)
     cfg, model, _ = build('cpu', frozen_stages=1)
     images, samples = inputs.draw_batch(cfg, model, (64, 64))
@@ -159,32 +164,29 @@ def communicate(rank: int, port: int, folder: str) -> None:
 
 
 def measure_bytes() -> dict:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(communicate, (port, folder), nprocs=2)
+        mp.spawn(communicate, (folder,), nprocs=2)
         return json.loads(Path(folder, 'bytes.json').read_text())
 
 
-def report(args: argparse.Namespace, figures: dict) -> None:
-    heading(args)
-    print('| step | median s | of the floor | peak MB | of detached |')
-    print('| --- | --- | --- | --- | --- |')
-    for way in WAYS:
-        peak = figures['peak_bytes'][way]
-        print(
-            f'| {way} | {figures["seconds"][way]:.3f} | {figures["of_floor"][way]:.3f} | '
-            f'{peak / 1e6:.0f} | {peak / figures["peak_bytes"]["detached"]:.3f} |'
-        )
+def show(figures: dict) -> None:
+    seconds, of_floor, peaks = (figures[key] for key in ('seconds', 'of_floor', 'peak_bytes'))
+    rows = [
+        (way, f'{seconds[way]:.3f}', f'{of_floor[way]:.3f}', f'{peak / 1e6:.0f}')
+        + (f'{peak / peaks["detached"]:.3f}',)
+        for way, peak in peaks.items()
+    ]
+    table(('step', 'median s', 'of the floor', 'peak MB', 'of detached'), rows)
     hook = figures['hook']
-    print(f'\nhook in an unfrozen step: {hook["seconds"] * 1e6:.1f} us, {hook["share"]:.2e} of it')
+    print(
+        f'\nhook in an unfrozen step: {hook["seconds"] * 1e6:.1f} us, {hook["share"]:.2e} of it\n'
+    )
     if 'bytes' in figures:
-        print('\n| gradients sent by a rank | MB |\n| --- | --- |')
-        for key, value in figures['bytes'].items():
-            print(f'| {key} | {value / 1e6:.2f} |')
+        sent = ((key, f'{value / 1e6:.2f}') for key, value in figures['bytes'].items())
+        table(('gradients sent by a rank', 'MB'), sent)
+    for way, owners in figures.get('megabytes_at_peak', {}).items():
+        print()
+        table((f'at the peak of {way}', 'MB'), ((name, str(mb)) for name, mb in owners.items()))
 
 
 def main() -> None:
@@ -192,10 +194,9 @@ def main() -> None:
     figures = measure_steps(args)
     if not args.skip_ddp:
         figures['bytes'] = measure_bytes()
-    report(args, figures)
-    if args.out:
-        found = dict(vars(args), out=str(args.out), **machine(args.device), **figures)
-        args.out.write_text(json.dumps(found, indent=2))
+    heading(args)
+    show(figures)
+    report(args, figures, tables=True)
 
 
 if __name__ == '__main__':
