@@ -80,22 +80,22 @@ def delve_variant(feature: torch.Tensor) -> dict:
     return {'delve': update}
 
 
-def peak(images: int) -> int:
+def peak(images: int, size: int) -> int:
     """Peak memory of this process, kB, after so many images."""
     from mmbackbone_plugins.spectra import SecondMoment
 
     moment = SecondMoment(512)
-    feature = torch.randn(1, 512, 64, 64)
+    feature = torch.randn(1, 512, size // 8, size // 8)
     for _ in range(images):
         moment.update(feature)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def peaks(counts=(2, 200)) -> dict[str, int]:
+def peaks(size: int, counts=(2, 200)) -> dict[str, int]:
     """Each in a process of its own, for a process never gives its peak back."""
     found = {}
     for count in counts:
-        command = [sys.executable, __file__, '--peak', str(count)]
+        command = [sys.executable, __file__, '--peak', str(count), '--size', str(size)]
         found[f'{count} images, kB'] = int(subprocess.check_output(command).split()[-1])
     return found
 
@@ -133,11 +133,11 @@ def main() -> int:
     parser.add_argument('--peak', type=int, help=argparse.SUPPRESS)  # images; used by itself
     args = parser.parse_args()
     if args.peak:
-        print(peak(args.peak))
+        print(peak(args.peak, args.size))
         return 0
     figures = dict(
         accumulation={name: accumulation(shape, args) for name, shape in SHAPES.items()},
-        **(dict(peak_memory=peaks()) if args.device == 'cpu' else {}),
+        **(dict(peak_memory=peaks(args.size)) if args.device == 'cpu' else {}),
         decomposition=decomposition(args),
     )
     if not any('update over delve' in found for found in figures['accumulation'].values()):
