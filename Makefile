@@ -13,7 +13,7 @@ VENV_OPENMMLAB ?= .venv-openmmlab
 WORKERS ?= 2
 export VENV
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check check-openmmlab test test-slow test-openmmlab lint types docs dist format clean distclean
+.PHONY: help setup demo check check-openmmlab test test-slow test-openmmlab lint types docs bench dist format clean distclean
 
 # Operators compiled for the CPU only fail on CUDA tensors: without CUDA operators, hide the GPU.
 in_venv = if [ -e '$(1)/.cpu-ops' ]; then export CUDA_VISIBLE_DEVICES=; fi; '$(1)/bin/python'
@@ -71,6 +71,9 @@ types: setup  ## Check types
 
 docs: setup  ## Build the documentation into site/; any warning is an error
 	@NO_MKDOCS_2_WARNING=1 '$(VENV)/bin/python' -m mkdocs build --strict $(ARGS)
+
+bench: setup  ## Benchmarks at small size, against benchmarks/ratios.json; some minutes
+	@$(IN_VENV) benchmarks/guard.py $(ARGS)
 
 dist: setup  ## Build sdist and wheel into dist/
 	@rm -rf dist && '$(VENV)/bin/python' -m build

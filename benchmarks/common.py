@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -20,27 +21,29 @@ DETECTORS = {
 }
 
 
-def make_parser(text: str, rounds: int, size: Optional[int] = 384) -> argparse.ArgumentParser:
-    """A parser with the options of all benchmarks."""
+def make_parser(
+    text: str, rounds: int, size: int = 384, amp: bool = True, frozen_stages: bool = False
+) -> argparse.ArgumentParser:
+    """A parser with the options of all benchmarks, and of training steps where asked for."""
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
-    if size:
-        parser.add_argument('--size', type=int, default=size, help='side of the images in pixels')
+    parser.add_argument('--size', type=int, default=size, help='side of the images in pixels')
     parser.add_argument('--batch', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=rounds, help='timed rounds of each variant')
     parser.add_argument('--device', type=device_name, default='cpu', help='cpu, cuda or cuda:1')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    if amp:
+        parser.add_argument(
+            '--amp',
+            nargs='?',
+            const='float16',
+            choices=('float16', 'bfloat16'),
+            help='mixed precision with a loss scaler, as AmpOptimWrapper does it (GPU)',
+        )
+    if frozen_stages:
+        parser.add_argument(
+            '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
+        )
     return parser
-
-
-def add_amp(parser: argparse.ArgumentParser) -> None:
-    """An option for the benchmarks of training steps."""
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='float16',
-        choices=('float16', 'bfloat16'),
-        help='mixed precision with a loss scaler, as AmpOptimWrapper does it (GPU)',
-    )
 
 
 def device_name(text: str) -> str:
@@ -127,9 +130,14 @@ def draw(size: int, batch: int, device: str):
 
 
 def clock(device: str) -> float:
-    """Seconds, once the device has done what it was given."""
+    """Seconds, once the device has done what it was given; of one thread, those of its CPU.
+
+    So OMP_NUM_THREADS=1 takes figures that other work on the machine hardly changes.
+    """
     if device != 'cpu':
         torch.cuda.synchronize()
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
     return time.perf_counter()
 
 
@@ -215,16 +223,19 @@ def peak_bytes(step: Callable[[], Any], device: str) -> int:
         step()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    records = (e for e in trace(step) if e.get('name') == '[memory]')
+    return max((e['args']['Total Allocated'] for e in records), default=0)
+
+
+def trace(step: Callable[[], Any]) -> list[dict[str, Any]]:
+    """What torch records of a step on a CPU: operators, and memory that is taken or given back."""
     activity = torch.profiler.ProfilerActivity.CPU
     with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
         step()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'trace.json'
         profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())['traceEvents']
-    return max(
-        (e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]'), default=0
-    )
+        return json.loads(path.read_text())['traceEvents']
 
 
 def progress(text: str) -> None:
@@ -274,9 +285,17 @@ def _driver() -> str:
         return 'unknown'
 
 
-def report(figures: dict[str, Any], out: Optional[Path]) -> None:
-    """Prints the figures, and writes them if there is a file for them."""
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if out:
-        out.write_text(text)
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table in Markdown."""
+    for row in (columns, ['---'] * len(columns), *rows):
+        print('|', ' | '.join(row), '|')
+
+
+def report(args: argparse.Namespace, figures: dict[str, Any], tables: bool = False) -> None:
+    """Prints the figures unless tables have shown them; writes them if there is a file for them."""
+    of = machine(getattr(args, 'device', 'cpu'))
+    text = json.dumps(dict(vars(args), **of, **figures), indent=2, default=str)
+    if not tables:
+        print(text)
+    if args.out:
+        args.out.write_text(text)

@@ -12,11 +12,10 @@ with the hook alternate with those without, and a step that is counted with the 
 import statistics
 import sys
 import tempfile
-import time
 from types import SimpleNamespace
 
 import torch
-from common import DETECTORS, alternate, build, draw, machine, make_parser, ratio, report
+from common import DETECTORS, alternate, build, clock, draw, make_parser, ratio, report
 
 
 def running_hook(cfg, model, wrapper, work_dir: str):
@@ -48,13 +47,13 @@ def seconds_per_step(hook, runner, data, calls: int) -> float:
     shape = dict(inputs=torch.empty(len(data['inputs']), 3, *data['inputs'][0].shape[-2:]))
     watch, total = hook._run.watch, 0.0
     for _ in range(calls):
-        start = time.perf_counter()
+        start = clock('cpu')
         hook.before_train_iter(runner, 0, data)
         watch.begin_step()
         watch.saw_inputs(shape)
         watch.end_count()
         hook.after_train_iter(runner, 0, data)
-        total += time.perf_counter() - start
+        total += clock('cpu') - start
         runner.iter += 1
     return total / calls
 
@@ -67,7 +66,7 @@ def main() -> int:
     from mmbackbone_plugins.cost import OperatorCounter
     from mmbackbone_plugins.hooks.full_reference import count_full_step
 
-    cfg, model, wrapper = build(args.device, args.detector, frozen_stages=1)
+    cfg, model, wrapper = build(args.device, args.detector, frozen_stages=1, amp=args.amp)
     data = draw(args.size, args.batch, args.device)
 
     def step():
@@ -107,10 +106,6 @@ def main() -> int:
         )['count']
         hook.after_train(runner)
     figures = dict(
-        detector=args.detector,
-        **machine(args.device),
-        size=args.size,
-        batch=args.batch,
         parameters=sum(1 for _ in model.parameters()),
         step_ms=1e3 * plain,
         hook_us=1e6 * own,
@@ -120,7 +115,7 @@ def main() -> int:
         steps_in_a_row=row,
         full_fine_tuning_of_a_step=statistics.median(full) / plain,
     )
-    report(figures, args.out)
+    report(args, figures)
     return 0
 
 

@@ -17,17 +17,17 @@ import sys
 
 import numpy as np
 import torch
-from common import alternate, build, clock, machine, make_parser, peak_bytes, ratio, report
+from common import alternate, build, clock, make_parser, peak_bytes, ratio, report
 
-# Channels and side of the maps of a 512 px image: R50's stages and FPN's finest level.
-SHAPES = {'C2': (256, 128), 'C3': (512, 64), 'C4': (1024, 32), 'C5': (2048, 16), 'P3': (256, 64)}
+# Channels and stride of an R50's stages and of FPN's finest level.
+SHAPES = {'C2': (256, 4), 'C3': (512, 8), 'C4': (1024, 16), 'C5': (2048, 32), 'P3': (256, 8)}
 
 
 def accumulation(shape: tuple[int, int], args) -> dict[str, float]:
     """One batch of one layer, in all the ways."""
     from mmbackbone_plugins.spectra import SecondMoment
 
-    channels, side = shape
+    channels, side = shape[0], args.size // shape[1]
     torch.manual_seed(0)
     feature = torch.randn(args.batch, channels, side, side, device=args.device)
     ready = feature.double().transpose(0, 1).flatten(1).contiguous()
@@ -80,22 +80,22 @@ def delve_variant(feature: torch.Tensor) -> dict:
     return {'delve': update}
 
 
-def peak(images: int) -> int:
+def peak(images: int, size: int) -> int:
     """Peak memory of this process, kB, after so many images."""
     from mmbackbone_plugins.spectra import SecondMoment
 
     moment = SecondMoment(512)
-    feature = torch.randn(1, 512, 64, 64)
+    feature = torch.randn(1, 512, size // 8, size // 8)
     for _ in range(images):
         moment.update(feature)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def peaks(counts=(2, 200)) -> dict[str, int]:
+def peaks(size: int, counts=(2, 200)) -> dict[str, int]:
     """Each in a process of its own, for a process never gives its peak back."""
     found = {}
     for count in counts:
-        command = [sys.executable, __file__, '--peak', str(count)]
+        command = [sys.executable, __file__, '--peak', str(count), '--size', str(size)]
         found[f'{count} images, kB'] = int(subprocess.check_output(command).split()[-1])
     return found
 
@@ -105,7 +105,7 @@ def decomposition(args) -> dict[str, float]:
     from mmbackbone_plugins import spectra
 
     _, model, _ = build(args.device, 'faster-rcnn')
-    batch = torch.randn(1, 3, 512, 512, device=args.device)
+    batch = torch.randn(1, 3, args.size, args.size, device=args.device)
     roots = spectra.default_layers(model)
     found = {}
     for name, layers in (
@@ -129,22 +129,20 @@ def decomposition(args) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = make_parser(__doc__, rounds=11, size=None)
+    parser = make_parser(__doc__, rounds=11, size=512, amp=False)
     parser.add_argument('--peak', type=int, help=argparse.SUPPRESS)  # images; used by itself
     args = parser.parse_args()
     if args.peak:
-        print(peak(args.peak))
+        print(peak(args.peak, args.size))
         return 0
     figures = dict(
-        **machine(args.device),
-        batch=args.batch,
         accumulation={name: accumulation(shape, args) for name, shape in SHAPES.items()},
-        **(dict(peak_memory=peaks()) if args.device == 'cpu' else {}),
+        **(dict(peak_memory=peaks(args.size)) if args.device == 'cpu' else {}),
         decomposition=decomposition(args),
     )
     if not any('update over delve' in found for found in figures['accumulation'].values()):
         figures['delve'] = 'not installed'
-    report(figures, args.out)
+    report(args, figures)
     return 0
 
 

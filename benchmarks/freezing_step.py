@@ -16,27 +16,26 @@ Ways to run the same step, alternating in one process, medians and ratios:
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import torch
 import torch.multiprocessing as mp
 from common import (
-    add_amp,
     alternate,
     build,
     heading,
-    machine,
     make_parser,
     peak_bytes,
     ratio,
+    report,
+    table,
     train_step,
 )
+from owners import owners_at_peak
 
 FORWARDS = ('folded', 'bf16')
 WAYS = ('full', 'detached', 'frozen', *FORWARDS, 'floor')
@@ -45,11 +44,7 @@ BELOW = ('conv1', 'bn1', 'layer1', 'layer2', 'layer3')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, rounds=9, size=512)
-    add_amp(parser)
-    parser.add_argument(
-        '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
-    )
+    parser = make_parser(__doc__, rounds=9, size=512, frozen_stages=True)
     parser.add_argument(
         '--light', action='store_true', help='FPN of 64 channels, two convolutions, 15 classes'
     )
@@ -58,7 +53,10 @@ def parse_args() -> argparse.Namespace:
         '--breakdown', action='store_true', help='print who allocated what is there at the peak'
     )
     parser.add_argument('--skip-ddp', action='store_true', help='leave the two processes out')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.breakdown and args.device != 'cpu':
+        parser.error(f'--breakdown reads the records of a CPU, not of {args.device}')
+    return args
 
 
 class Steps:
@@ -118,7 +116,7 @@ class Steps:
 
 
 def measure_steps(args: argparse.Namespace) -> dict:
-    steps, memory = Steps(args), {}
+    steps, memory, owners = Steps(args), {}, {}
     names = WAYS + SUFFIX if args.suffix else WAYS
     for way in names:
         steps.prepare(way)
@@ -126,7 +124,7 @@ def measure_steps(args: argparse.Namespace) -> dict:
             steps.step()
         memory[way] = peak_bytes(steps.step, args.device)
         if args.breakdown:
-            print(way, owners_at_peak(steps))
+            owners[way] = owners_at_peak(steps.model, steps.wrapper.optimizer, steps.step)
     ways = {way: steps.step for way in names}
     times = alternate(ways, args.rounds, args.device, steps.prepare)
     seconds = {way: statistics.median(values) for way, values in times.items()}
@@ -134,37 +132,10 @@ def measure_steps(args: argparse.Namespace) -> dict:
     of_floor = {way: ratio(times, way, 'floor') for way in names}
     of_frozen = {way: ratio(times, way, 'frozen') for way in names}
     hook = hook_share(steps, seconds)
-    return dict(
+    figures = dict(
         seconds=seconds, of_floor=of_floor, of_frozen=of_frozen, peak_bytes=memory, hook=hook
     )
-
-
-def owners_at_peak(steps: Steps) -> dict[str, float]:
-    """Megabytes that are allocated at the peak of a step (CPU), by what allocated them."""
-    parts = dict(backbone='forward', neck='forward', bbox_head='loss')
-    activity = torch.profiler.ProfilerActivity.CPU
-    with ExitStack() as patches, tempfile.TemporaryDirectory() as folder:
-        for name, method in parts.items():
-            own = getattr(getattr(steps.model, name), method)
-            marked = torch.profiler.record_function(f'part {name}')(own)
-            patches.enter_context(mock.patch.object(getattr(steps.model, name), method, marked))
-        with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
-            steps.step()
-        profiler.export_chrome_trace(f'{folder}/trace.json')
-        events = json.loads(Path(folder, 'trace.json').read_text())['traceEvents']
-    memory = sorted((e for e in events if e.get('name') == '[memory]'), key=lambda e: e['ts'])
-    spans = [e for e in events if e.get('name', '').startswith('part ') and 'dur' in e]
-    end = max(range(len(memory)), key=lambda i: memory[i]['args']['Total Allocated'])
-    live: dict[str, tuple[int, str]] = {}
-    for event in memory[: end + 1]:
-        inside = [s['name'][5:] for s in spans if 0 <= event['ts'] - s['ts'] <= s['dur']]
-        size = event['args']['Bytes']
-        if size > 0:
-            live[event['args']['Addr']] = size, (inside or ['rest, backward'])[0]
-        else:
-            live.pop(event['args']['Addr'], None)
-    owners = {owner for _, owner in live.values()}
-    return {o: round(sum(b for b, of in live.values() if of == o) / 1e6, 1) for o in owners}
+    return dict(figures, megabytes_at_peak=owners) if owners else figures
 
 
 def hook_share(steps: Steps, seconds: dict) -> dict:
@@ -179,7 +150,7 @@ def hook_share(steps: Steps, seconds: dict) -> dict:
     return dict(seconds=statistics.median(calls), share=statistics.median(calls) / seconds['full'])
 
 
-def communicate(rank: int, port: int, folder: str) -> None:
+def communicate(rank: int, folder: str) -> None:
     """Bytes that a rank sends in an unfrozen and a frozen step, in three ways."""
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
@@ -187,8 +158,8 @@ def communicate(rank: int, port: int, folder: str) -> None:
     from mmbackbone_plugins.freezing.ddp import rebuild
     from mmbackbone_plugins.lab import inputs
 
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2)
+    store = f'file://{folder}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
     torch.set_num_threads(1)
     cfg, model, _ = build('cpu', frozen_stages=1)
     images, samples = inputs.draw_batch(cfg, model, (64, 64))
@@ -226,33 +197,30 @@ def communicate(rank: int, port: int, folder: str) -> None:
 
 
 def measure_bytes() -> dict:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(communicate, (port, folder), nprocs=2)
+        mp.spawn(communicate, (folder,), nprocs=2)
         return json.loads(Path(folder, 'bytes.json').read_text())
 
 
-def report(args: argparse.Namespace, figures: dict) -> None:
-    heading(args)
-    print('| step | median s | of the floor | of frozen | peak MB | of detached |')
-    print('| --- | --- | --- | --- | --- | --- |')
-    for way in figures['seconds']:
-        peak = figures['peak_bytes'][way]
-        print(
-            f'| {way} | {figures["seconds"][way]:.3f} | {figures["of_floor"][way]:.3f} | '
-            f'{figures["of_frozen"][way]:.3f} | '
-            f'{peak / 1e6:.0f} | {peak / figures["peak_bytes"]["detached"]:.3f} |'
-        )
+def show(figures: dict) -> None:
+    peaks = figures['peak_bytes']
+    rows = [
+        (way, *(f'{figures[key][way]:.3f}' for key in ('seconds', 'of_floor', 'of_frozen')))
+        + (f'{peak / 1e6:.0f}', f'{peak / peaks["detached"]:.3f}')
+        for way, peak in peaks.items()
+    ]
+    header = ('step', 'median s', 'of the floor', 'of frozen', 'peak MB', 'of detached')
+    table(header, rows)
     hook = figures['hook']
-    print(f'\nhook in an unfrozen step: {hook["seconds"] * 1e6:.1f} us, {hook["share"]:.2e} of it')
+    print(
+        f'\nhook in an unfrozen step: {hook["seconds"] * 1e6:.1f} us, {hook["share"]:.2e} of it\n'
+    )
     if 'bytes' in figures:
-        print('\n| gradients sent by a rank | MB |\n| --- | --- |')
-        for key, value in figures['bytes'].items():
-            print(f'| {key} | {value / 1e6:.2f} |')
+        sent = ((key, f'{value / 1e6:.2f}') for key, value in figures['bytes'].items())
+        table(('gradients sent by a rank', 'MB'), sent)
+    for way, owners in figures.get('megabytes_at_peak', {}).items():
+        print()
+        table((f'at the peak of {way}', 'MB'), ((name, str(mb)) for name, mb in owners.items()))
 
 
 def main() -> None:
@@ -260,10 +228,9 @@ def main() -> None:
     figures = measure_steps(args)
     if not args.skip_ddp:
         figures['bytes'] = measure_bytes()
-    report(args, figures)
-    if args.out:
-        found = dict(vars(args), out=str(args.out), **machine(args.device), **figures)
-        args.out.write_text(json.dumps(found, indent=2))
+    heading(args)
+    show(figures)
+    report(args, figures, tables=True)
 
 
 if __name__ == '__main__':

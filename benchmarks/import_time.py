@@ -12,18 +12,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import machine, report
+from common import report
 
 BASES = {
     'mmengine': 'import mmengine.runner',
     "mmengine and mmdet's models": 'import mmengine.runner, mmdet.models',
 }
 SCRIPT = """
-{base}
 import time
+start = time.process_time()
+{base}
 wall, cpu = time.perf_counter(), time.process_time()
 import mmbackbone_plugins
-print(time.perf_counter() - wall, time.process_time() - cpu)
+print(time.perf_counter() - wall, time.process_time() - cpu, cpu - start)
 """
 
 
@@ -40,10 +41,10 @@ def python(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
-def seconds(base: str) -> tuple[float, float]:
-    """Wall and CPU time of one import."""
+def seconds(base: str) -> list[float]:
+    """Wall and CPU time of one import, and CPU time of the base's."""
     words = python('-c', SCRIPT.format(base=base)).stdout.splitlines()[-1].split()
-    return float(words[0]), float(words[1])
+    return [float(word) for word in words]
 
 
 def slowest(base: str, count: int) -> dict[str, float]:
@@ -67,18 +68,19 @@ def slowest(base: str, count: int) -> dict[str, float]:
 
 def main() -> None:
     args = parse_args()
-    figures = dict(**machine('cpu'), rounds=args.rounds, python=sys.version.split()[0])
+    figures = dict(python=sys.version.split()[0])
     for name, base in BASES.items():
         seconds(base)  # compiled files and the disk's cache
         found = [seconds(base) for _ in range(args.rounds)]
-        wall, cpu = ([pair[i] for pair in found] for i in (0, 1))
+        wall, cpu, before = zip(*found)
         figures[f'on top of {name}'] = dict(
             wall=round(statistics.median(wall), 3),
             cpu=round(statistics.median(cpu), 3),
+            of_base=statistics.median(a / b for a, b in zip(cpu, before)),
             all_wall=[round(one, 3) for one in wall],
         )
     figures['slowest modules, ms'] = slowest(BASES['mmengine'], args.slowest)
-    report(figures, args.out)
+    report(args, figures)
 
 
 if __name__ == '__main__':

@@ -12,12 +12,10 @@ import sys
 
 import torch
 from common import (
-    add_amp,
     alternate,
     build,
     draw,
     inside_steps,
-    machine,
     make_parser,
     peak_bytes,
     report,
@@ -35,9 +33,7 @@ def nbytes(tensors) -> int:
 
 
 def main() -> int:
-    parser = make_parser(__doc__, rounds=11)
-    add_amp(parser)
-    args = parser.parse_args()
+    args = make_parser(__doc__, rounds=11).parse_args()
     from mmbackbone_plugins import StageMap, estimate_importance
     from mmbackbone_plugins.distortion import Anchor, Penalty
     from mmbackbone_plugins.distortion.projection import projection_kinds
@@ -100,10 +96,6 @@ def main() -> int:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     size = nbytes(parameters.values())
     figures = dict(
-        **machine(args.device),
-        size=args.size,
-        batch=args.batch,
-        amp=args.amp,
         step_ms=1e3 * step,
         whole_steps=whole,
         milliseconds={name: 1e3 * value for name, value in medians.items()},
@@ -116,7 +108,7 @@ def main() -> int:
             plain_loop_peak=peak_bytes(variants['plain loop, uniform'], args.device) / size,
         ),
     )
-    report(figures, args.out)
+    report(args, figures)
     return 0
 
 

@@ -13,12 +13,10 @@ import sys
 
 import torch
 from common import (
-    add_amp,
     alternate,
     build,
     draw,
     inside_steps,
-    machine,
     make_parser,
     peak_bytes,
     ratio,
@@ -37,9 +35,7 @@ def item_loop(parameters) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = make_parser(__doc__, rounds=11)
-    add_amp(parser)
-    args = parser.parse_args()
+    args = make_parser(__doc__, rounds=11).parse_args()
     from mmbackbone_plugins import StageMap, relative_gradient_norm
     from mmbackbone_plugins.distortion import Anchor, weight_drift
     from mmbackbone_plugins.distortion.rgn import measure, read
@@ -97,10 +93,6 @@ def main() -> int:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     size = sum(p.nbytes for p in parameters.values())
     figures = dict(
-        **machine(args.device),
-        size=args.size,
-        batch=args.batch,
-        amp=args.amp,
         step_ms=1e3 * step_seconds,
         whole_steps=whole,
         milliseconds={name: 1e3 * value for name, value in medians.items()},
@@ -116,7 +108,7 @@ def main() -> int:
             for kind in ('tensor', 'kernel')
         },
     )
-    report(figures, args.out)
+    report(args, figures)
     return 0
 
 

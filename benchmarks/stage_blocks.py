@@ -10,20 +10,19 @@ and memory are counted.
 """
 
 import argparse
-import json
 import statistics
 from typing import Any, Optional
 
 from common import (
-    add_amp,
     alternate,
     build,
     heading,
-    machine,
     make_parser,
     peak_bytes,
     progress,
     ratio,
+    report,
+    table,
     train_step,
 )
 
@@ -44,15 +43,6 @@ WAYS: dict[str, tuple[bool, Optional[dict[str, Any]], bool]] = {
     'full, SE': (True, SE, False),
 }
 BASE = 'frozen'
-
-
-def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, rounds=7)
-    add_amp(parser)
-    parser.add_argument(
-        '--frozen-stages', type=int, default=-1, help='-1: all of it trains; mmdet: 1'
-    )
-    return parser.parse_args()
 
 
 class Steps:
@@ -103,27 +93,31 @@ def measure(args: argparse.Namespace) -> dict:
     )
 
 
-def report(args: argparse.Namespace, figures: dict) -> None:
-    heading(args)
-    print('| step | block parameters | GFLOPs | median s | of frozen | peak MB | of frozen |')
-    print('| --- | --- | --- | --- | --- | --- | --- |')
+def show(figures: dict) -> None:
+    rows = []
     for way in WAYS:
         peak = figures['peak_bytes'][way]
-        print(
-            f'| {way} | {figures["block_parameters"][way]:,} | '
-            f'{figures["flops"][way] / 1e9:.1f} | {figures["seconds"][way]:.3f} | '
-            f'{figures["of_frozen"][way]:.3f} | {peak / 1e6:.0f} | '
-            f'{peak / figures["peak_bytes"][BASE]:.3f} |'
+        rows.append(
+            (
+                way,
+                f'{figures["block_parameters"][way]:,}',
+                f'{figures["flops"][way] / 1e9:.1f}',
+                f'{figures["seconds"][way]:.3f}',
+                f'{figures["of_frozen"][way]:.3f}',
+                f'{peak / 1e6:.0f}',
+                f'{peak / figures["peak_bytes"][BASE]:.3f}',
+            )
         )
+    columns = 'step, block parameters, GFLOPs, median s, of frozen, peak MB, of frozen'
+    table(columns.split(', '), rows)
 
 
 def main() -> None:
-    args = parse_args()
+    args = make_parser(__doc__, rounds=7, frozen_stages=True).parse_args()
     figures = measure(args)
-    report(args, figures)
-    if args.out:
-        found = dict(vars(args), out=str(args.out), **machine(args.device), **figures)
-        args.out.write_text(json.dumps(found, indent=2))
+    heading(args)
+    show(figures)
+    report(args, figures, tables=True)
 
 
 if __name__ == '__main__':
