@@ -149,10 +149,11 @@ class WeightProjectionHook(LoadingHook, GradientHook):
             return
         self._armed.discard(id(wrapper))
         rule = self._rules[id(wrapper)]
-        numbers = rule.after(skipped if isinstance(skipped, torch.Tensor) else None)
         steps = self._steps.get(id(wrapper), 0)
         self._steps[id(wrapper)] = steps + 1
-        if steps % self.interval == 0:
+        rule.measures = steps % self.interval == 0
+        numbers = rule.after(skipped if isinstance(skipped, torch.Tensor) else None)
+        if rule.measures:
             self._pending.append(numbers)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
