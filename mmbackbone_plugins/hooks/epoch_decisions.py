@@ -100,7 +100,7 @@ class EpochDecisions:
         spent = budget.spent(schedule.decisions)
         self._lines.write(
             dict(
-                iter=runner.iter,
+                iter=runner.iter + 1,  # from this iteration on
                 epoch=runner.epoch + 1,
                 trains=chosen,
                 affordable=affordable,

@@ -6,8 +6,6 @@ import math
 import pytest
 import rig
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
 from mmbackbone_plugins import relative_gradient_norm
 from mmbackbone_plugins.hooks.freezing_scheduler_hook import FreezingSchedulerHook
@@ -26,28 +24,10 @@ def lines(folder):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@HOOKS.register_module(force=True)
-class StopAfter(Hook):
-    """Ends a training after an epoch, and after its checkpoint."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def after_train_epoch(self, runner):
-        if runner.epoch + 1 == self.epoch:
-            raise KeyboardInterrupt
-
-
-def train(folder, hook, stop=None, watch=True, **options):
+def train(folder, hook, watch=True, **options):
     hooks = [hook, dict(type='TrainingCostHook')] if watch else [hook]
-    stops = [dict(type='StopAfter', epoch=stop)] if stop else []
-    built = rig.runner(folder, hooks=[*hooks, *stops], epochs=4, length=16, **options)
-    try:
-        built.train()
-    except KeyboardInterrupt:
-        assert stop
+    built = rig.runner(folder, hooks=hooks, **dict(dict(epochs=4, length=16), **options))
+    built.train()
     return built
 
 
@@ -62,11 +42,16 @@ def whole(tmp_path_factory):
     return folder, train(folder, budgeted())
 
 
-def test_a_resumed_run_decides_alike(whole, tmp_path):
-    train(tmp_path, budgeted(), stop=2)
+def test_killed_in_an_epoch_and_resumed_it_decides_alike(whole, tmp_path):
+    options = dict(work_dir=str(tmp_path), epochs=4, length=16)
+    hooks = [budgeted(), dict(type='TrainingCostHook')]
+    rig.run(returncode=-9, kill_at=20, hooks=hooks, **options)
+    assert len(lines(tmp_path)) == 3  # the third epoch was decided, and is in no checkpoint
     rest = train(tmp_path, budgeted(), resume=True)
     assert lines(tmp_path) == lines(whole[0])
     assert not rig.equal(rig.model_of(rest).state_dict(), rig.model_of(whole[1]).state_dict())
+    ours, theirs = (json.loads((f / 'cost.json').read_text()) for f in (tmp_path, whole[0]))
+    assert ours['totals']['training_flops'] == theirs['totals']['training_flops']
 
 
 def test_the_ledger_agrees(whole):
@@ -161,6 +146,6 @@ def test_two_ranks_and_four_that_resume_decide_alike(tmp_path):
 def test_bad_budgets_and_checkpoints(tmp_path):
     with pytest.raises(ValueError, match=r'budget=0\.1: a run of 4 .*allowed is 0\.\d+ to 1'):
         train(tmp_path / 'a', budgeted(0.1), watch=False)
-    train(tmp_path / 'b', rig.dbf(2), stop=1, watch=False)
+    train(tmp_path / 'b', rig.dbf(2), epochs=1, watch=False)
     with pytest.raises(ValueError, match='written without BudgetedFreezing'):
         train(tmp_path / 'b', budgeted(), watch=False, resume=True)
