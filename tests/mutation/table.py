@@ -482,7 +482,7 @@ MUTATIONS = [
             'torch.minimum(radius, most)',
             'radius.clone()',
         ),
-        ('ftp: rows are tensors', 'tuple(range(1, part.dim())) or ', ''),
+        ('ftp: rows are tensors', 'part.flatten(1) if part.dim() > 1 else ', ''),
         ('ftp: a loss scale stays', 'self._slopes /= ', 'self._slopes /= 1 + 0 * '),
         ('ftp: learns from a skipped step', 'torch.where(kept, old, new)', 'new'),
         ('ftp: follows a skipped step', 'torch.where(kept, 0 if unit is None else unit, c)', 'c'),
