@@ -38,6 +38,7 @@ def main() -> int:
     args = make_parser(__doc__, rounds=11).parse_args()
     from mmbackbone_plugins import StageMap, relative_gradient_norm
     from mmbackbone_plugins.distortion import Anchor, weight_drift
+    from mmbackbone_plugins.distortion.passes import gradient_passes
     from mmbackbone_plugins.distortion.rgn import measure, read
     from mmbackbone_plugins.distortion.table import RGNTable
     from mmbackbone_plugins.hooks.gradient_tap import GradientListener
@@ -74,6 +75,11 @@ def main() -> int:
     with wrapper.optim_context(model):
         losses = model(**model.data_preprocessor(data, True), mode='loss')
     model.parse_losses(losses)[0].backward()
+
+    def passes():  # what RGNLearningRateHook does once an epoch, but for loading five batches
+        for _ in gradient_passes(model, [data] * 5):
+            measure(parameters).read()
+
     seconds = alternate(
         {
             'tensor': lambda: relative_gradient_norm(pairs, 'tensor'),
@@ -87,9 +93,11 @@ def main() -> int:
     )
     anchor = Anchor.of(model, stages.parameters, 'cpu')
     groups = {s.name: s.parameters for s in stages}
-    drift = alternate(
-        dict(drift=lambda: weight_drift(named, anchor.tensors, groups)), 5, args.device
-    )['drift']
+    rare = alternate(
+        dict(drift=lambda: weight_drift(named, anchor.tensors, groups), passes=passes),
+        5,
+        args.device,
+    )
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     size = sum(p.nbytes for p in parameters.values())
     figures = dict(
@@ -99,7 +107,8 @@ def main() -> int:
         of_a_step={
             'every iteration': medians['hook'] / step_seconds,
             'interval 50': medians['hook'] / step_seconds / 50,
-            'drift of weights, once': statistics.median(drift) / step_seconds,
+            'drift of weights, once': statistics.median(rare['drift']) / step_seconds,
+            'learning rates, once': statistics.median(rare['passes']) / step_seconds,
         },
         tensor_over_float32_loop=ratio(seconds, 'tensor', 'float32 loop'),
         item_loop_over_tensor=ratio(seconds, 'item loop', 'tensor'),

@@ -61,6 +61,9 @@ class DrawnScenes(Dataset):
     def __len__(self) -> int:
         return self.length
 
+    def get_data_info(self, index: int) -> dict[str, int]:
+        return dict(width=self.size, height=self.size)  # for mmdet's AspectRatioBatchSampler
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         from mmdet.structures import DetDataSample
 

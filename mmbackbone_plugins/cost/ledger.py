@@ -80,6 +80,7 @@ class Ledger:
     uncounted_ops: dict[str, int] = field(default_factory=dict)  # calls in a step, no formula
     lost: Lost = field(default_factory=Lost)  # what restarts have lost; not in the totals
     validation_seconds: float = 0.0
+    measuring_flops: int = 0  # of passes between the steps, from which a hook decides something
     counting_seconds: float = 0.0  # of a step of full fine-tuning, apart from training
     # One entry per start: its first iteration, number of ranks, device, torch.
     parts: list[dict[str, Any]] = field(default_factory=list)
@@ -125,8 +126,8 @@ class Ledger:
 
     @property
     def training_flops(self) -> Optional[int]:
-        """FLOPs of all phases and ranks; None where one of them was not counted."""
-        return _sum(phase.flops for phase in self.phases.values())
+        """FLOPs of all phases and ranks, and of measuring; None where a phase was not counted."""
+        return _sum([self.measuring_flops, *(phase.flops for phase in self.phases.values())])
 
     @property
     def full_training_flops(self) -> Optional[int]:

@@ -71,6 +71,8 @@ def cost_text(ledger: Ledger) -> str:
     if ledger.saving is not None:
         saved = f'saved {ledger.saving:.1%} of its FLOPs'
         lines.append(f'full fine-tuning: {flops_text(full)}; {saved}')
+    if ledger.measuring_flops:
+        lines.append(f'of the total, to measure a signal: {flops_text(ledger.measuring_flops)}')
     if ledger.memory_kind:
         lines.append(f'memory: peak of {ledger.memory_kind}')
     if ledger.uncounted_ops:

@@ -2,6 +2,7 @@
 
 from ..utils.untouched import seed_everything, untouched, untouched_random_numbers
 from .anchor import Anchor
+from .ball import FastTrainableProjection
 from .coverage import Coverage
 from .drift import linear_cka, statistics_drift, weight_drift
 from .features import feature_similarity
@@ -17,6 +18,7 @@ __all__ = [
     'Anchor',
     'Coverage',
     'Deferred',
+    'FastTrainableProjection',
     'Measurement',
     'Penalty',
     'RGNTable',

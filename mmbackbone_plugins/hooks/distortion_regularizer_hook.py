@@ -1,6 +1,5 @@
 """The hook that holds the backbone to the weights it started from."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..distortion.regularizer import Penalty, Pull, check_coeff, compare
 from ..utils.checks import choice
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
-from .anchor_file import check_same, read_anchor
+from .anchors import check_same, find_anchor, read_anchor, save_anchor
 from .checkpoint_keys import ANCHOR_KEY, IMPORTANCE_KEY, REFERENCE_KEY
 from .checks import check_count, check_names, check_path
 from .gradient_hook import GradientHook
@@ -142,7 +141,7 @@ class DistortionRegularizerHook(LoadingHook, GradientHook):
         if anchor is None:
             return
         if self.anchor_file is None:
-            checkpoint.setdefault(ANCHOR_KEY, {}).update(anchor.save())
+            save_anchor(checkpoint, anchor)
         else:
             checkpoint.setdefault(REFERENCE_KEY, {})[self._name] = anchor.fingerprint()
         if self._estimated is not None:
@@ -163,7 +162,7 @@ class DistortionRegularizerHook(LoadingHook, GradientHook):
         estimate = ImportancePass(
             runner, self.importance, coverage.covered, self.target, self.num_batches, self.seed
         )
-        self._state = state = _State(self._find_anchor(model), coverage, estimate)
+        self._state = state = _State(self._find_anchor(runner, model), coverage, estimate)
         if self.importance_file is not None:
             estimate.check_file(Path(self.importance_file))
         saved = (self._checkpoint or {}).get(IMPORTANCE_KEY, {}).get(self._name)
@@ -249,7 +248,7 @@ class DistortionRegularizerHook(LoadingHook, GradientHook):
             )
         self._estimated = saved
 
-    def _find_anchor(self, model) -> Anchor:
+    def _find_anchor(self, runner, model) -> Anchor:
         names = tuple(self._parameters)
         if self.anchor_file is not None:
             anchor = read_anchor(self.anchor_file, model, names, self.target)
@@ -257,18 +256,8 @@ class DistortionRegularizerHook(LoadingHook, GradientHook):
                 before = self._checkpoint.get(REFERENCE_KEY, {}).get(self._name)
                 check_same(self.anchor_file, anchor, before)
             return anchor
-        if self._checkpoint is None:
-            return Anchor.of(model, names)
-        if ANCHOR_KEY in self._checkpoint:
-            return Anchor.load(self._checkpoint[ANCHOR_KEY], model, names)
-        print_log(
-            'DistortionRegularizerHook: the checkpoint to resume from has no theta0, it was saved '
-            'by a run without this hook. The weights of this checkpoint are taken for theta0; '
-            'anchor=FILE sets others',
-            logger='current',
-            level=logging.WARNING,
-        )
-        return Anchor.of(model, names)
+        hint = '; anchor=FILE sets others'
+        return find_anchor(runner, self, model, names, self._checkpoint, hint=hint)
 
     def _report(self, pulls: Sequence[Pull]) -> None:
         """Scalars of one step, over all optimizers; here the device is waited for."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union, cast
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
@@ -19,6 +18,7 @@ from ..utils.names import arguments_by_name
 from ..utils.sampling import SeededBatches, inputs_of
 from ..utils.untouched import untouched_attributes
 from ..utils.wrappers import unwrap
+from .anchors import find_anchor, save_anchor
 from .checkpoint_keys import ANCHOR_KEY
 from .checks import check_count, check_target, refuse_second
 from .epochs import EpochHook
@@ -50,7 +50,8 @@ class DriftHook(EpochHook, LoadingHook):
         num_images: Training images for the features; 0 leaves that part out. Each costs two forward
             passes. Only for a target that is a backbone; it is left out for others.
         seed: Chooses the images and their augmentation.
-        offload: Whether theta0 is kept in main memory instead of on the model's device.
+        offload: Whether theta0 is kept in main memory instead of on the model's device, where it is
+            for all hooks if one of them needs it there.
 
     Raises:
         ValueError: If an argument is not one of the above; in ``before_train``, if the target does
@@ -76,20 +77,19 @@ class DriftHook(EpochHook, LoadingHook):
         self.seed = check_count('seed', seed, least=0)
         self.offload = flag('offload', offload)
         self.anchor: Optional[Anchor] = None
-        self._saved: Optional[dict[str, torch.Tensor]] = None
-        self._resumed = False
+        self._checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
         self._run: Optional[_Run] = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keeps theta0 of a checkpoint that the run resumes from; taken up in ``before_train``."""
         super().after_load_checkpoint(runner, checkpoint)
         if runner._resume:  # not load_from: those weights are the start of a fresh run
-            self._resumed, self._saved = True, checkpoint.get(ANCHOR_KEY)
+            self._checkpoint = {k: checkpoint[k] for k in (ANCHOR_KEY,) if k in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         super().before_save_checkpoint(runner, checkpoint)
         if self.anchor is not None:
-            checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
+            save_anchor(checkpoint, self.anchor)
 
     def before_train(self, runner) -> None:
         """Clones theta0 in a fresh run, or takes up that of the run's first start."""
@@ -101,18 +101,14 @@ class DriftHook(EpochHook, LoadingHook):
         if not is_main_process():
             return
         images = self._find_images(runner, model)
-        names, device = self._names(model, stage_map), 'cpu' if self.offload else None
-        if not self._resumed:
-            self.anchor = Anchor.of(model, names, device)
-        elif self._saved is None:
+        if self._checkpoint == {}:
             raise ValueError(
                 'DriftHook: the checkpoint to resume from has no reference weights '
                 f'({ANCHOR_KEY!r}): it was saved by a run without this hook, and its weights have '
                 'moved already. Resume without DriftHook, or start afresh with load_from'
             )
-        else:
-            self.anchor = Anchor.load(self._saved, model, names, device)
-            self._saved = None
+        names = self._names(model, stage_map)
+        self.anchor = find_anchor(runner, self, model, names, self._checkpoint, self.offload)
         self._run = _Run(
             target=self.target,
             stage_map=stage_map,
@@ -122,7 +118,7 @@ class DriftHook(EpochHook, LoadingHook):
             weights=Scalars(runner, 'drift'),
             features=Scalars(runner, 'cka'),
         )
-        source = 'the checkpoint' if self._resumed else 'the start of this run'
+        source = 'the start of this run' if self._checkpoint is None else 'the checkpoint'
         print_log(
             f'DriftHook: reference weights of {self.target!r} are those of {source} '
             f'(fingerprint {self._run.fingerprint})',

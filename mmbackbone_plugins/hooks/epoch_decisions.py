@@ -1,13 +1,12 @@
 """Decides before an epoch which stages train, where a schedule leaves that to a signal."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Optional, cast
 
 from mmengine import dist
 from mmengine.logging import print_log
-from torch import nn
 
 from ..cost.plan import count_steps
 from ..distortion.anchor import Anchor
@@ -16,9 +15,10 @@ from ..distortion.learning_rates import norm_parameters, unit_rgn
 from ..freezing.budget import EpochBudget
 from ..freezing.freezer import Freezer
 from ..freezing.plan import FreezePlan
-from ..utils.sampling import SeededBatches
+from ..utils.sampling import SeededBatches, images_in_batch
 from ..utils.wrappers import unwrap
-from .checkpoint_keys import ANCHOR_KEY, DECISIONS_KEY
+from .anchors import find_anchor, save_anchor
+from .checkpoint_keys import DECISIONS_KEY
 from .jsonl import JsonLines
 from .measured_rgn import MeasuredRGN
 
@@ -31,12 +31,12 @@ class EpochDecisions:
 
     Args:
         runner: The runner, in ``before_train``.
-        plan: The schedule over its stages.
-        freezer: Freezes them; left as it was.
+        hook: The FreezingSchedulerHook, with plan and freezer; they are left as they were.
         checkpoint: That of the run that is resumed; None in a fresh run.
 
     Attributes:
         budget: What epochs cost and may cost, in FLOPs.
+        anchor: theta0, where the signal is the drift from it.
 
     Raises:
         ValueError: If the run has no epochs, the budget does not pay for a frozen run, or the
@@ -46,12 +46,12 @@ class EpochDecisions:
     def __init__(
         self,
         runner,
-        plan: FreezePlan,
-        freezer: Freezer,
-        checkpoint: Optional[Mapping[str, Any]] = None,
+        hook: Any,
+        checkpoint: Optional[dict[str, Any]] = None,
     ) -> None:
-        schedule: Any = plan.schedule
-        self._plan, self._schedule = plan, schedule
+        self._plan: FreezePlan = hook.plan
+        schedule: Any = self._plan.schedule
+        self._schedule = schedule
         self._model = unwrap(runner.model)
         saved = None if checkpoint is None else checkpoint.get(DECISIONS_KEY)
         if checkpoint is not None and saved is None:
@@ -59,19 +59,19 @@ class EpochDecisions:
                 f'schedule: the checkpoint to resume from was written without {schedule!r}, which '
                 'has to know what it spent; start afresh with load_from'
             )
-        costs, measuring = saved['costs'] if saved else self._count(runner, freezer)
-        self.budget = EpochBudget(costs, schedule.budget, runner.max_epochs, measuring)
-        schedule.decisions[:] = saved['decisions'] if saved else []
-        parameters = self._parameters()
-        self._anchor: Optional[Anchor] = None
+        # What the model keeps frozen by itself trains never, and has no signal.
+        allowed = {id(p) for p in hook.freezer.parameters_of(self._plan.ruled)}
+        named = self._model.named_parameters()
+        self._parameters = {n: p for n, p in named if id(p) in allowed}
+        self.anchor: Optional[Anchor] = None
         self._rgn: Optional[MeasuredRGN] = None
         if schedule.signal == 'rgn':
-            self._rgn = MeasuredRGN(runner, parameters, schedule.num_batches, frozen=True)
+            self._rgn = MeasuredRGN(runner, self._parameters, schedule.num_batches, frozen=True)
         else:
-            names, theta0 = list(parameters), (checkpoint or {}).get(ANCHOR_KEY)
-            self._anchor = (
-                Anchor.load(theta0, self._model, names) if theta0 else Anchor.of(self._model, names)
-            )
+            self.anchor = find_anchor(runner, hook, self._model, self._parameters, checkpoint)
+        costs, measuring = saved['costs'] if saved else self._count(runner, hook.freezer)
+        self.budget = EpochBudget(costs, schedule.budget, runner.max_epochs, measuring)
+        schedule.decisions[:] = saved['decisions'] if saved else []
         self._lines = JsonLines(runner, 'decisions.jsonl')
 
     def save(self, checkpoint: dict[str, Any]) -> None:
@@ -80,8 +80,8 @@ class EpochDecisions:
             costs=(self.budget.costs, self.budget.measuring),
             decisions=list(self._schedule.decisions),
         )
-        if self._anchor is not None:
-            checkpoint.setdefault(ANCHOR_KEY, {}).update(self._anchor.save())
+        if self.anchor is not None:
+            save_anchor(checkpoint, self.anchor)
 
     def decide(self, runner) -> None:
         """Decides this epoch, if that has not been done."""
@@ -100,7 +100,7 @@ class EpochDecisions:
         spent = budget.spent(schedule.decisions)
         self._lines.write(
             dict(
-                iter=runner.iter,
+                iter=runner.iter + 1,  # from this iteration on
                 epoch=runner.epoch + 1,
                 trains=chosen,
                 affordable=affordable,
@@ -116,19 +116,17 @@ class EpochDecisions:
             logger='current',
         )
 
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        named = dict(self._model.named_parameters())
-        stages = (self._plan.stage_map[stage] for stage in self._plan.ruled)
-        return {name: named[name] for stage in stages for name in stage.parameters}
-
     def _signal(self, runner) -> dict[str, float]:
         """The signal by stage; NaN of a stage without one."""
-        stages = {s: self._plan.stage_map[s].parameters for s in self._plan.ruled}
-        if self._rgn is None:
-            return weight_drift(self._parameters(), cast(Anchor, self._anchor).tensors, stages)
-        units = {name: stage for stage, names in stages.items() for name in names}
-        found = unit_rgn(self._rgn(runner.epoch), units, norm_parameters(self._model))
-        return {stage: found.get(stage, math.nan) for stage in stages}
+        units = {n: self._plan.stage_map.stage_of(n) for n in self._parameters}
+        if self._rgn is not None:
+            found = unit_rgn(self._rgn(runner.epoch), units, norm_parameters(self._model))
+        else:
+            stages: dict[str, list[str]] = {}
+            for name, stage in units.items():
+                stages.setdefault(stage, []).append(name)
+            found = weight_drift(self._parameters, cast(Anchor, self.anchor).tensors, stages)
+        return {stage: found.get(stage, math.nan) for stage in self._plan.ruled}
 
     def _count(self, runner, freezer: Freezer) -> tuple[list[int], int]:
         """FLOPs of an epoch by the number of stages that train, and of measuring a signal."""
@@ -138,13 +136,12 @@ class EpochDecisions:
         sets = [frozenset(ruled[k:]) | self._plan.free for k in range(len(ruled), -1, -1)]
         data = (batch['inputs'], batch['data_samples'])
         _, flops = count_steps(self._model, data, freezer, sets)
-        images = len(loader) * loader.batch_size * dist.get_world_size()
+        # The last batch may be smaller.
+        images = min(len(loader) * images_in_batch(loader), len(loader.sampler))
+        images *= dist.get_world_size()
         # Of equal work; that more stages cost less could only be the counter's rounding.
         costs = list(accumulate((flops[s].total * images for s in sets), max))
-        passes = 0
-        if self._schedule.signal == 'rgn':
-            images = self._schedule.num_batches * dist.get_world_size() * loader.batch_size
-            passes = flops[sets[-1]].total * images
+        passes = flops[sets[-1]].total * self._rgn.images if self._rgn else 0
         return costs, passes
 
 

@@ -1,7 +1,8 @@
 """The hook that trains parts of a model in some epochs only."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Optional, Union
 
 from mmengine.logging import print_log
@@ -162,25 +163,19 @@ class FreezingSchedulerHook(LoadingHook):
         then = f'; they train in every phase (unloaded={self.unloaded!r})'
         apart, unloaded = self.unloaded_of(runner, stage_map, self.unloaded, then)
         length = runner.max_epochs if self.schedule.by_epoch else runner.max_iters
-        try:
+        with _named(f'schedule: {self.schedule!r} in a run of {length}: '):
             schedule = self.schedule.resolved(length)
-        except ValueError as error:
-            _raise_if([f'schedule: {self.schedule!r} in a run of {length}: {error}'])
-        self.plan = FreezePlan(schedule, stage_map, self.freeze_blocks)
-        try:
-            self.plan = self.plan.keep(model, self.keep_trainable)
-        except ValueError as error:
-            _raise_if([str(error)])
+        with _named():
+            plan = FreezePlan(schedule, stage_map, self.freeze_blocks)
+            self.plan = plan.keep(model, self.keep_trainable)
         if self.unloaded == TRAIN:
             self.plan = self.plan.release(model, apart)
         self.freezer = Freezer(model, self.plan.stage_map, self.frozen_mode)
         if self.frozen_forward != 'exact':
             self.forward = FrozenForward(model, stage_map.targets, self.frozen_forward, self._say)
         self.phases = self.plan.phases(length)
-        try:
+        with _named():
             self._probed_at = end_of_probing(self.plan, self.phases) if self.keep_probed else None
-        except ValueError as error:
-            _raise_if([str(error)])
         _raise_if(
             preflight.check_compile(runner, self.phases)
             + preflight.check_own_freezing(self.plan, self.freezer, self.phases)
@@ -192,10 +187,8 @@ class FreezingSchedulerHook(LoadingHook):
             print_log(f'FreezingSchedulerHook: {warning}', logger='current', level=logging.WARNING)
         self._time = None
         if self.plan.schedule.decides:
-            try:
-                self.decisions = EpochDecisions(runner, self.plan, self.freezer, self._checkpoint)
-            except ValueError as error:
-                _raise_if([str(error)])
+            with _named():
+                self.decisions = EpochDecisions(runner, self, self._checkpoint)
         self._update(runner)
         status = self.freezer.status(unloaded)
         print_log(
@@ -294,6 +287,15 @@ class FreezingSchedulerHook(LoadingHook):
                     f'custom_hooks: there are two FreezingSchedulerHooks, with targets '
                     f'{self.target!r} and {hook.target!r}; use one hook with a list of targets'
                 )
+
+
+@contextmanager
+def _named(what: str = '') -> Iterator[None]:
+    """Errors in here begin with the name of the hook."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f'FreezingSchedulerHook: {what}{error}') from error
 
 
 def _raise_if(errors: list[str]) -> None:

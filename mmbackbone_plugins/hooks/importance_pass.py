@@ -19,7 +19,7 @@ from ..distortion.importance_file import (
 )
 from ..utils.branches import check_labelled_loss, has_branches
 from ..utils.files import hash_of
-from ..utils.sampling import Pristine
+from ..utils.sampling import Pristine, images_in_batch
 from ..utils.untouched import (
     seed_everything,
     untouched_attributes,
@@ -64,7 +64,7 @@ class ImportancePass:
     def batches(self) -> int:
         """Batches that each process takes: as the authors', images / batch at most."""
         loader = self._runner.train_dataloader
-        whole = len(loader.dataset) // (_images_in_batch(loader) * dist.get_world_size())
+        whole = len(loader.dataset) // (images_in_batch(loader) * dist.get_world_size())
         return min(self._most, max(1, whole))
 
     def check_file(self, path: Path) -> None:
@@ -127,7 +127,7 @@ class ImportancePass:
 
     def _estimate(self, own: Fingerprint) -> ImportanceFile:
         loader, batches = self._loader(), self.batches
-        images = _images_in_batch(loader) if find_kind(self._kind).single_images else 1
+        images = images_in_batch(loader) if find_kind(self._kind).single_images else 1
         self._say(f'estimates the importance {self._kind!r} from {batches} batches a process')
         model = unwrap(self._runner.model)
         # Losses and layers of detectors write into the message hub, which is no part of the model.
@@ -169,11 +169,6 @@ class ImportancePass:
 
     def _say(self, text: str) -> None:
         print_log(f'DistortionRegularizerHook: {text}', logger='current')
-
-
-def _images_in_batch(loader: DataLoader) -> int:
-    size: int = getattr(loader.batch_sampler, 'batch_size', 1)
-    return loader.batch_size or size
 
 
 def _read(path: Path, own: Fingerprint, later: str = '') -> ImportanceFile:

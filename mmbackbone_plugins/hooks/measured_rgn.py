@@ -9,9 +9,10 @@ from torch import nn
 
 from ..distortion.passes import gradient_passes
 from ..distortion.rgn import average, measure
-from ..utils.sampling import SeededBatches
+from ..utils.sampling import SeededBatches, images_in_batch
 from ..utils.untouched import untouched_attributes
 from ..utils.wrappers import unwrap
+from .measuring_cost import counted
 
 
 class MeasuredRGN:
@@ -35,8 +36,20 @@ class MeasuredRGN:
         self._batches = SeededBatches(
             runner.train_dataloader,
             unwrap(runner.model),
+            batch_size=images_in_batch(runner.train_dataloader),
             num_batches=num_batches * dist.get_world_size(),
         )
+
+    @property
+    def images(self) -> int:
+        """Images that all processes together go through."""
+        sizes, world = [len(part) for part in self._batches.parts], dist.get_world_size()
+        return sum(sum(sizes[self._share(rank)]) for rank in range(world))
+
+    def _share(self, rank: int) -> slice:
+        parts, world = len(self._batches), dist.get_world_size()
+        # As many on each rank, for synchronised norms wait for each other; all have all if few.
+        return slice(rank, parts // world * world, world) if parts >= world else slice(None)
 
     def __call__(self, seed: int) -> dict[str, float]:
         """RGN by tensor: a mean over the batches of all processes, equal on all of them.
@@ -44,14 +57,11 @@ class MeasuredRGN:
         Args:
             seed: Chooses images and augmentation.
         """
-        rank, world = dist.get_rank(), dist.get_world_size()
-        parts = len(self._batches)
-        # As many on each rank, for synchronised norms wait for each other; all have all if few.
-        share = slice(rank, parts // world * world, world) if parts >= world else slice(None)
-        batches = self._batches.loaded(seed, share)
+        batches = self._batches.loaded(seed, self._share(dist.get_rank()))
         enable = self._parameters.values() if self._frozen else ()
         with untouched_attributes([self._runner.message_hub]):
             passes = gradient_passes(unwrap(self._runner.model), batches, enable=enable)
+            passes = counted(self._runner, passes)
             own = average([measure(self._parameters).read() for _ in passes]).values
         found = dist.all_gather_object(own)
         names = dict.fromkeys(name for part in found for name in part)

@@ -27,6 +27,7 @@ from .checkpoint_keys import COST_KEY
 from .checks import check_count, refuse_second
 from .cost_file import open_ledger, say
 from .full_reference import count_full_step
+from .measuring_cost import MeasuringCost
 from .runners import refuse_sharded
 from .scalars import Scalars
 from .step_watch import StepWatch
@@ -81,6 +82,7 @@ class TrainingCostHook(Hook):
         self.ledger: Optional[Ledger] = None
         self._saved: Any = None
         self._resumed = False
+        self.measuring: Optional[MeasuringCost] = None  # None: FLOPs are not counted
         self._traffic = GradientTraffic()
         self._run: Optional[_Run] = None
 
@@ -90,6 +92,8 @@ class TrainingCostHook(Hook):
         model.train()  # some backbones (Swin) freeze their own stages only here
         self._traffic.look(runner.model)
         self._allowed = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
+        counts = _may_count(runner) and hasattr(model, 'data_preprocessor')
+        self.measuring = MeasuringCost() if counts else None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume:
@@ -115,7 +119,7 @@ class TrainingCostHook(Hook):
         name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'
         part = dict(ranks=get_world_size(), device=name, torch=str(torch.__version__))
         self.ledger.parts.append(dict(iteration=runner.iter, **part))
-        counts = _may_count(runner) and hasattr(model, 'data_preprocessor')
+        counts = self.measuring is not None
         self._saved = None
         self._run = _Run(
             ledger=self.ledger,
@@ -138,6 +142,8 @@ class TrainingCostHook(Hook):
         run = self._run
         if run is None:
             return
+        if self.measuring is not None:  # those of all ranks are alike
+            run.ledger.measuring_flops += self.measuring.take() * run.ledger.parts[-1]['ranks']
         waited, phase = time.perf_counter() - run.mark, run.phase
         trains = tuple(p.requires_grad for _, p in run.named)
         if phase is None:

@@ -1,6 +1,5 @@
 """The hook that takes weights back towards theta0 after every step."""
 
-import logging
 from collections.abc import Collection, Sequence
 from typing import Any, Optional, Union
 
@@ -9,12 +8,13 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 
-from ..distortion.anchor import Anchor, named_tensors
+from ..distortion.anchor import Anchor
 from ..distortion.coverage import Coverage
 from ..distortion.projection import Projection, projection_kinds
 from ..utils.checks import choice
 from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
+from .anchors import find_anchor, save_anchor
 from .checkpoint_keys import ANCHOR_KEY, PROJECTION_KEY
 from .checks import check_count
 from .gradient_hook import GradientHook
@@ -107,7 +107,7 @@ class WeightProjectionHook(LoadingHook, GradientHook):
         super().before_save_checkpoint(runner, checkpoint)
         if self.anchor is None:
             return
-        checkpoint.setdefault(ANCHOR_KEY, {}).update(self.anchor.save())
+        save_anchor(checkpoint, self.anchor)
         states = [rule.state_dict() for rule in self._rules.values()]
         checkpoint.setdefault(PROJECTION_KEY, {})[self._name] = dict(kind=self.kind, states=states)
 
@@ -122,7 +122,7 @@ class WeightProjectionHook(LoadingHook, GradientHook):
         named = dict(model.named_parameters())
         self._parameters = {name: named[name] for name in self.coverage.covered}
         self._refuse_overlap(runner)
-        self.anchor = self._find_anchor(runner, model)
+        self.anchor = find_anchor(runner, self, model, self._parameters, self._checkpoint)
         self._pending: list[torch.Tensor] = []
         self._armed: set[int] = set()
         self._steps: dict[int, int] = {}
@@ -149,10 +149,11 @@ class WeightProjectionHook(LoadingHook, GradientHook):
             return
         self._armed.discard(id(wrapper))
         rule = self._rules[id(wrapper)]
-        numbers = rule.after(skipped if isinstance(skipped, torch.Tensor) else None)
         steps = self._steps.get(id(wrapper), 0)
         self._steps[id(wrapper)] = steps + 1
-        if steps % self.interval == 0:
+        rule.measures = steps % self.interval == 0
+        numbers = rule.after(skipped if isinstance(skipped, torch.Tensor) else None)
+        if rule.measures:
             self._pending.append(numbers)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -167,30 +168,6 @@ class WeightProjectionHook(LoadingHook, GradientHook):
             self._scalars.update(dict(tensors=len(back), ratio=ratio, distance=float(left)))
 
     # -- what ------------------------------------------------------------------------------------
-
-    def _find_anchor(self, runner, model) -> Anchor:
-        """theta0; of what hooks before this one hold already, the same tensors."""
-        names, state = list(self._parameters), named_tensors(model)
-        shared: dict[str, torch.Tensor] = {}
-        for hook in runner.hooks:
-            if hook is self:  # later ones may still have that of an earlier training
-                break
-            other = getattr(hook, 'anchor', None)
-            if isinstance(other, Anchor) and not getattr(hook, 'anchor_file', None):
-                shared = {**other.tensors, **shared}
-        shared = {n: shared[n] for n in names if n in shared}
-        shared = {n: t for n, t in shared.items() if t.device == state[n].device}
-        rest = [n for n in names if n not in shared]
-        saved = None if self._checkpoint is None else self._checkpoint.get(ANCHOR_KEY)
-        if saved is None and self._checkpoint is not None:
-            print_log(
-                'WeightProjectionHook: the checkpoint to resume from has no theta0, it was saved '
-                'by a run without this hook. The weights of this checkpoint are taken for theta0',
-                logger='current',
-                level=logging.WARNING,
-            )
-        own = Anchor.of(model, rest) if saved is None else Anchor.load(saved, model, rest)
-        return Anchor({n: shared[n] if n in shared else own.tensors[n] for n in names})
 
     def _take_up(self) -> None:
         """Goes on with what a run before has learned."""

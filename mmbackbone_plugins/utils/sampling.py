@@ -195,6 +195,12 @@ def _no_label(sample: Mapping[str, Any]) -> str:
     )
 
 
+def images_in_batch(loader: Any) -> int:
+    """Images in a batch of a loader, also of one whose batches a sampler makes."""
+    size: int = getattr(loader.batch_sampler, 'batch_size', 1)
+    return loader.batch_size or size
+
+
 def inputs_of(batch: Any) -> torch.Tensor:
     """The images of a preprocessed batch, ``(N, 3, H, W)``."""
     inputs = batch['inputs'] if isinstance(batch, dict) else batch[0]

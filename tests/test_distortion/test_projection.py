@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmbackbone_plugins.distortion import ball, projection, sums
 from mmbackbone_plugins.distortion.projection import projection_kinds
 
 SHAPES = dict(conv=(4, 3, 2, 2), linear=(5, 4), bias=(6,), scale=())
@@ -25,6 +26,14 @@ def gradient(step, p, theta0):
     """Noise, and a pull that changes its side: it asks to go back, and then away again."""
     sign = 1 if step % 5 < 3 else -1
     return {n: drawn(step + 10)[n] + sign * 0.5 * (p[n] - theta0[n]) for n in p}
+
+
+@pytest.fixture(params=(True, False), ids=('read', 'not read'))
+def reads(request, monkeypatch):
+    """On a CPU numbers are read where that saves work; on a device nobody waits for them."""
+    if not request.param:
+        for module in (ball, projection, sums):
+            monkeypatch.setattr(module, 'readable', lambda tensor: False)
 
 
 class Optimizer:
@@ -112,6 +121,7 @@ class Ours:
         return {n: p.detach().double().numpy().copy() for n, p in self.p.items()}
 
 
+@pytest.mark.usefixtures('reads')
 @pytest.mark.parametrize('dtype', (torch.float64, torch.float32))
 @pytest.mark.parametrize('value', (1.0, 0.4))
 @pytest.mark.parametrize('name', OPTIMIZERS)
@@ -162,6 +172,7 @@ def test_with_adam_it_is_the_authors_rule():
             np.testing.assert_allclose(ours.state()[n], new, atol=1e-6)
 
 
+@pytest.mark.usefixtures('reads')
 @pytest.mark.parametrize('kind', NAIVE)
 def test_what_has_no_gradient_and_skipped_steps_are_left_bit_for_bit(kind):
     ours, twin = Ours(kind, 'adam', 1.0), Ours(kind, 'adam', 1.0)

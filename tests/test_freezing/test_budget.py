@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from mmbackbone_plugins.freezing.budget import EpochBudget
+from mmbackbone_plugins.freezing.budget import BudgetedFreezing, EpochBudget
 
 
 def _random_case(seed):
@@ -81,6 +81,12 @@ def test_stages_without_a_signal_do_not_count():
 def test_first_epoch_takes_the_longest_within_its_share():
     assert EpochBudget([10, 20, 30], 0.7, 5).choose([], None) == 1
     assert EpochBudget([10, 20, 30], 1.0, 5).choose([], None) == 2
+
+
+@pytest.mark.parametrize('budget', (0, -0.1, 1.01, float('nan'), True, '0.5'))
+def test_bad_budgets(budget):
+    with pytest.raises(ValueError, match='budget must be a share of full fine-tuning above 0'):
+        BudgetedFreezing(budget=budget)
 
 
 def test_budget_below_a_frozen_run_names_what_that_costs():

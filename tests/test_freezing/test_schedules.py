@@ -6,6 +6,7 @@ import pytest
 
 from mmbackbone_plugins import (
     FREEZING_SCHEDULES,
+    FreezeFromInput,
     FreezingSchedule,
     FrozenBackbone,
     FullTraining,
@@ -72,6 +73,22 @@ def test_gradual_unfreezing_goes_from_the_output_to_the_input():
         assert schedule.trainable(epoch, 0, STAGES) == expected, epoch
 
 
+def test_freezing_from_the_input():
+    schedule = FreezeFromInput(start=2, every=3)
+    for epoch in range(40):
+        frozen = sum(epoch >= 2 + 3 * step for step in range(len(STAGES)))
+        assert schedule.trainable(epoch, 0, STAGES) == frozenset(STAGES[frozen:]), epoch
+
+
+def test_shares_of_the_run_are_rounded_up():
+    for length in range(1, 40):
+        found = FreezeFromInput(start=0.3, every=0.07).resolved(length)
+        assert found.start == -(-3 * length // 10) and found.every == -(-7 * length // 100)
+    assert MilestoneFreezing([0.25, 0.5]).resolved(6).train_epochs == [2, 3]
+    with pytest.raises(ValueError, match='has shares of a run'):
+        ProbeThenFinetune(0.5).trainable(0, 0, STAGES)
+
+
 def test_schedules_are_pure():
     schedule = GradualUnfreezing(1, 1)
     backwards = [schedule.trainable(e, 0, STAGES) for e in reversed(range(9))]
@@ -118,6 +135,7 @@ def test_phases_cover_the_run(schedule):
         (dict(type='MilestoneFreezing', train_epochs='123'), ['train_epochs', "'123'"]),
         (dict(type='MilestoneFreezing', train_epochs=3), ['train_epochs', '3']),
         (dict(type='ProbeThenFinetune', probe=-1), ['probe', '-1']),
+        (dict(type='ProbeThenFinetune', probe=1.0), ['probe', '1.0', 'share of the run in (0, 1)']),
         (dict(type='GradualUnfreezing', start=0, every=0), ['every', '0']),
         (dict(type='GradualUnfreezing', start='a', every=1), ['start', "'a'"]),
         (dict(type='FullTraining', rho=1), ['FullTraining', 'rho']),

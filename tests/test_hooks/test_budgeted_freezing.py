@@ -6,8 +6,6 @@ import math
 import pytest
 import rig
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
 from mmbackbone_plugins import relative_gradient_norm
 from mmbackbone_plugins.hooks.freezing_scheduler_hook import FreezingSchedulerHook
@@ -26,28 +24,10 @@ def lines(folder):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@HOOKS.register_module(force=True)
-class StopAfter(Hook):
-    """Ends a training after an epoch, and after its checkpoint."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def after_train_epoch(self, runner):
-        if runner.epoch + 1 == self.epoch:
-            raise KeyboardInterrupt
-
-
-def train(folder, hook, stop=None, watch=True, **options):
+def train(folder, hook, watch=True, **options):
     hooks = [hook, dict(type='TrainingCostHook')] if watch else [hook]
-    stops = [dict(type='StopAfter', epoch=stop)] if stop else []
-    built = rig.runner(folder, hooks=[*hooks, *stops], epochs=4, length=16, **options)
-    try:
-        built.train()
-    except KeyboardInterrupt:
-        assert stop
+    built = rig.runner(folder, hooks=hooks, **dict(dict(epochs=4, length=16), **options))
+    built.train()
     return built
 
 
@@ -62,20 +42,56 @@ def whole(tmp_path_factory):
     return folder, train(folder, budgeted())
 
 
-def test_a_resumed_run_decides_alike(whole, tmp_path):
-    train(tmp_path, budgeted(), stop=2)
+def test_killed_in_an_epoch_and_resumed_it_decides_alike(whole, tmp_path):
+    options = dict(work_dir=str(tmp_path), epochs=4, length=16)
+    hooks = [budgeted(), dict(type='TrainingCostHook')]
+    rig.run(returncode=-9, kill_at=20, hooks=hooks, **options)
+    assert len(lines(tmp_path)) == 3  # the third epoch was decided, and is in no checkpoint
     rest = train(tmp_path, budgeted(), resume=True)
     assert lines(tmp_path) == lines(whole[0])
     assert not rig.equal(rig.model_of(rest).state_dict(), rig.model_of(whole[1]).state_dict())
+    ours, theirs = (json.loads((f / 'cost.json').read_text()) for f in (tmp_path, whole[0]))
+    assert ours['totals']['training_flops'] == theirs['totals']['training_flops']
 
 
 def test_the_ledger_agrees(whole):
     folder, built = whole
     budget, spent = decisions(built).budget, lines(folder)[-1]['spent']
     assert spent <= budget.ceiling <= 0.8 * 4 * budget.costs[-1]
-    cost = json.loads((folder / 'cost.json').read_text())['totals']
-    assert math.isclose(cost['training_flops'], spent - 3 * budget.measuring, rel_tol=0.01)
-    assert math.isclose(cost['full_training_flops'], 4 * budget.costs[-1], rel_tol=0.01)
+    cost = json.loads((folder / 'cost.json').read_text())
+    assert math.isclose(cost['totals']['training_flops'], spent, rel_tol=0.01)
+    assert math.isclose(cost['measuring_flops'], 3 * budget.measuring, rel_tol=0.01)
+    assert math.isclose(cost['totals']['full_training_flops'], 4 * budget.costs[-1], rel_tol=0.01)
+
+
+class Plain(rig.ThreeLayers):
+    def loss(self, inputs, data_samples):
+        return self(inputs, data_samples)
+
+
+rig.MODELS.register_module(module=Plain, force=True)
+ASPECT = dict(type='mmdet.AspectRatioBatchSampler')
+
+
+@pytest.mark.parametrize('model', (dict(type='Plain'), None), ids=('three layers', 'detector'))
+def test_the_ledger_has_the_passes_that_were_made(model, tmp_path):
+    """Batches of a sampler's, the last one smaller, and what the model keeps frozen by itself."""
+    length = 9 if model is None else 8  # of batches of no shape all are taken to be alike
+    options = dict(length=length, batch=2, hooks=[budgeted(0.9), dict(type='TrainingCostHook')])
+    model = model or rig.detector(backbone=rig.resnet(frozen_stages=1))
+    built = rig.runner(tmp_path, model=model, epochs=3, **options)
+    if 'backbone' in model:
+        loader = dict(built.cfg.train_dataloader, batch_sampler=ASPECT)
+        built = rig.runner(tmp_path, model=model, epochs=3, train_dataloader=loader, **options)
+    built.train()
+    budget, found = decisions(built).budget, lines(tmp_path)
+    cost = json.loads((tmp_path / 'cost.json').read_text())
+    assert math.isclose(cost['measuring_flops'], 2 * budget.measuring, rel_tol=0.01)
+    assert math.isclose(cost['totals']['training_flops'], found[-1]['spent'], rel_tol=0.01)
+    steps = sum(phase['flops'] for phase in cost['phases'].values())
+    assert cost['totals']['training_flops'] == steps + cost['measuring_flops']
+    if 'backbone' in model:
+        assert all(math.isnan(line['signal']['stem']) for line in found[1:])
 
 
 def test_what_trains_is_what_was_decided(whole):
@@ -130,6 +146,6 @@ def test_two_ranks_and_four_that_resume_decide_alike(tmp_path):
 def test_bad_budgets_and_checkpoints(tmp_path):
     with pytest.raises(ValueError, match=r'budget=0\.1: a run of 4 .*allowed is 0\.\d+ to 1'):
         train(tmp_path / 'a', budgeted(0.1), watch=False)
-    train(tmp_path / 'b', rig.dbf(2), stop=1, watch=False)
+    train(tmp_path / 'b', rig.dbf(2), epochs=1, watch=False)
     with pytest.raises(ValueError, match='written without BudgetedFreezing'):
         train(tmp_path / 'b', budgeted(), watch=False, resume=True)

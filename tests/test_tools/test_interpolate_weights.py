@@ -2,6 +2,11 @@
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +134,29 @@ def test_a_sweep_chooses_on_the_validation_set_and_goes_on_where_it_was(files, d
     torch.save(dict(state_dict=dict(reach=torch.tensor(1.0))), files / 'end.pth')
     assert sweep(files, drawn) == 2
     assert 'was made with another checkpoint' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_that_is_started_again_equals_one_left_alone(files, drawn):
+    words = [ROOT / 'tools/interpolate_weights.py', files / 'start.pth', files / 'end.pth']
+    words += [files / 'oracle.py', '--on', f'haze={drawn / "haze"}', '--weights', '0:1:0.25']
+    words += ['--out', files / 'killed', '--jobs', 1]
+    env = dict(os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "tests"}')
+    process = subprocess.Popen([sys.executable, *map(str, words)], env=env, start_new_session=True)
+    end = time.monotonic() + 300
+    while len(list(files.glob('killed/*/cells/*.json'))) < 3 and time.monotonic() < end:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    cells = {p: p.read_bytes() for p in files.glob('killed/*/cells/*.json')}
+    assert 3 <= len(cells) < 10 and not (files / 'killed/results.json').exists()
+    for out in ('killed', 'whole'):
+        assert sweep(files, drawn, '--choose', 'val', out=out) == 0
+    assert all(p.read_bytes() == content for p, content in cells.items())
+    found = [json.loads((files / o / 'results.json').read_text()) for o in ('killed', 'whole')]
+    assert all(found[0][key] == found[1][key] for key in ('scores', 'chosen'))
+    assert not list(files.rglob('weights.pth'))
 
 
 @pytest.mark.parametrize(
