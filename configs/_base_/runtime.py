@@ -3,7 +3,9 @@ _base_ = 'mmrotate::_base_/default_runtime.py'
 # The checkpoint to report is the best one on the validation split, as the authors of DBF do it;
 # of the others, the two newest are enough to resume from.
 default_hooks = dict(
-    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='dota/mAP', rule='greater')
+    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='dota/mAP', rule='greater'),
+    # A resumed run equals an uninterrupted one though both flip and sample at random.
+    random_state=dict(type='RandomStateHook'),
 )
 
 # Runs that are compared start from the same head and see the images in the same order. Repeat

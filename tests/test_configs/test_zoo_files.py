@@ -157,6 +157,7 @@ def test_coco_configs_are_mmdetections_with_the_hook(name, tmp_path):
     reference = f'mmdet::{algorithm.replace("-", "_")}/{algorithm}_r50_fpn_1x_coco.py'
     (tmp_path / 'theirs.py').write_text(f'_base_ = {reference!r}\n')
     assert [h['type'] for h in cfg.pop('custom_hooks')] == ['EigenspectrumHook']
+    assert cfg['default_hooks'].pop('random_state') == dict(type='RandomStateHook')
     assert cfg.pop('custom_imports')['imports'] == ['mmbackbone_plugins']
     assert cfg == Config.fromfile(tmp_path / 'theirs.py').to_dict()
 
