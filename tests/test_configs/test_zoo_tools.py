@@ -239,15 +239,14 @@ def test_trains_resumes_and_tests(method, counted, toy_root, tmp_path):
 def test_resumed_in_the_middle_of_an_epoch(counted, tmp_path):
     """From what a run has written after four of its six steps, three an epoch."""
     make_toy_dataset(tmp_path / 'toy', counts=dict(train=5, val=1, test=1), size=128, density=24)
-    case, (whole, resumed) = CASES['dbf'], (tmp_path / name for name in ('whole', 'resumed'))
+    case, (whole, resumed) = CASES['rgn-dbf'], (tmp_path / name for name in ('whole', 'resumed'))
     options = settings(case, tmp_path / 'toy', whole)
     options.update({'default_hooks.checkpoint.by_epoch': False, 'train_cfg.max_epochs': 2})
-    options['default_hooks.checkpoint.interval'] = 1
+    options['default_hooks.checkpoint.interval'] = 4
     config = counted(case.name)
     tool('train', config, '--work-dir', whole, *words(options))
     middle = ['--resume', whole / 'iter_4.pth']
     tool('train', config, '--work-dir', resumed, *middle, *words(options))
-    assert len([row for row in rows(resumed) if 'loss' in row]) == 2
     ends = [torch.load(f / 'iter_6.pth', weights_only=False) for f in (whole, resumed)]
     assert rig.equal(*(end['state_dict'] for end in ends)) == []
 
