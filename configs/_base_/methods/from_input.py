@@ -1,5 +1,5 @@
-# Everything trains in the first half of 12 epochs; then the stages of the backbone freeze, first the
-# one nearest the input, and one more every epoch: in the last two epochs none trains.
+# Everything trains in the first half of 12 epochs; then the stages of the backbone freeze, first
+# the one nearest the input, and one more every epoch: in the last two epochs none trains.
 _base_ = './custom_imports.py'
 
 custom_hooks = [

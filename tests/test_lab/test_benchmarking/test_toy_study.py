@@ -54,9 +54,11 @@ def test_the_tuned_rows_have_the_settings_that_won(monkeypatch):
         options = [run.options for run in runs.values()]
         if scores:
             options = [runs[max(runs, key=scores.__getitem__)].options]
-        assert tuned[method].options in options if method in tuned else {
-            'custom_hooks.0.coeff': 0.1
-        } in options
+        assert (
+            tuned[method].options in options
+            if method in tuned
+            else {'custom_hooks.0.coeff': 0.1} in options
+        )
 
 
 def text(value):
