@@ -1,9 +1,6 @@
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/oriented-rcnn-le90_r50_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/oriented-rcnn-le90_r50_fpn_1x_dior.py',
     '../_base_/methods/frozen.py',
-    '../_base_/runtime.py',
 ]
 
 # One adapter after each stage, its output for the next stage and the neck: h + conv1x1(h), at the
@@ -15,5 +12,4 @@ model = dict(
         backbone=_base_.model.backbone,
         block=dict(type='ResidualAdapter'),
     ),
-    roi_head=dict(bbox_head=dict(num_classes=20)),
 )

@@ -1,9 +1,6 @@
 _base_ = [
-    '../_base_/datasets/dota.py',
-    '../_base_/models/oriented-rcnn-le90_convnext-t_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/oriented-rcnn-le90_convnext-t_fpn_1x_dota.py',
     '../_base_/methods/frozen.py',
-    '../_base_/runtime.py',
 ]
 
 custom_imports = dict(imports=['mmpretrain.models', 'mmbackbone_plugins'])

@@ -1,9 +1,6 @@
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/oriented-rcnn-le90_swin-t_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/oriented-rcnn-le90_swin-t_fpn_1x_dior.py',
     '../_base_/methods/frozen.py',
-    '../_base_/runtime.py',
 ]
 
 # Mona in every transformer block, after attention and after the MLP; it trains, the rest does not.
@@ -15,5 +12,4 @@ model = dict(
         block=dict(type='Mona'),
         position='in_blocks',
     ),
-    roi_head=dict(bbox_head=dict(num_classes=20)),
 )

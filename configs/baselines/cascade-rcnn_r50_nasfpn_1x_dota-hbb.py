@@ -1,7 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dota_hbb.py',
-    '../_base_/models/cascade-rcnn_r50_nasfpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/cascade-rcnn_r50_nasfpn_1x_dota-hbb.py',
     '../_base_/methods/full.py',
-    '../_base_/runtime_hbb.py',
 ]

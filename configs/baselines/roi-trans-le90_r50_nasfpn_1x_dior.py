@@ -1,13 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/roi-trans-le90_r50_nasfpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/roi-trans-le90_r50_nasfpn_1x_dior.py',
     '../_base_/methods/full.py',
-    '../_base_/runtime.py',
 ]
-
-model = dict(
-    roi_head=dict(
-        bbox_head=[dict(head, num_classes=20) for head in _base_.model.roi_head.bbox_head]
-    )
-)

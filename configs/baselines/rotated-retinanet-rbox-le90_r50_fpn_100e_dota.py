@@ -1,7 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dota.py',
-    '../_base_/models/rotated-retinanet-rbox-le90_r50_fpn.py',
-    '../_base_/schedules/schedule_100e.py',
+    '../_base_/settings/rotated-retinanet-rbox-le90_r50_fpn_100e_dota.py',
     '../_base_/methods/full.py',
-    '../_base_/runtime.py',
 ]

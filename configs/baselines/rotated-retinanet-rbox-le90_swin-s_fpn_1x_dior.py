@@ -1,9 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/rotated-retinanet-rbox-le90_swin-s_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/rotated-retinanet-rbox-le90_swin-s_fpn_1x_dior.py',
     '../_base_/methods/full.py',
-    '../_base_/runtime.py',
 ]
-
-model = dict(bbox_head=dict(num_classes=20))

@@ -1,7 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dota.py',
-    '../_base_/models/oriented-rcnn-le90_r50_fpn.py',
-    '../_base_/schedules/schedule_100e.py',
+    '../_base_/settings/oriented-rcnn-le90_r50_fpn_100e_dota.py',
     '../_base_/methods/dbf_milestones.py',
-    '../_base_/runtime.py',
 ]

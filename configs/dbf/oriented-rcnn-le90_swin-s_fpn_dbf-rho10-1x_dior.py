@@ -1,9 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/oriented-rcnn-le90_swin-s_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/oriented-rcnn-le90_swin-s_fpn_1x_dior.py',
     '../_base_/methods/dbf_rho10.py',
-    '../_base_/runtime.py',
 ]
-
-model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))

@@ -1,13 +1,7 @@
-# The second of two runs: fine-tuning from the weights of a probed detector, held back from where
-# its backbone started. The first is its namesake in configs/frozen, with `frozen` in its name.
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/rotated-retinanet-rbox-le90_r50_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/rotated-retinanet-rbox-le90_r50_fpn_1x_dior.py',
     '../_base_/methods/rgn_reg.py',
-    '../_base_/runtime.py',
 ]
 
-model = dict(bbox_head=dict(num_classes=20))
 
 load_from = 'work_dirs/rotated-retinanet-rbox-le90_r50_fpn_frozen-1x_dior/epoch_12.pth'

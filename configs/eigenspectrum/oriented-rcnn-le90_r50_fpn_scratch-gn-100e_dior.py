@@ -1,9 +1,6 @@
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/oriented-rcnn-le90_r50_fpn.py',
-    '../_base_/schedules/schedule_100e.py',
+    '../_base_/settings/oriented-rcnn-le90_r50_fpn_100e_dior.py',
     '../_base_/methods/full.py',
-    '../_base_/runtime.py',
 ]
 
 # From random weights, so that nothing may stay as it is initialised, and with group norm, which
@@ -17,6 +14,5 @@ model = dict(
         init_cfg=None,
     ),
     neck=dict(norm_cfg=dict(type='GN', num_groups=32, requires_grad=True)),
-    roi_head=dict(bbox_head=dict(num_classes=20)),
 )
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))

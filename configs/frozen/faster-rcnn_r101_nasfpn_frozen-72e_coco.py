@@ -1,9 +1,6 @@
 _base_ = [
-    '../_base_/datasets/coco_lsj.py',
-    '../_base_/models/faster-rcnn_r50_nasfpn_coco.py',
-    '../_base_/schedules/schedule_72e_coco.py',
+    '../_base_/settings/faster-rcnn_r50_nasfpn_72e_coco.py',
     '../_base_/methods/frozen.py',
-    '../_base_/runtime_coco.py',
 ]
 
 model = dict(

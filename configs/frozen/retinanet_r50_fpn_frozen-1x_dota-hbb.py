@@ -1,7 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dota_hbb.py',
-    '../_base_/models/retinanet_r50_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/retinanet_r50_fpn_1x_dota-hbb.py',
     '../_base_/methods/frozen.py',
-    '../_base_/runtime_hbb.py',
 ]

@@ -1,7 +1,4 @@
 _base_ = [
-    '../_base_/datasets/dota.py',
-    '../_base_/models/oriented-rcnn-le90_r50_nasfpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/oriented-rcnn-le90_r50_nasfpn_1x_dota.py',
     '../_base_/methods/l2sp.py',
-    '../_base_/runtime.py',
 ]

@@ -1,9 +1,6 @@
 _base_ = [
-    '../_base_/datasets/dota.py',
-    '../_base_/models/oriented-rcnn-le90_r50_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/oriented-rcnn-le90_r50_fpn_1x_dota.py',
     '../_base_/methods/full.py',
-    '../_base_/runtime.py',
 ]
 
 # One SE block after each stage, its output for the next stage and the neck: hidden width 64, and

@@ -1,9 +1,6 @@
 _base_ = [
-    '../_base_/datasets/dior.py',
-    '../_base_/models/oriented-rcnn-le90_r50_fpn.py',
-    '../_base_/schedules/schedule_1x.py',
+    '../_base_/settings/oriented-rcnn-le90_r50_fpn_1x_dior.py',
     '../_base_/methods/se_dp_ft.py',
-    '../_base_/runtime.py',
 ]
 
 # One SE block after each stage, its output for the next stage and the neck: hidden width 64, and
@@ -16,5 +13,4 @@ model = dict(
         block=dict(type='SEBlock', init='paper'),
         per_stage=dict(reduction=[4, 8, 16, 32]),
     ),
-    roi_head=dict(bbox_head=dict(num_classes=20)),
 )

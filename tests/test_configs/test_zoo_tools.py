@@ -19,6 +19,7 @@ import torch
 import zoo
 
 from mmbackbone_plugins import compat
+from mmbackbone_plugins.lab.toy import make_toy_dataset
 
 ROTATED = 'rotated-retinanet-rbox-le90_r50_fpn_{}1x_dota'
 UPRIGHT = 'retinanet_r50_fpn_{}1x_dota-hbb'
@@ -36,8 +37,8 @@ class Case:
         more: Other settings.
         scalar: Whose values must be in the log.
         files: Patterns of what the method writes.
-        exact: Whether the resumed run is held against an uninterrupted one, bit for bit. Samplers
-            of two-stage detectors draw random numbers, whose state mmengine does not save.
+        exact: Whether the resumed run is held against an uninterrupted one, bit for bit; both flip
+            at random, and samplers of two-stage detectors draw their boxes.
     """
 
     name: str
@@ -58,6 +59,7 @@ CASES = {
         '101',
         {'0.schedule.rho': 2},
         scalar='freezing/trainable_stages',
+        exact=True,
     ),
     'rgn-dbf': Case(
         ROTATED.format('rgn-dbf-rho10-'),
@@ -77,6 +79,21 @@ CASES = {
         files=('importance-*.pth',),
         exact=True,
         **PENALTY,
+    ),
+    'dp-ft': Case(UPRIGHT.format('dp-ft-'), '011', {'0.schedule.probe': 1}, files=('probed.pth',)),
+    'spd': Case(ROTATED.format('spd-'), scalar='projection/ratio', exact=True),
+    'ftp': Case(ROTATED.format('ftp-'), scalar='projection/distance'),
+    'auto-rgn': Case(
+        ROTATED.format('auto-rgn-inverse-'),
+        files=('rgn_lr.jsonl',),
+        exact=True,
+    ),
+    'gradual': Case(ROTATED.format('gradual-'), '011', {'0.schedule.start': 1}),
+    'budget': Case(
+        ROTATED.format('budget-drift-'),
+        hook={'0.schedule.budget': 1.0},
+        files=('decisions.jsonl',),
+        exact=True,
     ),
     'se': Case(ROTATED.format('se-dp-ft-'), '011', {'0.schedule.probe': 1}, exact=True),
     'adapter': Case(UPRIGHT.format('adapter-'), '000'),
@@ -127,10 +144,6 @@ def settings(case: Case, root, folder) -> dict[str, Any]:
     backbone = 'model.backbone' + ('.backbone' if 'backbone' in cfg.model.backbone else '')
     options[f'{backbone}.base_channels'] = 8
     options['model.neck.in_channels'] = [32, 64, 128, 256]
-    # Not left out: mmdet 3.0 packs the keys that a flip writes.
-    steps = [t.type for t in cfg.train_dataloader.dataset.pipeline]
-    flip = steps.index('mmdet.RandomFlip')
-    options[f'train_dataloader.dataset.pipeline.{flip}.prob'] = 0.0
     options['optim_wrapper.optimizer.lr'] = 0.01
     options.update({f'custom_hooks.{key}': value for key, value in case.hook.items()})
     options.update(case.more)
@@ -221,6 +234,21 @@ def test_trains_resumes_and_tests(method, counted, toy_root, tmp_path):
     tool('test', config, folder / 'epoch_3.pth', '--work-dir', results, *options)
     (score,) = (json.loads(p.read_text()) for p in results.glob('*/*.json'))
     assert score['count'] == 1  # one picture
+
+
+def test_resumed_in_the_middle_of_an_epoch(counted, tmp_path):
+    """From what a run has written after four of its six steps, three an epoch."""
+    make_toy_dataset(tmp_path / 'toy', counts=dict(train=5, val=1, test=1), size=128, density=24)
+    case, (whole, resumed) = CASES['rgn-dbf'], (tmp_path / name for name in ('whole', 'resumed'))
+    options = settings(case, tmp_path / 'toy', whole)
+    options.update({'default_hooks.checkpoint.by_epoch': False, 'train_cfg.max_epochs': 2})
+    options['default_hooks.checkpoint.interval'] = 4
+    config = counted(case.name)
+    tool('train', config, '--work-dir', whole, *words(options))
+    middle = ['--resume', whole / 'iter_4.pth']
+    tool('train', config, '--work-dir', resumed, *middle, *words(options))
+    ends = [torch.load(f / 'iter_6.pth', weights_only=False) for f in (whole, resumed)]
+    assert rig.equal(*(end['state_dict'] for end in ends)) == []
 
 
 def test_cost_without_a_flop_counter_is_a_line_and_the_rest(

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 FOLDERS = (
     *('baselines', 'frozen', 'dbf', 'rgn', 'l2sp', 'rgn_reg', 'ewc', 'dp_ft', 'se', 'adapter'),
+    *('projection', 'learning_rates', 'schedules'),
     *('domain_shift', 'eigenspectrum', 'combined', 'backbones'),
 )
 FILES: list[Path] = sorted(p for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
@@ -33,6 +34,7 @@ RECIPES: list[str] = [p.stem for p in FILES if p.stem not in (*NAMES, *BACKBONES
 NAME = re.compile(
     r'(?P<algorithm>[a-z0-9-]+)_(?P<backbone>r50|r101|swin-s|effb7)_(?P<neck>fpn|nasfpn)'
     r'_((?P<method>rgn|eigen|scratch-gn|(rgn-)?(frozen|dbf-rho\d+|dbf-milestones)'
+    r'|spd|ftp|auto-rgn(-inverse)?|gradual|from-input|budget-(rgn|drift)'
     r'|l2sp|rgn-reg|ewc|dp-ft(-rgn-reg)?|ft-from-dp-rgn-reg|se(-dp-ft)?|adapter|classifier|combined)-)?'
     r'(?P<copy_paste>scp-)?(?P<schedule>1x|\d+e|\d+k)'
     r'_(?P<data>dota|dior|coco|lvis|voc-shift|cityscapes-foggy)(?P<hbb>-hbb)?'
@@ -58,6 +60,9 @@ FOLDER_OF = {
     'dp-ft': 'dp_ft',
     'dp-ft-rgn-reg': 'dp_ft',
     'ft-from-dp-rgn-reg': 'dp_ft',
+    **dict.fromkeys(('spd', 'ftp'), 'projection'),
+    **dict.fromkeys(('auto-rgn', 'auto-rgn-inverse'), 'learning_rates'),
+    **dict.fromkeys(('gradual', 'from-input', 'budget-rgn', 'budget-drift'), 'schedules'),
 }
 
 
@@ -183,6 +188,10 @@ def method(cfg: Config) -> str:
         return 'combined-'
     assert ('RGNHook' in kinds) == ('DriftHook' in kinds)
     watched = 'rgn-' if 'RGNHook' in kinds else 'eigen-' if 'EigenspectrumHook' in kinds else ''
+    if kinds in (['WeightProjectionHook'], ['RGNLearningRateHook']):
+        (hook,) = cfg.custom_hooks
+        assert hook.target == 'backbone' and hook.get('by', 'stage') == 'stage'
+        return f'{hook.kind}-' if 'kind' in hook else f'auto-rgn{"-inverse" * (hook.sign < 0)}-'
     schedule, held = freezing(cfg), regulariser(cfg)
     if held is not None:
         word = dict(uniform='l2sp', rgn='rgn-reg', ewc='ewc')[held.importance]
@@ -210,6 +219,10 @@ def method(cfg: Config) -> str:
     if schedule.type == 'FrozenBackbone':
         (target,) = (h.target for h in cfg.custom_hooks if h.type == 'FreezingSchedulerHook')
         return f'{watched}frozen-' if target == 'backbone' else 'classifier-'
+    other = dict(GradualUnfreezing='gradual', FreezeFromInput='from-input')
+    other['BudgetedFreezing'] = f'budget-{schedule.get("signal")}'
+    if schedule.type in other:
+        return f'{other[schedule.type]}-'
     if schedule.type == 'MilestoneFreezing':
         return f'{watched}dbf-milestones-'
     assert schedule.type == 'StepFreezing'

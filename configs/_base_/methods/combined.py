@@ -3,8 +3,7 @@
 # spectra and cost are recorded from the first epoch on. The order of the entries does not matter.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own writes
-# `custom_hooks = [*_base_.custom_hooks, dict(...)]`.
+# A config that adds hooks of its own writes `custom_hooks = [*_base_.custom_hooks, dict(...)]`.
 custom_hooks = [
     # What trains.
     dict(

@@ -3,7 +3,6 @@
 # into the backbone before they have seen the data once.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',

@@ -2,7 +2,6 @@
 # freezes by itself (`frozen_stages=1` of ResNet) stays so; `frozen_stages=-1` changes that.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',

@@ -3,7 +3,6 @@
 # What it freezes by itself (`frozen_stages=1` of ResNet) stays frozen in every epoch.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',

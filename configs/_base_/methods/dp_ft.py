@@ -2,11 +2,11 @@
 # half and trains in the second, at all three learning rates.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',
         schedule=dict(type='ProbeThenFinetune', probe=6),
         target='backbone',
+        keep_probed=True,  # the start of tools/interpolate_weights.py
     )
 ]

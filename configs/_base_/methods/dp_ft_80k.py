@@ -7,5 +7,6 @@ custom_hooks = [
         type='FreezingSchedulerHook',
         schedule=dict(type='ProbeThenFinetune', probe=80000, by_epoch=False),
         target='backbone',
+        keep_probed=True,  # the start of tools/interpolate_weights.py
     )
 ]

@@ -2,7 +2,6 @@
 # rgn_reg.py. The importance is estimated at the end of probing, as the authors do.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats these entries.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',

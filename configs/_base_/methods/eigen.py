@@ -3,5 +3,4 @@
 # change a bit of the training.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [dict(type='EigenspectrumHook', interval=1, num_batches=100)]

@@ -2,7 +2,6 @@
 # absolute gradient was before the first step: what the authors' code calls EWC, with its `coeff`.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(type='DistortionRegularizerHook', importance='ewc', coeff=0.1, target='backbone')
 ]

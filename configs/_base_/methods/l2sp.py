@@ -1,7 +1,6 @@
 # The backbone is pulled back to its pre-trained weights, all of them alike (L2-SP).
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(type='DistortionRegularizerHook', importance='uniform', coeff=0.1, target='backbone')
 ]

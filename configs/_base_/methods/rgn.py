@@ -2,7 +2,6 @@
 # steps), and how far it has moved (every epoch). Neither changes a bit of the training.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats these entries.
 custom_hooks = [
     dict(type='RGNHook', target='backbone', interval=50),
     dict(type='DriftHook', target='backbone', interval=1),

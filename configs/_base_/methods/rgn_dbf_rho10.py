@@ -2,7 +2,6 @@
 # of its stages (every 50 steps); after every epoch, how far it has moved.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats these entries.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',

@@ -2,7 +2,6 @@
 # marked frozen in rgn.jsonl, and its drift is 0 and its CKA 1 in every epoch.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats these entries.
 custom_hooks = [
     dict(
         type='FreezingSchedulerHook',

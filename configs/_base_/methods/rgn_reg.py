@@ -2,7 +2,6 @@
 # gradient norm was before the first step. `coeff` is the authors' default.
 _base_ = './custom_imports.py'
 
-# A list replaces the inherited one: a config that adds hooks of its own repeats this entry.
 custom_hooks = [
     dict(type='DistortionRegularizerHook', importance='rgn', coeff=0.1, target='backbone')
 ]

@@ -1,0 +1,6 @@
+_base_ = [
+    '../datasets/dota.py',
+    '../models/rotated-faster-rcnn-le90_r50_fpn.py',
+    '../schedules/schedule_1x.py',
+    '../runtime.py',
+]

@@ -1,0 +1,6 @@
+_base_ = [
+    '../datasets/dota.py',
+    '../models/rotated-retinanet-rbox-le90_r50_fpn.py',
+    '../schedules/schedule_100e.py',
+    '../runtime.py',
+]

@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/settings/oriented-rcnn-le90_r50_fpn_1x_dior.py',
+    '../_base_/methods/ftp.py',
+]
