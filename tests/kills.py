@@ -6,6 +6,7 @@ the workers of its loader end with it.
 
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -17,14 +18,15 @@ from unittest import mock
 import numpy as np
 import rig
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, HOOKS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
 from mmbackbone_plugins.hooks.importance_pass import ImportancePass
 from mmbackbone_plugins.hooks.jsonl import read_lines
-from mmbackbone_plugins.lab import launch
+from mmbackbone_plugins.lab import interruption, launch
 from mmbackbone_plugins.lab.resume import last_checkpoint
 
 TORN = b'{"iter": 1, "time'  # half of whatever was written
@@ -47,10 +49,11 @@ class Jittered(Dataset):
 
 @MODELS.register_module(force=True)
 class TwoStages(BaseModel):
-    """Two stages with norms and dropout, and a head."""
+    """Two stages with norms and dropout, and a head; ``norm_eval`` as that of mmdet's backbones."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm_eval: bool = False) -> None:
         super().__init__()
+        self.norm_eval = norm_eval
         widths = (3, 4, 4)
         self.backbone = nn.Sequential(
             *(
@@ -60,9 +63,19 @@ class TwoStages(BaseModel):
         )
         self.head = nn.Linear(4, 1)
 
-    def forward(self, inputs, data_samples=None, mode='tensor'):
+    def train(self, mode: bool = True) -> 'TwoStages':
+        super().train(mode)
+        if self.norm_eval:
+            for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)):
+                norm.eval()
+        return self
+
+    def loss(self, inputs, data_samples):
         found = self.head(self.backbone(torch.stack(list(inputs))).mean((2, 3)))
         return dict(loss=(found - random.random()).square().mean())
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.loss(inputs, data_samples)
 
 
 class Dying:
@@ -98,6 +111,21 @@ class Dying:
         return batch
 
 
+@HOOKS.register_module(force=True)
+class Ask(Hook):
+    """Asks its own process to end, as a scheduler does; ``full``: no file may grow any more."""
+
+    def __init__(self, name: str, at: int, full: bool = False) -> None:
+        self.number, self.at, self.full = getattr(signal, name, None), at, full
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.at:
+            if self.full:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (15000, resource.RLIM_INFINITY))
+            if self.number:
+                os.kill(os.getpid(), self.number)
+
+
 def main(folder: Path, options: dict[str, Any], env: dict[str, Any], die: Any) -> None:
     """One process of a training that goes on where the work dir says; ``begun`` marks the start."""
     os.setpgid(0, 0)
@@ -109,32 +137,33 @@ def main(folder: Path, options: dict[str, Any], env: dict[str, Any], die: Any) -
     if die:
         Dying(*die)
     options = dict(options)
-    workers = options.pop('workers', 0)
     if env:
         cfg = launch.Config(dict(launcher='pytorch'))
         launch.start_processes(cfg)
         options.update(launcher='pytorch', model_wrapper_cfg=cfg.model_wrapper_cfg)
     path, _ = last_checkpoint(str(folder))
     loader = dict(
-        batch_size=2 if not env else 1,
-        num_workers=workers,
+        batch_size=1 if env else 2,
+        num_workers=options.pop('workers', 0),
         persistent_workers=options.pop('persistent', False),
         sampler=dict(type='InfiniteSampler' if 'iters' in options else 'DefaultSampler'),
         collate_fn=dict(type='pseudo_collate'),
         dataset=dict(type='Jittered'),
     )
-    every = dict(type='CheckpointHook', interval=1, by_epoch=False)
-    built = rig.runner(
-        folder,
-        model=dict(type='TwoStages'),
+    every = dict(type='CheckpointHook', interval=options.pop('interval', 1), by_epoch=False)
+    settings = dict(
+        # In eval mode on several ranks: the statistics of the first alone are in a checkpoint.
+        model=dict(type='TwoStages', norm_eval=bool(env)),
         train_dataloader=loader,
         default_hooks=dict(checkpoint=every, logger=dict(type='LoggerHook', interval=1)),
-        resume=path is not None,
-        load_from=path,
-        **options,
     )
-    (folder / 'begun').touch()
-    built.train()
+    if options.get('model'):
+        settings = {}  # a detector on still images, with checkpoints of epochs
+    settings.update(options, resume=path is not None, load_from=path)
+    with interruption.explained(str(folder)) as watched:
+        built = watched(rig.runner(folder, **settings))
+        (folder / 'begun').touch()
+        built.train()
 
 
 def start(folder: Path, ranks: int, options: dict[str, Any], die: Any = None) -> list[Any]:
@@ -166,31 +195,36 @@ def end(processes: list[Any]) -> None:
         process.join()
 
 
-def wait(processes: list[Any], folder: Path) -> None:
-    """Waits until a training has come to its end."""
+def wait(processes: list[Any], folder: Path, code: int = 0) -> str:
+    """Waits until a training has ended with a status; what it printed."""
     for process in processes:
         process.join(120)
-        code = process.exitcode
-        end([process])
-        logs = ''.join(path.read_text()[-3000:] for path in folder.glob('log?.txt'))
-        assert code == 0, logs
+    codes = [process.exitcode for process in processes]
+    end(processes)
+    logs = ''.join(path.read_text()[-5000:] for path in sorted(folder.glob('log?.txt')))
+    assert set(codes) == {code}, (codes, logs)
+    return logs
 
 
-def kill_at_random(folder: Path, ranks: int, options: dict, dice: random.Random, at: int) -> bool:
-    """Kills one process of a training at about an iteration; the others follow, as a job's do.
+def kill_at_random(
+    folder: Path, ranks: int, options: dict, dice: random.Random, checkpoint: str
+) -> bool:
+    """Kills one process of a training while a checkpoint is written or soon after.
 
-    Where the iteration was reached before, it is killed while it starts. False if it had ended.
+    The others follow, as a job's do. Where the checkpoint was there before, the training is killed
+    while it starts. False if it had ended.
     """
-    processes = start(folder, ranks, options)
-    awaited = folder / f'iter_{at}.pth'
+    awaited = folder / checkpoint
     if awaited.exists():
         awaited = folder / 'begun'
+    processes = start(folder, ranks, options)
     limit = time.monotonic() + 120
     while not awaited.exists() and time.monotonic() < limit and processes[0].exitcode is None:
         time.sleep(0.001)
     time.sleep(dice.uniform(0, 0.05))
     victim = dice.choice(processes)
-    os.kill(victim.pid, signal.SIGKILL)
+    if victim.exitcode is None:
+        os.kill(victim.pid, signal.SIGKILL)
     victim.join()
     time.sleep(dice.choice([0, 0.02]))
     end(processes)
