@@ -122,12 +122,13 @@ class _Request(Hook):
         # Gradients of an open window of accumulation are in no checkpoint.
         closed = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        past = getattr(runner.train_dataloader.batch_sampler, 'past', 0)
-        if by_epoch and past + batch_idx + 1 == len(runner.train_dataloader):
-            return  # the epoch ends, and may have a checkpoint of its own
-        if self._is_asked() and closed:
-            exact = any(type(hook).__name__ == 'RandomStateHook' for hook in runner.hooks)
-            self._leave(self._save(runner) if exact or not by_epoch else _NOT_HERE)
+        exact = any(type(hook).__name__ == 'RandomStateHook' for hook in runner.hooks)
+        if not self._is_asked() or not closed:
+            return
+        if exact or not by_epoch:
+            self._leave(self._save(runner))
+        elif batch_idx + 1 < len(runner.train_dataloader):  # else the epoch has its own checkpoint
+            self._leave(_NOT_HERE)
 
     def after_train_epoch(self, runner) -> None:
         if self._is_asked():
