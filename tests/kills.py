@@ -126,6 +126,14 @@ class Ask(Hook):
                 os.kill(os.getpid(), self.number)
 
 
+@HOOKS.register_module(force=True)
+class Slow(Hook):
+    """Takes a second for an iteration, but in a job that was requeued."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        time.sleep('SLURM_RESTART_COUNT' not in os.environ)
+
+
 def main(folder: Path, options: dict[str, Any], env: dict[str, Any], die: Any) -> None:
     """One process of a training that goes on where the work dir says; ``begun`` marks the start."""
     os.setpgid(0, 0)
