@@ -91,8 +91,10 @@ def explained(
     finally:
         _armed.clear()
         signal.set_wakeup_fd(fd_before)
+        # What follows the first, as srun sends when a task has ended, must not change the status.
+        after = signal.SIG_IGN if request.number else signal.SIG_DFL
         for number in filter(_is_ours, free):
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, after)
         writer.shutdown(socket.SHUT_RDWR)  # forked children hold it open too
         writer.close()
 
@@ -207,7 +209,7 @@ def _wait_for_end(reader: socket.socket, request: _Request) -> None:
     with reader:
         while received := reader.recv(1):
             if received[0] in SIGNALS and _is_ours(received[0]):
-                request.number = received[0]
+                request.number = request.number or received[0]
                 if not request.trains or not request.answered.wait(PATIENCE):
                     _end(signal.Signals(received[0]), request)
 

@@ -162,6 +162,7 @@ def plan(folder):
         'model.neck.in_channels': [8, 16, 32, 64],
         'train_cfg.max_epochs': 1,
         'param_scheduler': [],
+        'default_hooks.checkpoint': dict(interval=1, save_best=None),
         'val_evaluator': dict(_delete_=True, type='OrientedMetric'),
     }
     for loader in ('train', 'val', 'test'):
@@ -181,7 +182,7 @@ def plan(folder):
 
 def check_report(slurm, tool, folder):
     slurm(*tool, '--report')
-    report = (folder / 'work' / 'report.md').read_text()
+    report = (folder / 'work' / 'report' / 'report.md').read_text()
     assert 'toy/small/broken/seed0' in report and 'Invalid learning rate: -1.0' in report
     assert (folder / 'work/runs/toy/small/full/seed0/result.json').is_file()
 
