@@ -74,8 +74,9 @@ def work(args: argparse.Namespace) -> None:
         enable_auto_scale_lr(cfg)
     resume.choose_checkpoint(cfg, args.resume)
     launch.prepare(cfg)
-    with failures.told() as told, interruption.explained(cfg.work_dir), labels_explained():
-        runner = told(launch.build_runner(cfg))
+    ends = interruption.explained(cfg.work_dir)
+    with failures.told() as told, ends as watched, labels_explained():
+        runner = watched(told(launch.build_runner(cfg)))
         resume.check_ranks_agree(cfg)
         weights.check_start(runner.model, cfg, args.allow_partial)
         runner.train()

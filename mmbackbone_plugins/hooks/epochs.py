@@ -30,7 +30,8 @@ class EpochHook(Hook):
             epoch, last = done // length, done == runner.max_iters
             ends = done % length == 0 or last
         else:
-            epoch, ends = runner.epoch + 1, batch_idx + 1 == length
+            past = getattr(runner.train_dataloader.batch_sampler, 'past', 0)  # of a cut epoch
+            epoch, ends = runner.epoch + 1, past + batch_idx + 1 == length
             last = epoch == runner.max_epochs
         if ends and (epoch % self.interval == 0 or last):
             self._measured = done

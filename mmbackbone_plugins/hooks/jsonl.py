@@ -18,15 +18,17 @@ class JsonLines:
 
     A fresh run writes into its own log folder (``<work_dir>/<time of the start>/``). mmengine makes
     a new one at every start, so the checkpoint remembers the file of the first: a resumed run goes
-    on in that one. Lines of iterations that a resumed run does again (those after its checkpoint)
-    are ``superseded``, and move to ``<name>.superseded``: the file has no iteration twice. Should
-    it be gone, or the checkpoint be of another work dir, a new file is begun. NaN and Inf are
-    written as Python and mmengine write them. ``path`` is None on other ranks than 0.
+    on in that one. Lines of iterations that a resumed run does again (those after its checkpoint,
+    and of its own iteration where a line comes anew) are ``superseded``, and move to
+    ``<name>.superseded``: the file has no iteration twice. Should it be gone, or the checkpoint be
+    of another work dir, a new file is begun. NaN and Inf are written as Python and mmengine write
+    them. ``path`` is None on other ranks than 0.
     """
 
     def __init__(self, runner, name: str) -> None:
         self.path: Optional[Path] = None
         self.superseded: list[dict[str, Any]] = []
+        self._resumed: Optional[int] = None  # whose lines may be older than the checkpoint, or not
         if not is_main_process():
             return
         hub, info = runner.message_hub, f'mmbackbone/{name}'
@@ -34,7 +36,7 @@ class JsonLines:
         known = hub.get_info(info) if runner._resume else None
         if known and (work_dir / known).is_file():
             self.path = work_dir / known
-            self.superseded = _cut(self.path, runner.iter)
+            self.superseded, self._resumed = _cut(self.path, runner.iter), runner.iter
             print_log(f'{name}: goes on in {self.path}', logger='current')
         else:
             self.path = Path(runner.log_dir) / name
@@ -48,8 +50,12 @@ class JsonLines:
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends a line (rank 0 only); it is on its way to the disk when this returns."""
-        if self.path is not None:
-            _append(self.path, [line])
+        if self.path is None:
+            return
+        if line['iter'] == self._resumed:
+            _cut(self.path, line['iter'] - 1)
+        self._resumed = None
+        _append(self.path, [line])
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

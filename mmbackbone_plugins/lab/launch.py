@@ -5,6 +5,8 @@ for users: the tools print it as one line, without a traceback, and exit with st
 """
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -118,17 +120,20 @@ def start_processes(cfg: Config) -> None:
         cfg: The config; ``model_wrapper_cfg`` is set in place where it is needed.
 
     Raises:
-        ValueError: If the launcher needs a GPU that is not there, or torchrun's environment.
+        ValueError: If the launcher needs a GPU that is not there, or the environment of torchrun or
+            of srun.
     """
     launcher, gpus = cfg.get('launcher', 'none'), torch.cuda.device_count()
     if launcher == 'none':
         return
-    if launcher != 'pytorch':
+    if launcher == 'slurm' and not gpus:
+        _adopt_slurm_variables()
+    elif launcher != 'pytorch':
         if not gpus:
             raise ValueError(
-                f'launcher={launcher!r} needs a GPU, and torch sees none in this process: ask for '
-                "some (Slurm: --gres=gpu:1) or start with torchrun and launcher='pytorch', which "
-                'runs on a CPU too: tools/dist_train.sh CONFIG 2'
+                f'launcher={launcher!r} needs a GPU, and torch sees none in this process: start '
+                "with torchrun and launcher='pytorch', which runs on a CPU too: "
+                'tools/dist_train.sh CONFIG 2'
             )
         return
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
@@ -154,6 +159,27 @@ def start_processes(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def _adopt_slurm_variables() -> None:
+    """Gives torch what it reads, from what ``srun`` sets: on a CPU mmengine's launcher cannot."""
+    names = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NODELIST')
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"launcher='slurm' needs the environment of srun ({', '.join(missing)} not set); "
+            'start with: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR'
+        )
+    rank, size, local, nodes = (os.environ[name] for name in names)
+    hosts = ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_STEP_NODELIST', nodes)]
+    if 'MASTER_ADDR' not in os.environ:
+        first = subprocess.run(hosts, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        os.environ['MASTER_ADDR'] = first[0]
+    # One port a job, that two of them on a node do not meet.
+    os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))
+    os.environ.update(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local)
+    if rank == '0':
+        print('warning: torch sees no GPU: this runs on the CPU, over gloo', file=sys.stderr)
 
 
 def check_work_dir(folder: str) -> None:

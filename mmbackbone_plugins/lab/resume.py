@@ -30,8 +30,8 @@ def last_checkpoint(work_dir: str, whole: bool = True) -> tuple[Optional[str], l
     ``last_checkpoint`` the newest.
 
     Returns:
-        The checkpoint, None if there is none to go on from and never was; and what was wrong with
-        those that were passed over.
+        The checkpoint, None if there is none to go on from and never was (a run that was killed
+        while it wrote its first one has none); and what was wrong with those that were passed over.
 
     Raises:
         ValueError: If there are checkpoints but none of them can be loaded.
@@ -49,17 +49,17 @@ def last_checkpoint(work_dir: str, whole: bool = True) -> tuple[Optional[str], l
         if why is None:
             return str(path), wrong
         wrong.append(f'{path} {why}')
-    if wrong:
+    if wrong and (name or len(wrong) > 1):  # else killed in the write of its first checkpoint
         raise ValueError(
             f'--resume: no checkpoint in {work_dir!r} can be loaded: {"; ".join(wrong)}. Give '
             'another one with --resume CHECKPOINT, or start afresh without --resume in another '
             '--work-dir'
         )
-    return None, []
+    return None, wrong
 
 
 def _candidates(folder: Path, named: Optional[Path]) -> Iterator[Path]:
-    """The checkpoint that is named and those before it, or all, the newest first."""
+    """The checkpoint that is named and those before it, then all others; the newest first."""
     if named is not None:
         yield named
         own = NAMED.fullmatch(named.name)
@@ -72,6 +72,9 @@ def _candidates(folder: Path, named: Optional[Path]) -> Iterator[Path]:
     elif own is not None:
         before = [(int(m[2]), p) for m, p in found if m[1] == own[1] and int(m[2]) < int(own[2])]
         yield from (p for _, p in sorted(before, reverse=True))
+        # One of an interruption counts iterations where the others count epochs.
+        others = (p for m, p in found if m[1] != own[1])
+        yield from sorted(others, key=lambda p: p.stat().st_mtime, reverse=True)
 
 
 def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:
@@ -101,7 +104,8 @@ def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:
         return
     path, wrong = last_checkpoint(cfg.work_dir)
     if wrong and rank() == 0:
-        print(f'warning: {"; ".join(wrong)}. Going on from {path}', file=sys.stderr, flush=True)
+        then = f'Going on from {path}' if path else 'Nothing else is there: starting anew'
+        print(f'warning: {"; ".join(wrong)}. {then}', file=sys.stderr, flush=True)
     if path is not None:
         cfg.resume, cfg.load_from = True, path
     elif cfg.get('load_from') is None:

@@ -70,6 +70,7 @@ class _SeededBatches:
     def __init__(self, sampler: Any, key: tuple[int, ...]) -> None:
         self._sampler, self._key = sampler, key
         self.number = 0
+        self.past = 0  # batches of this pass that were left out
         self._begun: Optional[Iterator[list[_Drawn]]] = None
 
     def __iter__(self) -> Iterator[list[_Drawn]]:
@@ -94,11 +95,11 @@ class _SeededBatches:
                 self.start(self.number + 1)
                 batches = iter(self)
                 next(batches)
-        self._begun = batches
+        self._begun, self.past = batches, count
 
     def start(self, number: int) -> None:
         """Begins a pass."""
-        self.number = number
+        self.number, self.past = number, 0
         samplers: list[Any] = [self._sampler, getattr(self._sampler, 'sampler', None)]
         for sampler in samplers:
             if hasattr(sampler, 'set_epoch'):

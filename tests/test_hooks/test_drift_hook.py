@@ -108,16 +108,6 @@ def test_training_is_equal_bit_for_bit(name, tmp_path):
     assert 'mmbackbone_anchor' in saved[0] and 'mmbackbone_anchor' not in saved[1]
 
 
-def test_a_resumed_run_measures_from_the_first_start(tmp_path):
-    hooks = [drift(), dict(type='Reseed')]
-    rig.train(tmp_path / 'whole', hooks=hooks, epochs=4)
-    part = tmp_path / 'part'
-    rig.run(returncode=-9, work_dir=str(part), kill_at=10, hooks=hooks, epochs=4)
-    rig.run(work_dir=str(part), hooks=hooks, epochs=4, resume=True)
-    assert lines(part) == lines(tmp_path / 'whole')
-    assert len({line['anchor'] for line in lines(part)}) == 1
-
-
 def test_load_from_is_a_fresh_start(tmp_path):
     rig.train(tmp_path / 'first', hooks=[drift()], epochs=2)
     record = rig.train(

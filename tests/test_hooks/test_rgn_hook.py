@@ -326,17 +326,6 @@ def test_interval_counts_optimizer_steps(tmp_path):
     assert [line['iter'] for line in found] == [2, 8, 14]
 
 
-@pytest.mark.parametrize('kill_at', [9, 14])
-def test_a_killed_and_resumed_run_has_one_file_without_gaps_or_repeats(kill_at, tmp_path):
-    hooks = [dict(type='RGNHook', interval=3), rig.dbf(3)]
-    whole, part = tmp_path / 'whole', tmp_path / 'part'
-    rig.run(work_dir=str(whole), hooks=hooks, epochs=5)  # as the others: with oneDNN
-    rig.run(returncode=-9, work_dir=str(part), kill_at=kill_at, hooks=hooks, epochs=5)
-    rig.run(work_dir=str(part), resume=True, hooks=hooks, epochs=5)
-    assert lines(part) == lines(whole)
-    assert len({line['iter'] for line in lines(part)}) == 7
-
-
 def test_a_resume_from_an_earlier_checkpoint_loses_no_line(tmp_path):
     rig.train(tmp_path, hooks=[rgn()], epochs=3, model=rig.THREE)
     first = lines(tmp_path)

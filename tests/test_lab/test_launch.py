@@ -141,10 +141,13 @@ def test_launcher_outside_torchrun_is_one_clear_error(monkeypatch):
         launch.start_processes(Config(dict(launcher='none')))
 
 
-@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
-def test_launchers_that_need_a_gpu_say_so(monkeypatch, launcher):
+@pytest.mark.parametrize(
+    'launcher, needs', [('slurm', 'the environment of srun .SLURM_PROCID'), ('mpi', 'a GPU')]
+)
+def test_launchers_say_what_they_need(monkeypatch, launcher, needs):
     monkeypatch.setattr('torch.cuda.device_count', lambda: 0)
-    with pytest.raises(ValueError, match=f"launcher='{launcher}' needs a GPU, .* --gres=gpu:1"):
+    monkeypatch.delenv('SLURM_PROCID', raising=False)
+    with pytest.raises(ValueError, match=f"launcher='{launcher}' needs {needs}"):
         launch.start_processes(Config(dict(launcher=launcher)))
     monkeypatch.setattr('torch.cuda.device_count', lambda: 1)
     launch.start_processes(Config(dict(launcher=launcher)))  # mmengine's own, from here

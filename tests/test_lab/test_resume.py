@@ -60,6 +60,20 @@ def test_a_torn_one_is_passed_over_for_the_one_before(work_dir, part):
     assert all(f'epoch_{e}.pth' in str(error.value) for e in (2, 9, 10))
 
 
+def test_killed_in_the_write_of_the_first_one(tmp_path, capsys):
+    """There never was one: the command of a requeued job starts anew."""
+    tear(save(tmp_path / 'epoch_1.pth'))
+    name, wrong = chosen(tmp_path)
+    assert name is None and 'epoch_1.pth is torn' in wrong[0]
+    cfg = Config(dict(work_dir=str(tmp_path), resume=False, load_from='probed.pth'))
+    resume.choose_checkpoint(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, 'probed.pth')
+    assert 'starting anew' in capsys.readouterr().err
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    with pytest.raises(ValueError, match='can be loaded'):
+        chosen(tmp_path)
+
+
 def test_flipped_bytes_are_found(work_dir):
     path = work_dir / 'epoch_10.pth'
     with zipfile.ZipFile(path) as archive:

@@ -22,7 +22,7 @@ from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
 
 from ...utils.files import atomic_write
 from ...utils.names import type_name
-from .. import console, failures, launch, resume, weights
+from .. import console, failures, interruption, launch, resume, weights
 from ..datasets import labels_explained
 from ..visualization.logs import read_run
 from .after import between
@@ -133,10 +133,9 @@ def main(argv=None) -> int:
         if first and folder.state == 'failed':
             folder.reopen()
         # Wherever it was started, by a queue or as a job of a cluster: a report has to know.
-        with failures.told(partial(_record, folder)) as told, labels_explained():
-            if first and 'SLURM_JOB_ID' in os.environ:
-                signal.signal(signal.SIGTERM, lambda *_: _stopped(folder))
-            execute(folder, args.launcher, told)
+        ends = interruption.explained(str(folder.path / TRAIN), partial(_stopped, folder))
+        with failures.told(partial(_record, folder)) as told, ends as watched, labels_explained():
+            execute(folder, args.launcher, lambda runner: watched(told(runner)))
     return 0
 
 
@@ -147,14 +146,15 @@ def _record(folder: RunFolder, error: str) -> None:
             folder.fail(error)
 
 
-def _stopped(folder: RunFolder) -> None:
-    """Slurm asks with SIGTERM before it kills."""
-    _record(
-        folder,
-        f'stopped (SIGTERM) at {folder.progress:.0%} of its training: the time limit of job '
-        f'{os.environ["SLURM_JOB_ID"]}, or cancelled; started again, it goes on from there',
-    )
-    raise SystemExit(128 + signal.SIGTERM)
+def _stopped(folder: RunFolder, number: int) -> None:
+    """Slurm asks before it kills."""
+    if 'SLURM_JOB_ID' in os.environ:
+        _record(
+            folder,
+            f'stopped ({signal.Signals(number).name}) at {folder.progress:.0%} of its training: '
+            f'the time limit of job {os.environ["SLURM_JOB_ID"]}, preempted or cancelled; started '
+            'again, it goes on from its last checkpoint',
+        )
 
 
 # The guard matters: process pools of metrics spawn, and would run this file again.
