@@ -164,8 +164,7 @@ class _Tap:
         self.geometry, self.calls = geometry, 0
         if geometry is None and self.region is not None:
             raise ValueError(
-                f'foreground={self.region!r} needs batches with data samples that have '
-                'ground truth'
+                f'foreground={self.region!r} needs batches with data samples that have ground truth'
             )
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:

@@ -1,4 +1,4 @@
-"""Segmentors and a classifier under all hooks, in their own runners; what only watches changes no bit."""
+"""Segmentors and a classifier under all hooks, in their runners; watching changes no bit."""
 
 from importlib import import_module
 from pathlib import Path
@@ -7,10 +7,15 @@ import pytest
 import rig
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from mmengine.structures import PixelData
 from test_detectors import shrink
 from test_images import lines
+from torch.utils.data import DataLoader
+
+from mmbackbone_plugins import OrientedMetric, collect_moments
+from mmbackbone_plugins.utils.sampling import SeededBatches
 
 CLASSES = 3
 
@@ -66,7 +71,12 @@ def theirs(package, path, **values):
 
 def segmentor(path):
     model = theirs(
-        'mmseg', path, channels=16, num_classes=CLASSES, norm_cfg=dict(type='SyncBN'), pretrained=None
+        'mmseg',
+        path,
+        channels=16,
+        num_classes=CLASSES,
+        norm_cfg=dict(type='SyncBN'),
+        pretrained=None,
     )
     model['data_preprocessor'].update(size=(64, 64))
     return model
@@ -141,8 +151,7 @@ def options(name):
     )
 
 
-@pytest.mark.parametrize('name', MODELS)
-@pytest.mark.parametrize('by_epoch', [True, False])
+@pytest.mark.parametrize(('name', 'by_epoch'), [*((name, False) for name in MODELS), ('vit', True)])
 def test_watching_changes_no_bit(name, by_epoch, tmp_path):
     settings = options(name)
     if by_epoch:
@@ -187,3 +196,25 @@ def test_spectra_by_class_of_the_labels(tmp_path):
     for label in range(CLASSES):
         seen = written[f'backbone.stage2@{label}']
         assert seen['samples'] == int((middles == label).sum()), label
+
+
+def test_pictures_of_two_sizes_in_a_batch():
+    """MMSegmentation's preprocessor pads for training alone; the labels go with the pictures."""
+    pytest.importorskip('mmseg')
+    model, scenes = rig.build(segformer()), [DrawnMasks(2, 64)[0], DrawnMasks(2, 48)[1]]
+    loader = DataLoader(scenes, batch_size=2, collate_fn=pseudo_collate)
+    (batch,) = SeededBatches(loader, model)
+    assert batch['inputs'].shape == (2, 3, 64, 64)
+    shapes = {sample.gt_sem_seg.data.shape for sample in batch['data_samples']}
+    assert shapes == {(1, 64, 64)}
+    found = collect_moments(model, [batch], 'backbone', foreground='classes')
+    middles = [scene['data_samples'].gt_sem_seg.data[0, 2::4, 2::4] for scene in scenes]
+    for label in {n for part in middles for n in part.unique().tolist()} - {255}:
+        seen = found[f'backbone.stage1@{label}'].samples
+        assert seen == sum(int((part == label).sum()) for part in middles)
+
+
+def test_the_metric_of_oriented_boxes_is_for_detectors():
+    metric = OrientedMetric()
+    with pytest.raises(ValueError, match='this model predicts none .pred_sem_seg.: it is for dete'):
+        metric.process({}, [dict(pred_sem_seg=None)])
