@@ -169,7 +169,7 @@ class _Tap:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         self.calls += 1
-        features = features_of(output, vectors=self.strict)
+        features = features_of(output, self.number if self.strict else 0)
         if not features and self.strict:
             raise ValueError(
                 f'layer {self.layer!r} ({type(module).__name__}) yields {describe(output)}: no '

@@ -1,5 +1,6 @@
 """Segmentors and a classifier under all hooks, in their runners; watching changes no bit."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -26,8 +27,8 @@ class DrawnMasks(rig.DrawnScenes):
 
     metainfo = dict(classes=('land', *rig.CLASSES))
 
-    def __init__(self, length: int = 8, size: int = 64, channels: int = 3, **_) -> None:
-        super().__init__(length, size)
+    def __init__(self, length: int = 8, size: int = 64, channels: int = 3, pipeline=None) -> None:
+        super().__init__(length, size)  # of the pipeline the tools read what it packs
         self.channels = channels
 
     def __getitem__(self, index):
@@ -47,13 +48,13 @@ class DrawnMasks(rig.DrawnScenes):
 
 
 @DATASETS.register_module(force=True)
-class DrawnClasses(rig.DrawnScenes):
+class DrawnClasses(DrawnMasks):
     """Drawn scenes with the class of their first box."""
 
     def __getitem__(self, index):
         from mmpretrain.structures import DataSample
 
-        item = super().__getitem__(index)
+        item = rig.DrawnScenes.__getitem__(self, index)
         label = item['data_samples'].gt_instances.labels[:1]
         shape = (self.size, self.size)
         sample = DataSample(metainfo=dict(img_shape=shape, ori_shape=shape)).set_gt_label(label)
@@ -218,3 +219,32 @@ def test_the_metric_of_oriented_boxes_is_for_detectors():
     metric = OrientedMetric()
     with pytest.raises(ValueError, match='this model predicts none .pred_sem_seg.: it is for dete'):
         metric.process({}, [dict(pred_sem_seg=None)])
+
+
+@pytest.mark.parametrize('name', ['deeplabv3plus-r50', 'segformer', 'vit'])
+def test_planning_tools(name, tmp_path, capsys):
+    settings = options(name)
+    model, config, out = settings['model'], tmp_path / 'small.py', tmp_path / 'figures.json'
+    pack = 'PackInputs' if name == 'vit' else 'PackSegInputs'
+    steps = [dict(type='RandomResizedCrop', scale=64), dict(type=pack)]
+    settings['train_dataloader']['dataset']['pipeline'] = steps
+    cfg = dict(
+        model=model,
+        train_dataloader=settings['train_dataloader'],
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=8),
+        custom_hooks=[rig.dbf(2, by_epoch=False)],
+        default_scope=settings['default_scope'],
+    )
+    if name == 'vit':  # at the top, as in MMPretrain's configs
+        cfg['data_preprocessor'] = model.pop('data_preprocessor')
+    Config(cfg).dump(config)
+    tools = 'analysis_tools/'
+    assert rig.call_tool(f'{tools}plan_cost', config, '--rho', '1', '2', '--out', out) == 0
+    full, half = json.loads(out.read_text())
+    assert full['shape'] == [64, 64] and full['images'] == 2
+    assert full['training_flops'] == full['full_training_flops'] > half['training_flops'] > 0
+    assert rig.call_tool(f'{tools}print_freezing_schedule', config) == 0
+    assert '#.#.#.#.' in capsys.readouterr().out
+    assert rig.call_tool(f'{tools}measure_rgn', config, '--batches', '1', '--out', out) == 0
+    (run,) = json.loads(out.read_text())['runs']
+    assert {'stem', 'stage1', 'stage4'} & set(run['table']['stages'])
