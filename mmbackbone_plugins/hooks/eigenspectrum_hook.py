@@ -56,7 +56,8 @@ class EigenspectrumHook(EpochHook):
         center: Whether the mean is subtracted. The paper does not.
         convolutions: Also measure every convolution, norm layer and activation of the backbone and
             the neck; these are in the files, not among the scalars.
-        foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; None for both.
+        foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; ``'classes'``
+            of segmentation labels, each by itself (``<layer>@<class>``); None for all positions.
         stride: Take only every ``stride``-th row and column of a feature map.
         split: ``'val'`` or ``'train'``: whose images. Training images are augmented, the same way
             each time; a data set with branches gives its labelled ones.
@@ -225,7 +226,7 @@ class _Run:
 
     def is_shown(self, name: str) -> bool:
         """Whether an output is of a layer that was asked for."""
-        layer = name.partition('#')[0]
+        layer = name.partition('@')[0].partition('#')[0]
         # A name that is no module's is one of several outputs, which no convolution has.
         return layer in self.shown or layer not in self.layers
 

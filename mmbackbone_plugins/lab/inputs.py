@@ -1,8 +1,9 @@
 """A drawn batch of the size and box type that a config trains on, for counting a step."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Optional
 
+import torch
 from torch import Tensor, nn
 
 from ..utils.names import type_name
@@ -21,18 +22,22 @@ def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
     Raises:
         ValueError: If the pipeline names no size; the message asks for one.
     """
+    preprocessor = config['model'].get('data_preprocessor') or {}
+    if preprocessor.get('size'):  # of MMSegmentation's crops
+        return tuple(preprocessor['size'])
     sizes = []
     for step in _pipeline(config):
         for key in _SIZES:
             if 'Pad' not in type_name(step):
-                sizes += list(_pairs(step.get(key)))
+                value = step.get(key)  # MMPretrain's squares are one number
+                sizes += _pairs((value, value) if isinstance(value, int) else value)
     if not sizes:
         raise ValueError(
             'the input size cannot be read off the training pipeline (no step with scale=(width, '
             'height)); give it with --shape HEIGHT WIDTH'
         )
     width, height = max(sizes, key=lambda s: s[0] * s[1])
-    divisor = config['model'].get('data_preprocessor', {}).get('pad_size_divisor') or 1
+    divisor = preprocessor.get('pad_size_divisor') or preprocessor.get('size_divisor') or 1
     return tuple(-(-side // divisor) * divisor for side in (height, width))
 
 
@@ -46,8 +51,9 @@ def draw_batch(
     """Draws images and ground truth as mmdet's and mmrotate's own tests do.
 
     Args:
-        config: The detector's config; its pipeline says which kind of boxes it trains on.
-        model: The detector.
+        config: The config; its pipeline says what it trains on: a kind of boxes, masks of classes
+            (``PackSegInputs``) or the class of an image (``PackInputs``).
+        model: The detector, segmentor or classifier.
         shape: Height and width in pixels.
         images: Number of images, N.
         boxes: Number of objects in each.
@@ -55,12 +61,20 @@ def draw_batch(
     Returns:
         Normalised images (N, C, H, W), and N data samples.
     """
+    steps = {type_name(step): step for step in _pipeline(config)}
+    pack = packed(config.get('train_dataloader') or {})
+    if pack:
+        drawn = torch.randint(256, (images, input_channels(config), *shape), dtype=torch.uint8)
+        labelled = _SAMPLES[pack](images, max(_classes(config['model']), 2), shape)
+        data = dict(inputs=list(drawn), data_samples=labelled)
+        # Not as in training, where MMSegmentation pads to the size of its crops.
+        data = model.data_preprocessor(data, training=False)
+        return data['inputs'], data['data_samples']
     if box_type(config) == 'rbox':
         from mmrotate.testing import demo_mm_inputs
     else:
         from mmdet.testing import demo_mm_inputs
     device = next(model.parameters()).device
-    steps = {type_name(step): step for step in _pipeline(config)}
     batch = demo_mm_inputs(
         images,
         (input_channels(config), *shape),
@@ -71,6 +85,26 @@ def draw_batch(
     )
     data = model.data_preprocessor(batch, training=True)
     return data['inputs'].to(device), [sample.to(device) for sample in data['data_samples']]
+
+
+def _segmentation(images: int, classes: int, shape: tuple[int, int]) -> list[Any]:
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    samples = [SegDataSample(metainfo=dict(img_shape=shape)) for _ in range(images)]
+    for sample in samples:
+        sample.gt_sem_seg = PixelData(data=torch.randint(classes, (1, *shape)))
+    return samples
+
+
+def _classification(images: int, classes: int, shape: tuple[int, int]) -> list[Any]:
+    from mmpretrain.structures import DataSample
+
+    return [DataSample().set_gt_label(torch.randint(classes, (1,))) for _ in range(images)]
+
+
+# By the last step of a pipeline.
+_SAMPLES = {'PackSegInputs': _segmentation, 'PackInputs': _classification}
 
 
 def input_channels(config: Mapping[str, Any]) -> int:
@@ -95,6 +129,12 @@ def box_type(config: Mapping[str, Any]) -> str:
         mapping = step.get('box_type_mapping') or {}
         kind = mapping.get('gt_bboxes', kind)
     return kind
+
+
+def packed(loader: Mapping[str, Any]) -> Optional[str]:
+    """The last step of a loader's pipeline if it is a segmentor's or classifier's; else None."""
+    names = [type_name(step) for step in _pipeline(dict(train_dataloader=loader))]
+    return next((name for name in _SAMPLES if name in names), None)
 
 
 def _pipeline(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

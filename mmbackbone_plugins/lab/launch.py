@@ -15,8 +15,12 @@ from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.dist import is_distributed
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
+from mmengine.utils import is_installed
 
 from ..compat import check_operators
 from ..distortion import seed_everything
@@ -81,7 +85,7 @@ def register_modules() -> None:
     Raises:
         ImportError: If mmcv has no compiled operators; see :func:`~.compat.check_operators`.
     """
-    import importlib
+    import importlib.util
 
     check_operators()
     for package in ('mmdet', 'mmrotate'):
@@ -94,6 +98,10 @@ def register_modules() -> None:
             utils.register_all_modules(init_default_scope=False)
     # After the scopes exist, so that root names resolve from them.
     importlib.import_module('mmbackbone_plugins')
+    # `mmseg::...` in a config: mmengine's table has no distribution but the OpenMMLab family's.
+    for module, distribution in MODULE2PACKAGE.items():
+        if not is_installed(distribution) and importlib.util.find_spec(module):
+            MODULE2PACKAGE[module] = module
 
 
 def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
@@ -218,8 +226,12 @@ def build_model(cfg: Config) -> torch.nn.Module:
     Raises:
         ValueError: If a module of it is unknown, or does not take its arguments.
     """
+    if cfg.get('data_preprocessor', None):  # at the top of MMPretrain's configs
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
-        return MODELS.build(cfg.model)
+        model = MODELS.build(cfg.model)
+        # As a runner does: synchronised norms take no CPU, and one process has no others.
+        return model if is_distributed() else revert_sync_batchnorm(model)
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
         hint = ''
         mean = (cfg.model.get('data_preprocessor', None) or {}).get('mean', None) or ()
@@ -251,6 +263,8 @@ def build_detector(
     # Checkpoints of a LoRAModel lack what it wraps.
     if checkpoint and type_name(cfg.model.backbone) != 'LoRAModel':
         cfg.model.backbone.init_cfg = None
+        if cfg.model.get('pretrained'):  # MMSegmentation's models hand it to the backbone
+            cfg.model.pretrained = None
     check_init_cfg(cfg)
     model = build_model(cfg)
     model.init_weights()

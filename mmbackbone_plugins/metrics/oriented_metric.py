@@ -89,6 +89,12 @@ class OrientedMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
+            if 'pred_instances' not in sample:
+                raise ValueError(
+                    'OrientedMetric scores oriented boxes, and this model predicts none '
+                    f'({", ".join(sample)}): it is for detectors; segmentors have IoUMetric, '
+                    'classifiers Accuracy'
+                )
             found, ignored = sample['pred_instances'], sample.get('ignored_instances') or {}
             labelled = self._boxes(sample['gt_instances'], 'labelled')
             truth = Truth(*labelled, *self._boxes(ignored, 'ignored'))

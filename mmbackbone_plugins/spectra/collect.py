@@ -13,7 +13,15 @@ from ..utils.checks import whole_number
 from ..utils.modes import set_mode
 from ..utils.untouched import untouched
 from .layers import channels_first, describe, features_of, names_of_outputs, resolve_layers
-from .masks import ImageGeometry, check_region, geometry_of, position_mask, token_grid
+from .masks import (
+    CLASSES,
+    ImageGeometry,
+    check_region,
+    class_masks,
+    geometry_of,
+    position_mask,
+    token_grid,
+)
 from .moments import NonFiniteFeature, SecondMoment
 
 
@@ -69,7 +77,8 @@ def collect_moments(
         layers: Names of modules, or patterns with ``*`` (modules that match and yield no features
             are left out).
         num_images: Images to take at most; all by default.
-        foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; None for both.
+        foreground: ``'foreground'`` or ``'background'`` of the ground-truth boxes; ``'classes'``
+            of segmentation labels, each by itself (``<layer>@<class>``); None for all positions.
             Padding never counts.
         stride: Take only every ``stride``-th row and column of a feature map (of tokens whose grid
             is not known: every ``stride``-th token).
@@ -155,13 +164,12 @@ class _Tap:
         self.geometry, self.calls = geometry, 0
         if geometry is None and self.region is not None:
             raise ValueError(
-                f'foreground={self.region!r} needs batches with data samples that have '
-                'ground-truth boxes'
+                f'foreground={self.region!r} needs batches with data samples that have ground truth'
             )
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         self.calls += 1
-        features = features_of(output)
+        features = features_of(output, self.number if self.strict else 0)
         if not features and self.strict:
             raise ValueError(
                 f'layer {self.layer!r} ({type(module).__name__}) yields {describe(output)}: no '
@@ -190,6 +198,10 @@ class _Tap:
         feature = channels_first(feature.detach(), self.shape)
         if feature.dim() == 3 and (grid := token_grid(feature.shape[1], self.shape)):
             feature = feature.transpose(1, 2).unflatten(2, grid)
+        for part, mask in self._masks(name, feature[: self.take]).items():
+            self._add_part(f'{name}{part}', feature, mask)
+
+    def _add_part(self, name: str, feature: torch.Tensor, mask: Optional[torch.Tensor]) -> None:
         is_map = feature.dim() == 4
         width = feature.shape[1 if is_map else 2]
         moments = self.moments.setdefault(name, [SecondMoment(width) for _ in range(self.groups)])
@@ -199,7 +211,7 @@ class _Tap:
                 'tokens or maps are not of a fixed width'
             )
         feature = feature[: self.take]
-        mask, step = self._mask(name, feature), self.stride
+        step = self.stride
         feature = feature[..., ::step, ::step] if is_map else feature[:, ::step]
         mask = None if mask is None else mask[:, ::step, ::step]
         for group, moment in enumerate(moments):
@@ -215,16 +227,21 @@ class _Tap:
                 where = f'{self.first + image}' + (f' ({path})' if path else '')
                 raise ValueError(f'layer {name!r} yields NaN or Inf for image {where}') from error
 
-    def _mask(self, name: str, feature: torch.Tensor) -> Optional[torch.Tensor]:
+    def _masks(self, name: str, feature: torch.Tensor) -> dict[str, Optional[torch.Tensor]]:
+        """Positions that count, by what is put behind the layer's name."""
         if self.geometry is None:
-            return None
+            return {'': None}
         geometry = self.geometry[: self.take]
         if feature.dim() == 4:
             rows, columns = feature.shape[2:]
-            return position_mask(geometry, (rows, columns), self.region, feature.device)
+            grid, device = (rows, columns), feature.device
+            if self.region == CLASSES:
+                masks = class_masks(geometry, grid, device)
+                return {f'@{label}': mask for label, mask in masks.items()}
+            return {'': position_mask(geometry, grid, self.region, device)}
         if self.region is not None or any(image.padded for image in geometry):
             raise ValueError(
                 f'layer {name!r} yields {feature.shape[1]} tokens for an input of {self.shape}: '
                 'where they are in the image is not known, so padding and regions cannot be told'
             )
-        return None
+        return {'': None}

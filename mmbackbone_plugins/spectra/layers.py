@@ -64,14 +64,19 @@ def resolve_layers(model: nn.Module, layers: Union[str, Sequence[str]]) -> list[
     return list(dict.fromkeys(found))
 
 
-def features_of(output: Any) -> list[torch.Tensor]:
-    """All feature maps ``(N, C, H, W)`` and tokens ``(N, L, C)`` in what a module returns."""
+def features_of(output: Any, vectors: int = 0) -> list[torch.Tensor]:
+    """All feature maps ``(N, C, H, W)`` and tokens ``(N, L, C)`` in what a module returns.
+
+    Also, of ``vectors`` images, a classifier's ``(vectors, C)``, as maps of one position.
+    """
+    if isinstance(output, torch.Tensor) and output.dim() == 2 and len(output) == vectors:
+        output = output[..., None, None]
     if isinstance(output, torch.Tensor):
         return [output] if output.is_floating_point() and output.dim() in (3, 4) else []
     if isinstance(output, dict):
         output = list(output.values())
     if isinstance(output, (list, tuple)):
-        return [feature for item in output for feature in features_of(item)]
+        return [feature for item in output for feature in features_of(item, vectors)]
     return []
 
 

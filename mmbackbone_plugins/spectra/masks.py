@@ -6,7 +6,9 @@ from typing import Any, Optional, cast
 
 import torch
 
-REGIONS = ('foreground', 'background')
+CLASSES = 'classes'  # of segmentation labels
+REGIONS = ('foreground', 'background', CLASSES)
+UNLABELLED = 255  # what MMSegmentation's losses and scores leave out
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class ImageGeometry:
     boxes: Optional[torch.Tensor] = None  # ground truth
     ignored: Optional[torch.Tensor] = None  # boxes that are neither foreground nor background
     name: str = ''  # what messages call the image
+    labels: Optional[torch.Tensor] = None  # a class a pixel, of the input or of the picture's file
 
     @property
     def padded(self) -> bool:
@@ -103,8 +106,37 @@ def position_mask(
     return torch.stack([_mask_of_image(g, grid, region, device) for g in geometry])
 
 
+def class_masks(
+    geometry: Sequence[ImageGeometry], grid: tuple[int, int], device: Any = None
+) -> dict[int, torch.Tensor]:
+    """By class of the segmentation labels the positions, bool of shape ``(images, rows, columns)``.
+
+    A position has the class of the pixel that its centre lies in; padding and what is not labelled
+    (255) have none. A ValueError if an image has no labels.
+    """
+    found = torch.stack([_labels_at_positions(g, grid, device) for g in geometry])
+    return {n: found == n for n in found.unique().tolist() if n not in (-1, UNLABELLED)}
+
+
+def _labels_at_positions(image: ImageGeometry, grid: tuple[int, int], device: Any) -> torch.Tensor:
+    if image.labels is None:
+        raise ValueError(
+            f'{image.name or "an image"} has no segmentation labels, which {CLASSES!r} needs: '
+            "take a segmentor's images, with LoadAnnotations in their pipeline"
+        )
+    labels = image.labels.to(device)
+    rows, columns = labels.shape
+    # Labels that were loaded after the picture was resized are as large as the file.
+    covers = image.input_shape if labels.shape == image.input_shape else image.image_shape
+    points = centers(grid, image.input_shape, device)
+    x = (points[..., 0] * (columns / covers[1])).long()
+    y = (points[..., 1] * (rows / covers[0])).long()
+    inside = _mask_of_image(image, grid, None, device)
+    return torch.where(inside, labels[y.clamp(max=rows - 1), x.clamp(max=columns - 1)].long(), -1)
+
+
 def check_region(region: Optional[str]) -> None:
-    """Refuses what is none of ``'foreground'``, ``'background'`` and None."""
+    """Refuses what is none of ``'foreground'``, ``'background'``, ``'classes'`` and None."""
     if region is not None and region not in REGIONS:
         raise ValueError(f'foreground must be None or one of {REGIONS}, got {region!r}')
 
@@ -120,7 +152,8 @@ def _mask_of_image(
     if image.boxes is None:
         raise ValueError(
             f'{image.name or "an image"} has no ground-truth boxes, which {region!r} needs: take '
-            'images that are annotated, with LoadAnnotations in their pipeline'
+            "images that are annotated, with LoadAnnotations in their pipeline; of a segmentor's "
+            f'labels {CLASSES!r} takes each class'
         )
     objects = inside_boxes(points, image.boxes)
     if region == 'foreground':
@@ -147,10 +180,11 @@ def token_grid(length: int, input_shape: tuple[int, int]) -> Optional[tuple[int,
 
 
 def geometry_of(batch: Any) -> Optional[list[ImageGeometry]]:
-    """Geometry of a preprocessed batch of MMDetection's kind, else None.
+    """Geometry of a preprocessed batch of the OpenMMLab kind, else None.
 
     That is a dict with ``inputs`` and ``data_samples``; a sample has ``metainfo`` with
-    ``img_shape`` and, where there is ground truth, ``gt_instances.bboxes``.
+    ``img_shape`` and, where there is ground truth, ``gt_instances.bboxes``, or ``gt_sem_seg.data``
+    ``(1, H, W)`` as MMSegmentation has it.
     """
     parts = batch if isinstance(batch, dict) else {}
     samples, inputs = parts.get('data_samples'), parts.get('inputs')
@@ -163,12 +197,14 @@ def geometry_of(batch: Any) -> Optional[list[ImageGeometry]]:
 def _geometry(sample: Any, shape: tuple[int, int]) -> ImageGeometry:
     info = getattr(sample, 'metainfo', {})
     name = info.get('img_path') or info.get('img_id')
+    labels = getattr(getattr(sample, 'gt_sem_seg', None), 'data', None)
     return ImageGeometry(
         input_shape=shape,
         image_shape=tuple(info.get('img_shape', shape))[:2],
         boxes=_boxes(getattr(sample, 'gt_instances', None)),
         ignored=_boxes(getattr(sample, 'ignored_instances', None)),
         name='' if name is None else str(name),
+        labels=None if labels is None else labels[0],
     )
 
 

@@ -152,7 +152,12 @@ class SeededBatches:
             with untouched(preprocessor):
                 samples = [self._sample(index, self.seed + number) for number, index in part]
                 seed_everything(self.seed + part[0][0])
-                batch = preprocessor(self._collate()(samples), False)
+                loaded = self._collate()(samples)
+                # MMSegmentation's pads for training alone; what mixes images there is left out.
+                pads = len({tuple(image.shape) for image in loaded['inputs']}) > 1
+                if pads:
+                    preprocessor.batch_augments = None
+                batch = preprocessor(loaded, pads)
             if self._late and isinstance(batch, dict):
                 _boxes_to_input(batch.get('data_samples') or [])
             yield batch

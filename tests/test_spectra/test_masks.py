@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmbackbone_plugins.spectra import ImageGeometry, geometry_of, position_mask
-from mmbackbone_plugins.spectra.masks import token_grid
+from mmbackbone_plugins.spectra.masks import class_masks, token_grid
 
 INPUT, GRID = (96, 160), (12, 20)
 
@@ -166,3 +166,30 @@ def test_bad_input():
         position_mask([image], (8, 8), 'objects')
     with pytest.raises(ValueError, match=r'boxes must be .* got \(2, 6\)'):
         position_mask([ImageGeometry((64, 64), (64, 64), torch.zeros(2, 6))], (8, 8), 'background')
+
+
+@pytest.mark.parametrize('of', ['input', 'file'])
+def test_classes_against_every_position(of):
+    """Labels of the padded input, or of the picture's file before it was resized."""
+    shown = (70, 131)
+    size = INPUT if of == 'input' else (2 * shown[0], 2 * shown[1])
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, size, generator=generator, dtype=torch.uint8)
+    labels[labels == 3] = 255
+    image = ImageGeometry(INPUT, shown, labels=labels)
+    expected = {n: np.zeros(GRID, dtype=bool) for n in range(3)}
+    for row, column in np.ndindex(*GRID):
+        y, x = (row + 0.5) * INPUT[0] / GRID[0], (column + 0.5) * INPUT[1] / GRID[1]
+        scale = 1 if of == 'input' else 2
+        if y < shown[0] and x < shown[1]:
+            label = int(labels[int(y * scale), int(x * scale)])
+            if label != 255:
+                expected[label][row, column] = True
+    found = class_masks([image], GRID)
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[n][0].numpy(), expected[n]) for n in expected)
+
+
+def test_classes_without_segmentation_labels():
+    with pytest.raises(ValueError, match='scene.png has no segmentation labels'):
+        class_masks([ImageGeometry(INPUT, INPUT, name='scene.png')], GRID)

@@ -53,8 +53,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--center', action='store_true', help='subtract the mean')
     parser.add_argument(
         '--foreground',
-        choices=['foreground', 'background'],
-        help='only positions in the ground-truth boxes, or only the others',
+        choices=['foreground', 'background', 'classes'],
+        help='only positions in the ground-truth boxes, or only the others; classes of '
+        'segmentation labels, each by itself',
     )
     parser.add_argument(
         '--stride', type=int, default=1, help='take only every STRIDE-th row and column'

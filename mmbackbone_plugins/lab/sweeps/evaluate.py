@@ -12,6 +12,7 @@ from mmengine.registry import EVALUATOR, init_default_scope
 from mmengine.runner import Runner
 
 from ...utils.names import type_name
+from .. import inputs
 
 EvaluatorConfig = Union[dict[str, Any], Sequence[dict[str, Any]]]
 
@@ -29,6 +30,12 @@ def labelled_split(cfg: Config, split: str) -> tuple[dict[str, Any], EvaluatorCo
     if not loader or not evaluator:
         raise ValueError(f'the config has no {split}_dataloader with a {split}_evaluator')
     metrics = [evaluator] if isinstance(evaluator, dict) else evaluator
+    packs = inputs.packed(loader)
+    if packs:
+        raise ValueError(
+            f'the {split} pipeline ends with {packs}: this tool scores the boxes of detectors, and '
+            'a segmentor or classifier has none'
+        )
     if any(metric.get('format_only') for metric in metrics):
         other = 'val' if split == 'test' else 'test'
         raise ValueError(
