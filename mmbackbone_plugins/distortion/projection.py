@@ -188,10 +188,9 @@ class SelectiveProjectionDecay(Projection):
     @torch.no_grad()
     def after(self, skipped: Optional[torch.Tensor] = None) -> torch.Tensor:
         (near, slope), (far, _) = self._before, self._look(gradients=False)
+        # Of a skipped step the distances are equal, and nothing is taken back.
         away = ((far - near) / far).clamp(0, 1)
         share = torch.where((slope > 0) & (far > near), self.value * away, 0.0)
-        if skipped is not None:
-            share *= skipped.to(share.device).reshape(()) == 0
         # On a CPU nobody is waited for, and most tensors are left in most steps.
         read = readable(share)
         factors: list[Any] = share.tolist() if read else list(share.unbind())

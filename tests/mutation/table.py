@@ -471,7 +471,6 @@ MUTATIONS = [
             '((far - near) / near)',
         ),
         ('spd: coeff is nothing', 'self.value * away', 'away'),
-        ('spd: projects a skipped step', 'share *= skipped', '_ = skipped'),
     ),
     *_of(
         'distortion/ball.py',
