@@ -110,6 +110,13 @@ def train_step(model, batch, wrapper) -> None:
     wrapper.update_params(loss)
 
 
+def backward(model, data, wrapper) -> None:
+    """The gradients of a drawn batch, which stay."""
+    with wrapper.optim_context(model):
+        losses = model(**model.data_preprocessor(data, True), mode='loss')
+    model.parse_losses(losses)[0].backward()
+
+
 def draw(size: int, batch: int, device: str):
     """A batch of noise with six boxes an image, on the device: no step waits for a copy of it."""
     from mmdet.structures import DetDataSample
@@ -291,11 +298,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         print('|', ' | '.join(row), '|')
 
 
-def report(args: argparse.Namespace, figures: dict[str, Any], tables: bool = False) -> None:
-    """Prints the figures unless tables have shown them; writes them if there is a file for them."""
+def report(
+    args: argparse.Namespace, figures: dict[str, Any], show: Optional[Callable] = None
+) -> None:
+    """Shows the figures, by tables or as they are; writes them if there is a file for them."""
     of = machine(getattr(args, 'device', 'cpu'))
     text = json.dumps(dict(vars(args), **of, **figures), indent=2, default=str)
-    if not tables:
+    if show is None:
         print(text)
+    else:
+        heading(args)
+        show(figures)
     if args.out:
         args.out.write_text(text)

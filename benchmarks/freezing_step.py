@@ -24,17 +24,7 @@ from types import SimpleNamespace
 
 import torch
 import torch.multiprocessing as mp
-from common import (
-    alternate,
-    build,
-    heading,
-    make_parser,
-    peak_bytes,
-    ratio,
-    report,
-    table,
-    train_step,
-)
+from common import alternate, build, make_parser, peak_bytes, ratio, report, table, train_step
 from owners import owners_at_peak
 
 FORWARDS = ('folded', 'bf16')
@@ -228,9 +218,7 @@ def main() -> None:
     figures = measure_steps(args)
     if not args.skip_ddp:
         figures['bytes'] = measure_bytes()
-    heading(args)
-    show(figures)
-    report(args, figures, tables=True)
+    report(args, figures, show)
 
 
 if __name__ == '__main__':

@@ -11,15 +11,7 @@ import statistics
 import sys
 
 import torch
-from common import (
-    alternate,
-    build,
-    draw,
-    inside_steps,
-    make_parser,
-    peak_bytes,
-    report,
-)
+from common import alternate, backward, build, draw, inside_steps, make_parser, peak_bytes, report
 
 
 def plain_loop(parameters, anchor, coeff: float) -> None:
@@ -73,17 +65,11 @@ def main() -> int:
     rules = {kind: make(parameters, anchor, 1.0) for kind, make in projection_kinds().items()}
     listeners: dict = {f'penalty {k}': Add(penalties[k]) for k in ('uniform', 'rgn')}
     listeners.update({f'{kind} projection': Project(rule) for kind, rule in rules.items()})
-    whole = inside_steps(
-        lambda: model.train_step(data, wrapper),
-        wrapper,
-        {name: (listener, lambda: None) for name, listener in listeners.items()},
-        args,
-    )
+    listeners = {name: (listener, lambda: None) for name, listener in listeners.items()}
+    whole = inside_steps(lambda: model.train_step(data, wrapper), wrapper, listeners, args)
     step = whole['milliseconds']['without'] / 1e3
 
-    with wrapper.optim_context(model):
-        losses = model(**model.data_preprocessor(data, True), mode='loss')
-    model.parse_losses(losses)[0].backward()
+    backward(model, data, wrapper)
     rate, tight = 1e-4, 1e4  # a limit that nothing reaches, and one that clips
     variants = {kind: lambda p=p: p.add(rate) for kind, p in penalties.items()}
     variants['rgn, clipped'] = lambda: penalties['rgn'].add(tight)

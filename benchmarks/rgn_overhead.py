@@ -14,6 +14,7 @@ import sys
 import torch
 from common import (
     alternate,
+    backward,
     build,
     draw,
     inside_steps,
@@ -64,17 +65,11 @@ def main() -> int:
             tabulate(self.found)
 
     watches = {f'RGN {kind}': Watch(kind) for kind in ('tensor', 'kernel')}
-    whole = inside_steps(
-        lambda: model.train_step(data, wrapper),
-        wrapper,
-        {name: (watch, watch.after) for name, watch in watches.items()},
-        args,
-    )
+    listeners = {name: (watch, watch.after) for name, watch in watches.items()}
+    whole = inside_steps(lambda: model.train_step(data, wrapper), wrapper, listeners, args)
     step_seconds = whole['milliseconds']['without'] / 1e3
 
-    with wrapper.optim_context(model):
-        losses = model(**model.data_preprocessor(data, True), mode='loss')
-    model.parse_losses(losses)[0].backward()
+    backward(model, data, wrapper)
 
     def passes():  # what RGNLearningRateHook does once an epoch, but for loading five batches
         for _ in gradient_passes(model, [data] * 5):

@@ -16,7 +16,6 @@ from typing import Any, Optional
 from common import (
     alternate,
     build,
-    heading,
     make_parser,
     peak_bytes,
     progress,
@@ -114,10 +113,7 @@ def show(figures: dict) -> None:
 
 def main() -> None:
     args = make_parser(__doc__, rounds=7, frozen_stages=True).parse_args()
-    figures = measure(args)
-    heading(args)
-    show(figures)
-    report(args, figures, tables=True)
+    report(args, measure(args), show)
 
 
 if __name__ == '__main__':
