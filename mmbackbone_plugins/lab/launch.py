@@ -16,8 +16,6 @@ from typing import Any, Optional
 import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.dist import is_distributed
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import is_installed
@@ -229,9 +227,7 @@ def build_model(cfg: Config) -> torch.nn.Module:
     if cfg.get('data_preprocessor', None):  # at the top of MMPretrain's configs
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
-        model = MODELS.build(cfg.model)
-        # As a runner does: synchronised norms take no CPU, and one process has no others.
-        return model if is_distributed() else revert_sync_batchnorm(model)
+        return MODELS.build(cfg.model)
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
         hint = ''
         mean = (cfg.model.get('data_preprocessor', None) or {}).get('mean', None) or ()

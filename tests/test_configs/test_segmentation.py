@@ -72,7 +72,7 @@ def small(cfg, root, work_dir):
     cfg.train_dataloader.batch_size = 2
     cfg.default_hooks.logger.interval = 1
     cfg.default_hooks.checkpoint = None
-    cfg.default_hooks.pop('visualization')
+    cfg.default_hooks.pop('visualization', None)
     cfg.update(work_dir=str(work_dir), log_level='ERROR', experiment_name=f'{work_dir.name}')
     cfg.visualizer.name = str(work_dir)
     return cfg
@@ -109,7 +109,7 @@ def test_config(name, drawn, tmp_path):
     assert inside == (parts['method'] != 'frozen')
     if parts['method'] == 'dp-ft':
         (probed,) = tmp_path.rglob('probed.pth')
-        runner.save_checkpoint(tmp_path, 'tuned.pth')
+        runner.save_checkpoint(str(tmp_path), 'tuned.pth')
         ends, between = (probed, tmp_path / 'tuned.pth'), tmp_path / 'between.pth'
         assert rig.call_tool('interpolate_weights', *ends, '--weight', '0.5', '-o', between) == 0
 
