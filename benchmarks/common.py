@@ -266,7 +266,7 @@ def machine(device: str) -> dict[str, Any]:
     """What the figures are of."""
     found: dict[str, Any] = dict(
         device=device,
-        machine=platform.processor() or platform.machine(),
+        machine=_processor(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
@@ -282,6 +282,14 @@ def machine(device: str) -> dict[str, Any]:
             cudnn_benchmark=torch.backends.cudnn.benchmark,
         )
     return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def _driver() -> str:
