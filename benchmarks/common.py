@@ -264,9 +264,11 @@ def heading(args: argparse.Namespace) -> None:
 
 def machine(device: str) -> dict[str, Any]:
     """What the figures are of."""
+    from mmbackbone_plugins.lab.benchmarking.collect import processor
+
     found: dict[str, Any] = dict(
         device=device,
-        machine=_processor(),
+        machine=processor(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
@@ -282,14 +284,6 @@ def machine(device: str) -> dict[str, Any]:
             cudnn_benchmark=torch.backends.cudnn.benchmark,
         )
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        return next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _driver() -> str:

@@ -116,13 +116,14 @@ def machine() -> dict[str, Any]:
         torch=torch.__version__.split('+')[0],
         **versions,
         device=torch.cuda.get_device_name() if gpu else 'cpu',
-        processor=_processor(),
+        processor=processor(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor, as Linux gives it."""
     try:
         lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
         return next(
