@@ -458,7 +458,21 @@ MUTATIONS = [
     *_of(
         'lab/benchmarking/after.py',
         'tests/test_lab/test_benchmarking/test_after.py',
-        ('interpolation: a test set is chosen on', '== picked:', 'is picked:'),
+        ('interpolation: a test set is chosen on', '== picked\n', 'is picked\n'),
+    ),
+    *_of(
+        'lab/benchmarking/trials.py',
+        'tests/test_lab/test_benchmarking/test_trials.py',
+        ('trials: the worst is chosen', 'best = max(trials', 'best = min(trials'),
+        ('trials: chosen on a test split', "!= 'val':", "== 'x':"),
+        ('trials: unfinished ones are left out', 'if len(done) < len(own):', 'if False:'),
+    ),
+    *_of(
+        'lab/benchmarking/report/primary.py',
+        'tests/test_lab/test_benchmarking/test_trials.py',
+        ('primary: p-values as they are', '(len(p) - rank) * p[name]', 'p[name]'),
+        ('primary: adjusted ones fall', 'max(highest, min(', 'max(0.0, min('),
+        ('primary: methods with few seeds', "gain.n >= question['seeds']", 'gain.n > 1'),
     ),
     *_of(
         'distortion/projection.py',
