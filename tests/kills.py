@@ -71,6 +71,7 @@ class TwoStages(BaseModel):
         return self
 
     def loss(self, inputs, data_samples):
+        time.sleep(0.01)  # on a quiet machine it would have ended before it can be killed
         found = self.head(self.backbone(torch.stack(list(inputs))).mean((2, 3)))
         return dict(loss=(found - random.random()).square().mean())
 
@@ -137,6 +138,7 @@ class Slow(Hook):
 def main(folder: Path, options: dict[str, Any], env: dict[str, Any], die: Any) -> None:
     """One process of a training that goes on where the work dir says; ``begun`` marks the start."""
     os.setpgid(0, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may be started by nohup
     with open(folder / f'log{env.get("RANK", 0)}.txt', 'a') as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)

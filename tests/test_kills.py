@@ -104,7 +104,7 @@ def test_killed_at_random(name, tmp_path):
     ranks, options = CASES[name]
     dice = random.Random(name)
     every, kind = options.get('interval', 1), 'epoch' if options.get('model') else 'iter'
-    last = 4 if options.get('model') else STEPS - 3
+    last = 4 if options.get('model') else STEPS - 6
     for at in sorted(dice.choices(range(every, last, every), k=KILLS)):
         checkpoint = f'{kind}_{at}.pth'
         assert kills.kill_at_random(tmp_path / 'cut', ranks, options, dice, checkpoint)

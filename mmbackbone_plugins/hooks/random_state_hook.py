@@ -99,6 +99,10 @@ class RandomStateHook(Hook):
         """Begins a step's numbers."""
         seed_everything(seed_of(self._seed, STEP, runner.iter, get_rank()))
 
+    def after_train_epoch(self, runner) -> None:
+        """What is saved from here on, as by ``save_best`` after validation, is past the epoch."""
+        self._start = runner.iter
+
     def after_train(self, runner) -> None:
         """Leaves the loader as it was found."""
         if self._loader is not None:

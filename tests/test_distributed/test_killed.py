@@ -9,7 +9,6 @@ import pytest
 import runs
 
 pytestmark = pytest.mark.slow
-# Images are not flipped at random: mmengine saves no state of random numbers.
 STILL = {'train_dataloader.dataset.pipeline.4.prob': 0.0, 'log_level': 'INFO'}
 EPOCHS = ('--cfg-options', 'train_cfg.max_epochs=4')
 
@@ -116,7 +115,7 @@ def test_asked_to_end(folder, data_root):
     done = runs.train(1, config, '--work-dir', folder / 'asked-work', *EPOCHS, check=False)
     assert done.returncode == 128 + 15
     assert 'error: rank 0 was asked to end (SIGTERM)' in done.stdout
-    assert f'last checkpoint: {folder}/asked-work/epoch_1.pth' in done.stdout
+    assert f'last checkpoint: {folder}/asked-work/iter_6.pth' in done.stdout
     given = re.search(r'to go on: (.*)', done.stdout)[1]
     assert given.startswith('python ') and given.endswith(' --resume')
     assert 'Traceback' not in done.stdout
