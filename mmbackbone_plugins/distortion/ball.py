@@ -92,7 +92,7 @@ class FastTrainableProjection(Projection):
             if readable(c) and radius >= most:  # all of it is inside
                 shares.append(radius.new_zeros(()))
             else:
-                size = n.clamp(max=radius)
+                size = n.clamp(max=radius.to(n.dtype))
                 shares.append(1 - (size / n).mean())
                 out = now if kept is None else None
                 inside = torch.addcmul(theta0.to(c.dtype), size, c, out=out)
