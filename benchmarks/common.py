@@ -6,7 +6,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -218,30 +217,6 @@ def inside_steps(step: Callable[[], Any], wrapper, listeners: dict, args) -> dic
 def ratio(seconds: dict, name: str, of: str) -> float:
     """Median over rounds of neighbouring runs."""
     return statistics.median(a / b for a, b in zip(seconds[name], seconds[of]))
-
-
-def peak_bytes(step: Callable[[], Any], device: str) -> int:
-    """Most bytes that a call has allocated at once, beyond what was there: torch's allocators."""
-    if device != 'cpu':
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    records = (e for e in trace(step) if e.get('name') == '[memory]')
-    return max((e['args']['Total Allocated'] for e in records), default=0)
-
-
-def trace(step: Callable[[], Any]) -> list[dict[str, Any]]:
-    """What torch records of a step on a CPU: operators, and memory that is taken or given back."""
-    activity = torch.profiler.ProfilerActivity.CPU
-    with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
-        step()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'trace.json'
-        profiler.export_chrome_trace(str(path))
-        return json.loads(path.read_text())['traceEvents']
 
 
 def progress(text: str) -> None:

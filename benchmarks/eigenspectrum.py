@@ -17,7 +17,9 @@ import sys
 
 import numpy as np
 import torch
-from common import alternate, build, clock, make_parser, peak_bytes, ratio, report
+from common import alternate, build, clock, make_parser, ratio, report
+
+from mmbackbone_plugins.lab.fitting import peak_bytes
 
 # Channels and stride of an R50's stages and of FPN's finest level.
 SHAPES = {'C2': (256, 4), 'C3': (512, 8), 'C4': (1024, 16), 'C5': (2048, 32), 'P3': (256, 8)}

@@ -24,8 +24,10 @@ from types import SimpleNamespace
 
 import torch
 import torch.multiprocessing as mp
-from common import alternate, build, make_parser, peak_bytes, ratio, report, table, train_step
+from common import alternate, build, make_parser, ratio, report, table, train_step
 from owners import owners_at_peak
+
+from mmbackbone_plugins.lab.fitting import peak_bytes
 
 FORWARDS = ('folded', 'bf16')
 WAYS = ('full', 'detached', 'frozen', *FORWARDS, 'floor')

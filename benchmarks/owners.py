@@ -6,7 +6,8 @@ from typing import Any, Callable
 from unittest import mock
 
 import torch
-from common import trace
+
+from mmbackbone_plugins.lab.fitting import trace
 
 PARTS = {
     ('backbone', 'forward'): 'backbone',

@@ -11,7 +11,9 @@ import statistics
 import sys
 
 import torch
-from common import alternate, backward, build, draw, inside_steps, make_parser, peak_bytes, report
+from common import alternate, backward, build, draw, inside_steps, make_parser, report
+
+from mmbackbone_plugins.lab.fitting import peak_bytes
 
 
 def plain_loop(parameters, anchor, coeff: float) -> None:

@@ -19,10 +19,11 @@ from common import (
     draw,
     inside_steps,
     make_parser,
-    peak_bytes,
     ratio,
     report,
 )
+
+from mmbackbone_plugins.lab.fitting import peak_bytes
 
 
 def float32_loop(parameters) -> dict[str, float]:

@@ -17,13 +17,14 @@ from common import (
     alternate,
     build,
     make_parser,
-    peak_bytes,
     progress,
     ratio,
     report,
     table,
     train_step,
 )
+
+from mmbackbone_plugins.lab.fitting import peak_bytes
 
 SE = dict(block=dict(type='SEBlock', init='identity'), per_stage=dict(reduction=[4, 8, 16, 32]))
 ADAPTER = dict(block=dict(type='ResidualAdapter'))

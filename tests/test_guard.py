@@ -10,8 +10,10 @@ import torch
 FOLDER = Path(__file__).resolve().parents[1] / 'benchmarks'
 sys.path.insert(0, str(FOLDER))
 import guard  # noqa: E402
-from common import machine, peak_bytes  # noqa: E402
+from common import machine  # noqa: E402
 from owners import owners_at_peak  # noqa: E402
+
+from mmbackbone_plugins.lab.fitting import peak_bytes  # noqa: E402
 
 
 def test_rows_are_keys_or_quotients():

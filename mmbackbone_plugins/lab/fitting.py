@@ -88,16 +88,19 @@ def peak_bytes(step: Callable[[], Any], device: str) -> int:
         step()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    records = (e for e in trace(step) if e.get('name') == '[memory]')
+    return max((e['args']['Total Allocated'] for e in records), default=0)
+
+
+def trace(step: Callable[[], Any]) -> list[dict[str, Any]]:
+    """What torch records of a step on a CPU: operators, and memory that is taken or given back."""
     activity = torch.profiler.ProfilerActivity.CPU
     with torch.profiler.profile(activities=[activity], profile_memory=True) as profiler:
         step()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'trace.json'
         profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())['traceEvents']
-    return max(
-        (e['args']['Total Allocated'] for e in events if e.get('name') == '[memory]'), default=0
-    )
+        return json.loads(path.read_text())['traceEvents']
 
 
 def _peak(model: Any, data: Sequence[Any], other: Optional[FrozenForward], device: str) -> int:

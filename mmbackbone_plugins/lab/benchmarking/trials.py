@@ -25,7 +25,7 @@ import yaml
 from ...utils.files import atomic_write
 from ...utils.names import nearest
 from .plan import Choice, Plan, Run
-from .results import SCORES, read_result
+from .results import SCORES, load_results
 
 Methods = Mapping[str, Mapping[str, Any]]
 
@@ -148,13 +148,13 @@ def write_choice(plan: Plan) -> Path:
     choice = plan.choice
     assert choice is not None
     chosen = {}
+    finished = {r.name: r for r in load_results(plan.work_dir) if r.state == 'finished'}
     for method, trials in choice.trials.items():
         scores = {}
         for trial in trials:
-            own = [run for run in plan.runs if run.method == trial]
-            paths = [plan.work_dir / 'runs' / run.name / 'result.json' for run in own]
-            results = [read_result(path) for path in paths if path.is_file()]
-            done = [r.scores[choice.test][choice.metric] for r in results if r.state == 'finished']
+            own = [run.name for run in plan.runs if run.method == trial]
+            results = [finished[name] for name in own if name in finished]
+            done = [result.scores[choice.test][choice.metric] for result in results]
             if len(done) < len(own):
                 raise ValueError(f'{method}: its trial {trial} is not finished; nothing is chosen')
             scores[trial] = sum(done) / len(done)
