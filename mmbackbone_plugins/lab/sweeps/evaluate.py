@@ -2,8 +2,8 @@
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 import torch
 from mmengine.config import Config
@@ -114,9 +114,9 @@ def is_precision(name: str) -> bool:
     return last == 'mAP' or (last.startswith('AP') and last[2:].isdigit())
 
 
-def json_number(value: float) -> Union[float, None]:
-    """NaN has no place in JSON."""
-    return value if math.isfinite(value) else None
+def json_numbers(scores: Mapping[str, float]) -> dict[str, Optional[float]]:
+    """Scores for a file: NaN has no place in JSON."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 def _plain(config: Any) -> Any:
