@@ -46,7 +46,7 @@ def fitting_batches(
     """
     model = preview.model.to(device)
     sets = list(dict.fromkeys(phase.trainable for phase in plan.phases(preview.length)))
-    how = preview.frozen_forward
+    how = preview.hook.get('frozen_forward', 'exact')
     other = None
     if how != 'exact':
         targets = preview.freezer.stage_map.targets

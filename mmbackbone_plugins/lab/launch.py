@@ -4,6 +4,7 @@ Whatever is refused before the work starts is an ImportError, OSError or ValueEr
 for users: the tools print it as one line, without a traceback, and exit with status 2.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -83,16 +84,10 @@ def register_modules() -> None:
     Raises:
         ImportError: If mmcv has no compiled operators; see :func:`~.compat.check_operators`.
     """
-    import importlib.util
-
     check_operators()
     for package in ('mmdet', 'mmrotate'):
-        try:
+        if importlib.util.find_spec(package):
             utils = importlib.import_module(f'{package}.utils')
-        except ModuleNotFoundError as error:
-            if error.name != package:
-                raise
-        else:
             utils.register_all_modules(init_default_scope=False)
     # After the scopes exist, so that root names resolve from them.
     importlib.import_module('mmbackbone_plugins')
@@ -120,10 +115,8 @@ def start_processes(cfg: Config) -> None:
 
     mmengine's launcher calls ``torch.cuda.set_device`` and wraps the model with
     ``device_ids=[LOCAL_RANK]``; both fail on a CPU. A process group that exists already is
-    respected, so gloo ranks come first and the wrapper gets no device.
-
-    Args:
-        cfg: The config; ``model_wrapper_cfg`` is set in place where it is needed.
+    respected, so gloo ranks come first and the wrapper (the config's ``model_wrapper_cfg``, which
+    is set in place) gets no device.
 
     Raises:
         ValueError: If the launcher needs a GPU that is not there, or the environment of torchrun or
@@ -219,11 +212,7 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def build_model(cfg: Config) -> torch.nn.Module:
-    """Builds the detector of a config.
-
-    Raises:
-        ValueError: If a module of it is unknown, or does not take its arguments.
-    """
+    """Builds the detector of a config; ValueError if one of its modules cannot be built."""
     if cfg.get('data_preprocessor', None):  # at the top of MMPretrain's configs
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
@@ -245,14 +234,11 @@ def build_detector(
 ) -> tuple[torch.nn.Module, str]:
     """A config's detector for a look at it: as training starts from it, or from a checkpoint.
 
-    Random numbers are seeded before it is built. With a checkpoint the config's own pre-trained
-    reference is taken out, for it would be fetched for nothing.
+    The seed is that of a fresh head. With a checkpoint, of the whole detector, the config's own
+    pre-trained reference is taken out, for it would be fetched for nothing.
 
-    Args:
-        cfg: The config.
-        checkpoint: Weights of the whole detector; None: those that training starts from.
-        seed: Of a fresh head.
-        device: Where to put it; default is the first GPU, else the CPU.
+    Returns:
+        The detector, and the device that it is on: by default the first GPU, else the CPU.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     seed_everything(seed)
