@@ -66,15 +66,9 @@ def _keep_inside(axis: Any, note: Any) -> None:
 
 
 def class_colors(boxes: Iterable[Boxes], number: int, colors: Sequence[str] = COLORS) -> list[str]:
-    """Gives the classes that occur a colour each.
+    """A colour for each of ``number`` classes, white where none of the boxes is of it.
 
-    Args:
-        boxes: All boxes that share the colours.
-        number: Number of classes.
-        colors: Colours to give out first; when they are used up, darker ones follow.
-
-    Returns:
-        A colour by class index; white for a class that does not occur.
+    When the given colours are used up, darker ones follow.
     """
     palette = ['#ffffff'] * number
     for i, label in enumerate(sorted({int(i) for b in boxes for i in b.labels})):
@@ -85,13 +79,9 @@ def class_colors(boxes: Iterable[Boxes], number: int, colors: Sequence[str] = CO
 def draw_on_image(
     path: Union[str, Path], image: np.ndarray, boxes: Boxes, colors: Sequence[str]
 ) -> None:
-    """Writes one picture with its boxes and nothing around it.
+    """Writes one picture (RGB uint8 of shape (H, W, 3)) with its boxes and nothing around it.
 
-    Args:
-        path: Picture file to write; ``.jpg`` is several times smaller than ``.png``.
-        image: RGB uint8 of shape (H, W, 3).
-        boxes: What to draw.
-        colors: Colour of each class.
+    A ``.jpg`` is several times smaller than a ``.png``.
     """
     height, width = image.shape[:2]
     figure = pyplot().figure(figsize=(3.2, 3.2 * height / width))

@@ -12,10 +12,7 @@ from .methods import style_of
 def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]]) -> None:
     """Draws the share of full fine-tuning's FLOPs that each rho takes, a line per config.
 
-    Args:
-        path: Picture file to write.
-        bills: What ``plan_cost.py --rho ...`` writes: ``config``, ``rho``, ``training_flops``,
-            ``full_training_flops``, ``length``, ``unit``.
+    ``bills`` are what ``plan_cost.py --rho ...`` writes.
 
     Raises:
         ValueError: If no bill has a rho.

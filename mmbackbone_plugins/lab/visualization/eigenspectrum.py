@@ -46,14 +46,9 @@ def plot_spectra(
 ) -> None:
     """Draws eigenvalues over their number, a panel per layer and a line per run.
 
-    Args:
-        path: Picture file to write.
-        runs: Spectra by label.
-        layers: Layers to draw; default is all, of more than 24 an even choice.
-        title: Title of the figure.
-        looks: Matplotlib's options of a line (``color``, ``ls``, ...) by label, for those that
-            shall not look as by default.
-        panel: Width and height of a panel in inches.
+    By default all layers are drawn, of more than 24 an even choice. ``looks`` has matplotlib's
+    options of a line (``color``, ``ls``, ...) by label, for those that shall not look as usual;
+    ``panel`` is the width and height of a panel in inches.
 
     Raises:
         ValueError: If there is no layer to draw.
@@ -106,9 +101,7 @@ def plot_dimension_over_depth(
     figure, axes = pyplot().subplots(2, 1, sharex=True, figsize=size, layout='constrained')
     upper, lower = axes
     where = np.arange(len(names))
-    summaries = [
-        {n: run.layers[n].summary for n in names if n in run.layers} for run in runs.values()
-    ]
+    summaries = [{n: layer.summary for n, layer in run.layers.items()} for run in runs.values()]
     widths = [next(found[n].width for found in summaries if n in found) for n in names]
     upper.step(where, widths, where='mid', color='0.6', lw=1.2, label='width')
     marker = 'o' if len(names) < 40 else '.'
@@ -143,12 +136,8 @@ def plot_spectrum_dynamics(
     is a row per layer with its spectra, the darker the later. Equal rows have equal scales, so that
     runs compare: the paper's point is that runs of like accuracy need not end alike.
 
-    Args:
-        path: Picture file to write.
-        runs: Spectra in order of time by label of the run, from :func:`read_dynamics`.
-        layers: Layers for the rows of spectra; default is the outputs of the backbone, or the
-            first four layers where there are none.
-        title: Title of the figure.
+    ``runs`` come from :func:`read_dynamics`; rows are by default the outputs of the backbone, or
+    the first layers where there are none.
 
     Raises:
         ValueError: If there is no layer to draw.
@@ -174,9 +163,9 @@ def plot_spectrum_dynamics(
         top = axes[0][column]
         top.set_title(label, fontsize='medium')
         for i, name in enumerate(curves[:14]):
-            found = [(_epoch(s), s.layers[name].summary) for s in run if name in s.layers]
-            if found:
-                points = [(epoch, summary.saturation) for epoch, summary in found]
+            there = [s for s in run if name in s.layers]
+            points = [(_epoch(s), s.layers[name].summary.saturation) for s in there]
+            if points:
                 look = dict(marker='.', color=style_of(i).color, lw=1.5, label=plain(name))
                 top.plot(*zip(*points), style_of(i).line, **look)
         top.set_xlabel(unit)

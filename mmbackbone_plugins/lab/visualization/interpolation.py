@@ -21,21 +21,15 @@ def plot_interpolation(
 ) -> None:
     """Draws a curve for each test set out of the domain, with both ends and the choice marked.
 
-    Args:
-        path: Picture file to write.
-        inside: Score in the domain by weight, in 0 .. 1.
-        outside: Scores out of it: by test set, then by weight.
-        chosen: The weight that was chosen; None for no mark.
-        score: Name of the score.
-        title: Title of the figure.
+    Scores are in 0 .. 1, by weight; those out of the domain by test set, then by weight.
 
     Raises:
         ValueError: If no test set has two places with scores on both axes.
-        ImportError: If matplotlib is not installed.
     """
+    known = {w for w, value in inside.items() if math.isfinite(value)}
     curves = {
-        name: [w for w in sorted(row) if _both(inside.get(w), row[w])]
-        for name, row in outside.items()
+        n: [w for w in sorted(known & {*row}) if math.isfinite(row[w])]
+        for n, row in outside.items()
     }
     curves = {name: places for name, places in curves.items() if len(places) > 1}
     if not curves:
@@ -58,7 +52,3 @@ def plot_interpolation(
     axis.margins(0.1)
     figure.legend(loc='outside lower center', ncols=3, fontsize='small')
     save(figure, path)
-
-
-def _both(first: Optional[float], second: float) -> bool:
-    return first is not None and math.isfinite(first) and math.isfinite(second)
