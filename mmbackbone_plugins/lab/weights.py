@@ -40,15 +40,10 @@ RUN_STATE = ('meta', 'message_hub', 'epoch', 'iter')
 
 @dataclass(frozen=True)
 class Misfit:
-    """What of a model and of a checkpoint does not find its counterpart.
+    """What of a model and of a checkpoint does not find its counterpart."""
 
-    Attributes:
-        missing: Names in the model that the checkpoint does not fill, with the reason.
-        unknown: Names in the checkpoint that the model has not, with the reason.
-    """
-
-    missing: dict[str, str]
-    unknown: dict[str, str]
+    missing: dict[str, str]  # names in the model that the checkpoint does not fill, with the reason
+    unknown: dict[str, str]  # names in the checkpoint that the model has not, with the reason
 
     def __str__(self) -> str:
         return _listed({**self.missing, **self.unknown})

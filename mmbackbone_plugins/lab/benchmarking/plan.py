@@ -14,49 +14,37 @@ MEASURES = ('cost', 'rgn', 'drift', 'eigenspectrum')
 
 @dataclass(frozen=True)
 class Domain:
-    """One test set of a run.
-
-    Attributes:
-        name: Its name in tables.
-        split: The data loader that it is, ``'test'`` or ``'val'``.
-        config: The config that has the loader; None for the run's own.
-        options: What is changed in that config for it, by dotted key.
-        metric: Config of the metric; None for the data set's, or the benchmark's own.
-    """
+    """One test set of a run."""
 
     name: str
-    split: str = 'test'
-    config: Optional[str] = None
+    split: str = 'test'  # the data loader that it is, 'test' or 'val'
+    config: Optional[str] = None  # the config that has the loader; None for the run's own
+    # What is changed in that config for it, by dotted key.
     options: Mapping[str, Any] = field(default_factory=dict)
+    # Config of the metric; None for the data set's, or the benchmark's own.
     metric: Optional[Mapping[str, Any]] = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the plan, and what it is tested on; most fields are those of ``Result``.
-
-    Attributes:
-        options: What is changed in the config, by dotted key; the seed is not among them.
-        tests: The test sets.
-        in_domain: Those of the domain that is trained on.
-        measure: Arguments of the hook by name of what is measured besides scores.
-        after: What is done with the training of another method instead of one of its own, see
-            :mod:`.after`; empty: it trains.
-        keep_probed: Whether the training keeps its probed weights.
-        validation: Test sets on which settings are chosen; neither in the domain nor out of it.
-    """
+    """One training of the plan, and what it is tested on; most fields are those of ``Result``."""
 
     dataset: str
     detector: str
     method: str
     seed: int
     config: str
+    # What is changed in the config, by dotted key; the seed is not among them.
     options: Mapping[str, Any]
     tests: tuple[Domain, ...]
-    in_domain: tuple[str, ...]
+    in_domain: tuple[str, ...]  # those of the domain that is trained on
+    # Arguments of the hook by name of what is measured besides scores.
     measure: Mapping[str, Mapping[str, Any]]
+    # What is done with the training of another method instead of one of its own, see after.py;
+    # empty: it trains.
     after: Mapping[str, Any] = field(default_factory=dict)
-    keep_probed: bool = False
+    keep_probed: bool = False  # whether the training keeps its probed weights
+    # Test sets on which settings are chosen; neither in the domain nor out of it.
     validation: tuple[str, ...] = ()
 
     @property
@@ -75,41 +63,27 @@ class Step:
 
 @dataclass(frozen=True)
 class Choice:
-    """How a setting is chosen from the trials of each method.
+    """How a setting is chosen from the trials of each method."""
 
-    Attributes:
-        test: The validation set whose scores count.
-        metric: ``'mAP'``, ``'AP50'`` or ``'AP75'``.
-        file: Where the settings are written.
-        trials: Names of the methods that are trials, with their options, by the method's name.
-    """
-
-    test: str
-    metric: str
-    file: Path
+    test: str  # the validation set whose scores count
+    metric: str  # 'mAP', 'AP50' or 'AP75'
+    file: Path  # where the settings are written
+    # Names of the methods that are trials, with their options, by the method's name.
     trials: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was read and found consistent.
-
-    Attributes:
-        path: The file.
-        work_dir: Folder of the benchmark.
-        prepare: What has to be made first, in order.
-        runs: All runs, seeds last: the first seed of everything is done first.
-        checks: Config of a data check by data set: format and folder.
-        choice: What is chosen from the trials of the plan; None without trials.
-        primary: The question that is tested: ``test``, ``metric`` and ``seeds``; None without one.
-    """
+    """A plan that was read and found consistent."""
 
     path: Path
     work_dir: Path
-    prepare: tuple[Step, ...]
-    runs: tuple[Run, ...]
-    checks: Mapping[str, Mapping[str, str]]
+    prepare: tuple[Step, ...]  # what has to be made first, in order
+    runs: tuple[Run, ...]  # all runs, seeds last: the first seed of everything is done first
+    checks: Mapping[str, Mapping[str, str]]  # config of a data check by data set: format and folder
+    # What is chosen from the trials of the plan; None without trials.
     choice: Optional['Choice'] = None
+    # The question that is tested: test, metric and seeds; None without one.
     primary: Optional[Mapping[str, Any]] = None
 
     def keep(self) -> None:

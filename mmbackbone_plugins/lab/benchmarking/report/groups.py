@@ -30,24 +30,16 @@ class RunKey(NamedTuple):
 
 @dataclass
 class Method:
-    """One method on one data set with one detector.
-
-    Attributes:
-        name: Its name in the plan.
-        finished: Results by seed.
-        failed: Seeds whose run failed.
-        missing: Seeds that were planned and have no result.
-        estimates: By quantity, see ``QUANTITIES`` in summary.py; ``mAP_gain`` and ``ood_mAP_gain``
-            are the differences to the baseline, paired by seed.
-        domains: mAP by test set.
-    """
+    """One method on one data set with one detector."""
 
     name: str
-    finished: dict[int, Result] = field(default_factory=dict)
-    failed: list[int] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
+    finished: dict[int, Result] = field(default_factory=dict)  # results by seed
+    failed: list[int] = field(default_factory=list)  # seeds whose run failed
+    missing: list[int] = field(default_factory=list)  # seeds that were planned and have no result
+    # By quantity, see QUANTITIES in summary.py; mAP_gain and ood_mAP_gain are the differences to
+    # the baseline, paired by seed.
     estimates: dict[str, Estimate] = field(default_factory=dict)
-    domains: dict[str, Estimate] = field(default_factory=dict)
+    domains: dict[str, Estimate] = field(default_factory=dict)  # mAP by test set
 
     def mean(self, quantity: str) -> Optional[float]:
         """Mean of a quantity over seeds, or None."""
@@ -56,30 +48,23 @@ class Method:
 
 @dataclass
 class Group:
-    """All methods on one data set with one detector: what one table shows.
-
-    Attributes:
-        dataset: Name of the data set.
-        detector: Name of the detector.
-        baseline: Name of the method that others are compared with; None if it has no result.
-        methods: By name, in the order of the plan.
-        in_domain: Test sets of the domain that was trained on.
-        out_of_domain: All other test sets.
-        fronts: Pareto set against training FLOPs, of ``mAP`` and of ``ood_mAP``.
-        correlations: Of ``rgn`` (mean over training) and ``rgn_first`` with the OOD gain.
-        notes: What a reader must know about holes in the numbers.
-        question: What is tested, see primary.py; None without a question.
-    """
+    """All methods on one data set with one detector: what one table shows."""
 
     dataset: str
     detector: str
+    # Name of the method that others are compared with; None if it has no result.
     baseline: Optional[str] = None
-    methods: dict[str, Method] = field(default_factory=dict)
+    methods: dict[str, Method] = field(default_factory=dict)  # by name, in the order of the plan
+    # Test sets of the domain that was trained on.
     in_domain: list[str] = field(default_factory=list)
-    out_of_domain: list[str] = field(default_factory=list)
+    out_of_domain: list[str] = field(default_factory=list)  # all other test sets
+    # Pareto set against training FLOPs, of mAP and of ood_mAP.
     fronts: dict[str, list[str]] = field(default_factory=dict)
+    # Of rgn (mean over training) and rgn_first with the OOD gain.
     correlations: dict[str, Correlation] = field(default_factory=dict)
+    # What a reader must know about holes in the numbers.
     notes: list[str] = field(default_factory=list)
+    # What is tested, see primary.py; None without a question.
     question: Optional[Mapping[str, Any]] = None
 
     def __post_init__(self) -> None:

@@ -14,17 +14,11 @@ from .tables import NONE, gain_entry
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method against the baseline.
+    """One method against the baseline."""
 
-    Attributes:
-        gain: The difference, paired by seed.
-        p: Of a two-sided t-test of the paired differences.
-        holm: The same after Holm's correction over all methods that were compared.
-    """
-
-    gain: Estimate
-    p: float
-    holm: float
+    gain: Estimate  # the difference, paired by seed
+    p: float  # of a two-sided t-test of the paired differences
+    holm: float  # the same after Holm's correction over all methods that were compared
 
 
 def compare(group: Group, question: Mapping[str, Any]) -> dict[str, Comparison]:
