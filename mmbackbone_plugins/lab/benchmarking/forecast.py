@@ -29,7 +29,7 @@ def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Fore
         if run.after:
             flops[run.name] = 0.0  # the training of another run
             continue
-        key = repr((run.config, sorted(run.options.items(), key=str)))
+        key = run.training_key
         if key not in known:
             report(f'counting {run.dataset}/{run.detector}/{run.method}')
             known[key] = _count(run)

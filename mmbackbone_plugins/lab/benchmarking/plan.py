@@ -52,6 +52,11 @@ class Run:
         """``dataset/detector/method/seed0``; also the run's folder under ``runs``."""
         return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
 
+    @property
+    def training_key(self) -> str:
+        """Equal for runs with the same training, seeds apart."""
+        return f'{self.config} {sorted(self.options.items(), key=str)}'
+
 
 @dataclass(frozen=True)
 class Step:

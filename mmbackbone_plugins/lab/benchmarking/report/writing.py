@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ....utils.files import atomic_write
+from ....utils.files import atomic_write, write_json
 from ..folder import TRAIN, read_progress
 from ..results import load_results
 from .content import compose
@@ -36,9 +36,8 @@ def write_report(
         work_dir: Folder of the benchmark.
         out: Folder of the report; default is ``<work_dir>/report``.
         title: Its title; default is made from the folder's name.
-        planned: The runs that there should be: anything with ``dataset``, ``detector``,
-            ``method`` and ``seed``, in the order of the tables. Default is the plan's copy in the
-            work dir; without one, every seed of any run is expected of all methods.
+        planned: The runs that there should be, in the order of the tables; default is the plan's
+            copy in the work dir; without one, every seed of any run is expected of all methods.
         baseline: The method that others are compared with.
         question: What is tested, as ``primary`` in a plan; of the plan's copy if ``planned`` is.
         command: What makes this report; default is ``python -m`` of this package.
@@ -79,8 +78,7 @@ def write_report(
     content = compose(summary, writer, title, command, remarks, progress)
     _remove_old_figures(out, writer.files)
     everything = dict(title=title, command=command, figures=writer.files, **to_dict(summary))
-    with atomic_write(out / SUMMARY) as file:
-        json.dump(everything, file, indent=1)
+    write_json(out / SUMMARY, everything)
     with atomic_write(out / 'runs.csv') as file:
         _write_runs(file, summary)
     with atomic_write(out / 'report.md') as file:
