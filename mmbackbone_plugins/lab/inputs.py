@@ -50,16 +50,11 @@ def draw_batch(
 ) -> tuple[Tensor, list[Any]]:
     """Draws images and ground truth as mmdet's and mmrotate's own tests do.
 
-    Args:
-        config: The config; its pipeline says what it trains on: a kind of boxes, masks of classes
-            (``PackSegInputs``) or the class of an image (``PackInputs``).
-        model: The detector, segmentor or classifier.
-        shape: Height and width in pixels.
-        images: Number of images, N.
-        boxes: Number of objects in each.
+    The config's pipeline says what it trains on: a kind of boxes, masks of classes
+    (``PackSegInputs``) or the class of an image (``PackInputs``).
 
     Returns:
-        Normalised images (N, C, H, W), and N data samples.
+        Normalised images (N, C, H, W), and N data samples of ``boxes`` objects each.
     """
     steps = {type_name(step): step for step in _pipeline(config)}
     pack = packed(config.get('train_dataloader') or {})
@@ -108,11 +103,7 @@ _SAMPLES = {'PackSegInputs': _segmentation, 'PackInputs': _classification}
 
 
 def input_channels(config: Mapping[str, Any]) -> int:
-    """Channels of the images that a config's detector takes: what its backbone says, else 3.
-
-    Args:
-        config: A detector's config; wrappers (``detector``, ``backbone``) are looked through.
-    """
+    """Channels of the images that a config's detector takes: what its backbone says, else 3."""
     node: Any = config.get('model', {})
     while isinstance(node, Mapping):
         inner = [node[key] for key in ('detector', 'backbone') if node.get(key) is not None]

@@ -71,11 +71,7 @@ class RunPreview:
     ) -> list[RunPlan]:
         """Counts the steps of schedules, by default of the config's own, on a drawn batch.
 
-        Args:
-            plans: The schedules over the stages.
-            batch: Images in the batch; what is reported is for one.
-            device: Where to count.
-            report: See :func:`~mmbackbone_plugins.cost.plan_runs`.
+        What comes back is for one image of the batch; ``report`` is that of ``plan_runs``.
 
         Raises:
             ValueError: If a step does not fit into memory, or cannot be made on this device.

@@ -41,9 +41,7 @@ Moments = Mapping[str, Any]  # by slot
 class WidthStudy:
     """Measures what the features of a detector span, and writes a config with widths to match.
 
-    Args:
-        args: The options of ``tools/analysis_tools/determine_widths.py``, and the words they were
-            given as, ``argv``.
+    ``args`` are the options of ``determine_widths.py`` and, as ``argv``, its words.
 
     Raises:
         FileNotFoundError: If a config, the checkpoint or the data is missing.

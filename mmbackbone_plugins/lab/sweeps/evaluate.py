@@ -66,12 +66,6 @@ def evaluate(
 ) -> dict[str, float]:
     """Scores a detector on a test set, without a runner and its work dir.
 
-    Args:
-        model: The detector, on its device.
-        scope: Default scope of the registries, e.g. ``'mmrotate'``.
-        loader: Config of the data loader.
-        evaluator: Config of the metric or metrics.
-
     Returns:
         All numbers that the metrics give.
 

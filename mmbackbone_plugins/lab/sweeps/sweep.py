@@ -41,16 +41,10 @@ class Cell:
 
 @dataclass
 class Sweep:
-    """Scores a detector on cells.
+    """Scores a detector on cells, in ``jobs`` processes: 0 is one a GPU, or one a core without any.
 
-    Args:
-        cfg: Config of the detector.
-        checkpoint: Its weights.
-        folder: Where the files of the cells are, and will be.
-        jobs: Processes; 0 is one for each GPU, or for each core where there is none. The numbers do
-            not depend on it: on a CPU each computes with one thread.
-        device: Default is one GPU a process, in turn, else the CPU.
-        say: Takes a line of progress.
+    The numbers do not depend on it: on a CPU each computes with one thread. By default processes
+    get the GPUs in turn. ``folder`` has the files of the cells; ``say`` takes a line of progress.
 
     Raises:
         ValueError: If ``jobs`` is negative.

@@ -25,16 +25,9 @@ Groups = dict[str, list[Cell]]
 def in_domain(
     cfg: Config, split: Optional[str] = None, num_workers: Optional[int] = None
 ) -> list[Cell]:
-    """The labelled pictures of a config's own data.
+    """The labelled pictures of a config's own data, as one cell, ``own_test`` or ``own_val``.
 
-    Args:
-        cfg: The config.
-        split: ``'val'`` or ``'test'``; default: test if it has labels and is not the validation set
-            by another name, else val.
-        num_workers: Loading processes; default is the config's.
-
-    Returns:
-        One cell, ``own_test`` or ``own_val``.
+    By default test if it has labels and is not the validation set by another name, else val.
 
     Raises:
         ValueError: See :func:`labelled_split`.
@@ -55,7 +48,7 @@ def in_domain(
 def out_of_domain(
     own: Cell, on: Sequence[str], severities: Sequence[int] = (1, 2, 3, 4, 5), seed: int = 0
 ) -> Groups:
-    """Other test sets for a detector.
+    """Other test sets for a detector, by group: all corruptions are one, each other set is one.
 
     Args:
         own: The detector's own pictures.
@@ -64,9 +57,6 @@ def out_of_domain(
             ``dior:DATA_ROOT``, the other data set over the common classes.
         severities: Of the corruptions.
         seed: Of the corruptions' noise.
-
-    Returns:
-        Cells by group: all corruptions are one, each other set is one.
 
     Raises:
         ValueError: If a name is unknown or there twice.

@@ -48,17 +48,12 @@ def lay(
     blur: float = 0.0,
     strength: float = 1.0,
 ) -> None:
-    """Lays paint inside polygons over a float canvas, in place.
+    """Lays paint inside polygons, each of shape (N, 2), over a float canvas, in place.
 
-    Only the region around the polygons is touched: most things are small.
-
-    Args:
-        canvas: Large float32 RGB canvas.
-        polygons: Image coordinates, each of shape (N, 2).
-        paint: RGB colour, or a function that gets the region (two slices of the large canvas) and
-            returns its paint of shape (h, w, 3).
-        blur: Softness of the border in pixels of the final picture.
-        strength: 1 covers what lies below.
+    Only the region around the polygons is touched: most things are small. The paint is an RGB
+    colour, or a function that gets the region (two slices of the large canvas) and returns its
+    paint of shape (h, w, 3). The border is ``blur`` pixels of the final picture soft; a
+    ``strength`` of 1 covers what lies below.
     """
     if not len(polygons):
         return

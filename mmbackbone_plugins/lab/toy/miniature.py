@@ -12,13 +12,8 @@ WIDTH = 16  # of neck and heads
 def miniature(cfg: Any, data_root: Union[str, Path], size: int = 64, batch_size: int = 1) -> Any:
     """Shrinks a config of a rotated detector with a ResNet and an FPN, in place.
 
-    Method, schedule and pipelines stay; weights are random, so nothing is fetched.
-
-    Args:
-        cfg: The config, as ``mmengine.config.Config``.
-        data_root: Drawn scenes in the layout of the config's data set.
-        size: Side of the images in pixels.
-        batch_size: Images a process and step.
+    Method, schedule and pipelines stay; weights are random, so nothing is fetched. ``data_root``
+    has drawn scenes in the layout of the config's data set, ``size`` is the side of the images.
     """
     model = cfg.model
     outer = model.backbone

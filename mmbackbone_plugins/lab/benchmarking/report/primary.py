@@ -24,10 +24,7 @@ class Comparison:
 def compare(group: Group, question: Mapping[str, Any]) -> dict[str, Comparison]:
     """Compares the methods that have all seeds of a question with the baseline.
 
-    Args:
-        group: The results of a data set and a detector.
-        question: ``test`` and ``metric``, whose scores are compared, and ``seeds``, the fewest that
-            a method must have in common with the baseline; others are not part of the family.
+    Those that have fewer than ``question['seeds']`` in common with it are not part of the family.
 
     Source:
         Student's paired t-test; Holm, A simple sequentially rejective multiple test procedure,

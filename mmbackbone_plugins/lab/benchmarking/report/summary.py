@@ -56,14 +56,10 @@ def summarize(
     baseline: str = BASELINE,
     question: Optional[Mapping[str, Any]] = None,
 ) -> Summary:
-    """Groups results, and estimates everything over seeds.
+    """Groups results, failed ones included, and estimates everything over seeds.
 
-    Args:
-        results: What a benchmark has so far, failed runs included.
-        planned: The runs that there should be, in the order of the plan. Without them a seed that
-            any run has is expected of all methods of its data set and detector.
-        baseline: The method that others are compared with.
-        question: What is tested, see :mod:`.primary`.
+    ``planned`` are the runs that there should be, in the order of the plan. Without them a seed
+    that any run has is expected of all methods of its data set and detector.
     """
     by_run = {RunKey.of(result): result for result in results}
     if planned is None:  # all seeds for all methods, the baseline first
