@@ -12,12 +12,9 @@ _SIZES = ('scale', 'scales', 'img_scale', 'size')
 
 
 def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width of the images that a config's training pipeline makes.
+    """Height and width in pixels of what a config's training pipeline makes, with its padding.
 
     The largest size is taken where a pipeline chooses among several.
-
-    Returns:
-        Height and width in pixels, padded as the data preprocessor pads them.
 
     Raises:
         ValueError: If the pipeline names no size; the message asks for one.

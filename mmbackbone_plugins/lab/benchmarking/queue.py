@@ -85,10 +85,9 @@ class Queue:
         self.full_disk: Optional[str] = None
 
     def run(self) -> int:
-        """Does what is not finished. Failed runs are tried again, once.
+        """Does what is not finished; failed runs are tried again, once. Returns how many are left.
 
-        Returns:
-            Number of runs that failed, were not begun, or are with another process.
+        Those are runs that failed, were not begun, or are with another process.
         """
         waiting = [f for f in self.folders if f.state != 'finished']
         done = len(self.folders) - len(waiting)

@@ -88,8 +88,7 @@ def read_dota(path: Path) -> tuple[list[Label], list[Flaw]]:
         if _is_whole(fields[9]):
             labels.append(Label(fields[8], corners, int(fields[9]) > 0, where))
         else:
-            detail = repr(fields[9])
-            flaws.append(Flaw('difficulty is no whole number', where, detail, stops=True))
+            flaws.append(Flaw('difficulty is no whole number', where, repr(fields[9]), stops=True))
     return labels, flaws
 
 
@@ -102,11 +101,10 @@ def read_dior(
         root = ET.parse(path).getroot()
     except (OSError, ET.ParseError, LookupError, ValueError) as error:
         return [], None, [_unreadable(path, error)]
-    stated = None
-    size = root.find('size')
+    stated, size = None, root.find('size')
     if size is not None:
         sides = [size.findtext(side) or '' for side in ('width', 'height')]
-        if all(_is_whole(side) for side in sides):
+        if all(map(_is_whole, sides)):
             stated = (int(sides[0]), int(sides[1]))
         else:
             kind = 'size of the picture is no whole number'
@@ -116,8 +114,7 @@ def read_dior(
         where = f'{path}, object {number}'
         name, box = item.findtext('name'), item.find(form)
         if name and box is None and not oriented:
-            detail = f'no {form}: training leaves it out'
-            flaws.append(Flaw('object without box', where, detail))
+            flaws.append(Flaw('object without box', where, f'no {form}: training leaves it out'))
             continue
         if not name or box is None:
             kind = f'object without name or {oriented}box'

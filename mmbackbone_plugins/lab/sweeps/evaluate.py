@@ -64,10 +64,7 @@ def identity(loader: dict[str, Any]) -> dict[str, Any]:
 def evaluate(
     model: torch.nn.Module, scope: str, loader: dict[str, Any], evaluator: EvaluatorConfig
 ) -> dict[str, float]:
-    """Scores a detector on a test set, without a runner and its work dir.
-
-    Returns:
-        All numbers that the metrics give.
+    """All scores of a detector on a test set, without a runner and its work dir.
 
     Raises:
         ValueError: If the test set is empty.

@@ -93,10 +93,7 @@ class Sweep:
         return found
 
     def run(self, cells: Sequence[Cell]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-        """Computes what is missing.
-
-        Returns:
-            Scores by cell, and the errors of cells that failed.
+        """Computes what is missing: scores by cell, and the errors of cells that failed.
 
         Raises:
             ValueError: See :meth:`known`; nothing has been computed then.

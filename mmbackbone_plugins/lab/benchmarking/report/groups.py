@@ -92,14 +92,9 @@ class Group:
 
 
 class Summary:
-    """A whole benchmark.
+    """A whole benchmark: a group per data set and detector, and runs in the order of the plan.
 
-    Attributes:
-        groups: One per data set and detector.
-        planned: All runs that there should be.
-        results: Of runs that have ended, in that order; ``finished`` and ``failed`` ones.
-        missing: Planned runs without a result.
-        methods: All methods, in the order of the plan.
+    ``results`` are of runs that have ended, ``finished`` and ``failed`` ones.
     """
 
     def __init__(
