@@ -129,8 +129,8 @@ def is_progress(record: logging.LogRecord) -> bool:
     return shown or record.levelno >= logging.WARNING
 
 
-def draw_predictions(runner, path: Path, count: int = 4) -> None:
-    """Draws labels and predictions of some validation pictures."""
+def draw_predictions(runner, path: Path) -> None:
+    """Draws labels and predictions of four validation pictures."""
     import mmcv
     import numpy as np
 
@@ -141,7 +141,7 @@ def draw_predictions(runner, path: Path, count: int = 4) -> None:
     # The pictures with the most kinds of objects, for they show the most.
     kinds = [len(set(dataset.get_cat_ids(i))) for i in range(len(dataset))]
     samples = []
-    for index in sorted(np.argsort(kinds, kind='stable')[::-1][:count]):
+    for index in sorted(np.argsort(kinds, kind='stable')[::-1][:4]):
         look = look_at_image(runner.model, dataset, int(index))
         image = mmcv.imread(look['path'], channel_order='rgb')
         boxes = Boxes.of(look['truth']), Boxes.of(look['found'], DRAWN_ABOVE)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..utils.names import type_name
 
+BOXES = 16  # of an image that is drawn
 _SIZES = ('scale', 'scales', 'img_scale', 'size')
 
 
@@ -43,7 +44,6 @@ def draw_batch(
     model: nn.Module,
     shape: tuple[int, int],
     images: int = 1,
-    boxes: int = 16,
 ) -> tuple[Tensor, list[Any]]:
     """Draws images and ground truth as mmdet's and mmrotate's own tests do.
 
@@ -51,7 +51,7 @@ def draw_batch(
     (``PackSegInputs``) or the class of an image (``PackInputs``).
 
     Returns:
-        Normalised images (N, C, H, W), and N data samples of ``boxes`` objects each.
+        Normalised images (N, C, H, W), and N data samples.
     """
     steps = {type_name(step): step for step in _pipeline(config)}
     pack = packed(config.get('train_dataloader') or {})
@@ -70,7 +70,7 @@ def draw_batch(
     batch = demo_mm_inputs(
         images,
         (input_channels(config), *shape),
-        num_items=[boxes] * images,
+        num_items=[BOXES] * images,
         num_classes=max(_classes(config['model']), 2),
         with_mask=bool(steps.get('LoadAnnotations', {}).get('with_mask')),
         use_box_type=box_type(config) == 'rbox',

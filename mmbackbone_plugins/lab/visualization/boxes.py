@@ -125,7 +125,6 @@ def compare_boxes(
     samples: Sequence[Sample],
     classes: Sequence[str],
     title: str = '',
-    colors: Sequence[str] = COLORS,
 ) -> None:
     """Writes a picture with labels (upper row) and predictions (lower row), a column a sample.
 
@@ -138,7 +137,7 @@ def compare_boxes(
         raise ValueError('samples must hold at least one picture, got none')
     every = [boxes for sample in samples for boxes in sample[1:]]
     occurring = sorted({int(i) for boxes in every for i in boxes.labels})
-    palette = class_colors(every, len(classes), colors)
+    palette = class_colors(every, len(classes))
     columns = len(samples)
     figure, axes = pyplot().subplots(
         2, columns, figsize=(3.6 * columns, 7.9), layout='constrained', squeeze=False

@@ -54,6 +54,8 @@ def plot_spectra(
         ValueError: If there is no layer to draw.
     """
     names = _layers(runs.values(), layers)
+    if len(names) > PANELS:
+        names = [names[i] for i in np.linspace(0, len(names) - 1, PANELS).round().astype(int)]
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
     size = (0.6 + panel[0] * columns, 0.9 + panel[1] * rows)
@@ -85,18 +87,13 @@ def plot_spectra(
     save(figure, path)
 
 
-def plot_dimension_over_depth(
-    path: Union[str, Path],
-    runs: Mapping[str, Spectra],
-    layers: Optional[Sequence[str]] = None,
-    title: str = '',
-) -> None:
+def plot_dimension_over_depth(path: Union[str, Path], runs: Mapping[str, Spectra]) -> None:
     """Draws intrinsic dimensionality, and its share of the width, over the layers.
 
     Raises:
         ValueError: If there is no layer to draw.
     """
-    names = _layers(runs.values(), layers, most=None)
+    names = _layers(runs.values())
     size = (max(6.4, min(2 + 0.42 * len(names), 22)), 6.4)
     figure, axes = pyplot().subplots(2, 1, sharex=True, figsize=size, layout='constrained')
     upper, lower = axes
@@ -120,32 +117,27 @@ def plot_dimension_over_depth(
     for axis in axes:
         tidy(axis)
     upper.legend(frameon=False, fontsize='small')
-    figure.suptitle(title or _settings(next(iter(runs.values())).info), fontsize='medium')
+    figure.suptitle(_settings(next(iter(runs.values())).info), fontsize='medium')
     save(figure, path)
 
 
-def plot_spectrum_dynamics(
-    path: Union[str, Path],
-    runs: Mapping[str, Sequence[Spectra]],
-    layers: Optional[Sequence[str]] = None,
-    title: str = '',
-) -> None:
+def plot_spectrum_dynamics(path: Union[str, Path], runs: Mapping[str, Sequence[Spectra]]) -> None:
     """Draws how dimensions and spectra move along training, a column per run.
 
     The upper row has the dimensionality of every layer over epochs, as a share of its width; below
     is a row per layer with its spectra, the darker the later. Equal rows have equal scales, so that
     runs compare: the paper's point is that runs of like accuracy need not end alike.
 
-    ``runs`` come from :func:`read_dynamics`; rows are by default the outputs of the backbone, or
-    the first layers where there are none.
+    ``runs`` come from :func:`read_dynamics`; rows are the outputs of the backbone, or the first
+    layers where there are none.
 
     Raises:
         ValueError: If there is no layer to draw.
     """
     every = [spectra for run in runs.values() for spectra in run]
-    names = _layers(every, None, most=None)
+    names = _layers(every)
     stages = [n for n in names if n.startswith('backbone.stage')]
-    chosen = _layers(every, layers) if layers else (stages or names)[:6]
+    chosen = (stages or names)[:6]
     curves = [n for n in names if n in stages or not n.startswith('backbone.')] or names
     plt = pyplot()
     figure, axes = plt.subplots(
@@ -187,7 +179,7 @@ def plot_spectrum_dynamics(
     axes[0][-1].legend(found.values(), found, frameon=False, fontsize='x-small', **beside)
     scale = plt.cm.ScalarMappable(plt.Normalize(0, last), colormap)
     figure.colorbar(scale, ax=list(axes[1:].flat), label=unit, aspect=40)
-    figure.suptitle(title or _settings(every[0].info), fontsize='medium')
+    figure.suptitle(_settings(every[0].info), fontsize='medium')
     save(figure, path)
 
 
@@ -195,19 +187,14 @@ def _epoch(spectra: Spectra) -> float:
     return spectra.info.get('epoch', 0)
 
 
-def _layers(
-    spectra: Iterable[Spectra], wanted: Optional[Sequence[str]], most: Optional[int] = PANELS
-) -> list[str]:
+def _layers(spectra: Iterable[Spectra], wanted: Optional[Sequence[str]] = None) -> list[str]:
     names = list(dict.fromkeys(name for run in spectra for name in run.layers))
-    if wanted:
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise ValueError(f'no spectrum of {missing[0]!r}; there are: {", ".join(names)}')
-        names = list(wanted)
+    for name in wanted or ():
+        if name not in names:
+            raise ValueError(f'no spectrum of {name!r}; there are: {", ".join(names)}')
+    names = list(wanted or names)
     if not names:
         raise ValueError('there is no spectrum to draw')
-    if most and len(names) > most:
-        names = [names[i] for i in np.linspace(0, len(names) - 1, most).round().astype(int)]
     return names
 
 

@@ -59,9 +59,9 @@ def estimate(values: Mapping[int, Any]) -> Estimate:
     return Estimate(known, mean, sd, mean - half, mean + half)
 
 
-def t_quantile(freedom: int, level: float = LEVEL) -> float:
+def t_quantile(freedom: int) -> float:
     """Half the width of a two-sided t-interval in standard errors."""
-    return float(stats.t.ppf(0.5 + level / 2, freedom))
+    return float(stats.t.ppf(0.5 + LEVEL / 2, freedom))
 
 
 def difference(values: Mapping[int, Any], baseline: Mapping[int, Any]) -> Estimate:

@@ -27,7 +27,6 @@ def write_report(
     title: Optional[str] = None,
     planned: Optional[Iterable[Any]] = None,
     baseline: str = BASELINE,
-    command: Optional[str] = None,
     question: Optional[Mapping[str, Any]] = None,
 ) -> Path:
     """Writes the report of a benchmark, finished or not.
@@ -40,7 +39,6 @@ def write_report(
             copy in the work dir; without one, every seed of any run is expected of all methods.
         baseline: The method that others are compared with.
         question: What is tested, as ``primary`` in a plan; of the plan's copy if ``planned`` is.
-        command: What makes this report; default is ``python -m`` of this package.
 
     Returns:
         The page. Beside it: ``report.md`` with ``figures/``, ``summary.json`` (estimates, values by
@@ -54,11 +52,10 @@ def write_report(
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise FileNotFoundError(f'work_dir {str(work_dir)!r} does not exist')
-    if command is None:
-        words = ['python', '-m', 'mmbackbone_plugins.lab.benchmarking.report', str(work_dir)]
-        words += ['--out', str(out)] if out else []
-        words += ['--title', title] if title else []
-        command = shlex.join(words + (['--baseline', baseline] if baseline != BASELINE else []))
+    words = ['python', '-m', 'mmbackbone_plugins.lab.benchmarking.report', str(work_dir)]
+    words += ['--out', str(out)] if out else []
+    words += ['--title', title] if title else []
+    command = shlex.join(words + (['--baseline', baseline] if baseline != BASELINE else []))
     out = work_dir / 'report' if out is None else Path(out)
     results = load_results(work_dir)
     remarks: list[str] = []
