@@ -40,10 +40,7 @@ def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def draw_batch(
-    config: Mapping[str, Any],
-    model: nn.Module,
-    shape: tuple[int, int],
-    images: int = 1,
+    config: Mapping[str, Any], model: nn.Module, shape: tuple[int, int], images: int = 1
 ) -> tuple[Tensor, list[Any]]:
     """Draws images and ground truth as mmdet's and mmrotate's own tests do.
 

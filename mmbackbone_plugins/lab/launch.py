@@ -98,12 +98,7 @@ def register_modules() -> None:
 
 
 def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
-    """Last checks of a run, and its process group; what follows is the runner.
-
-    Raises:
-        OSError: If data or weights are missing, or the work dir cannot be written.
-        ValueError: See :func:`start_processes`, or if weights cannot be read.
-    """
+    """Last checks of a run (OSError, ValueError), and its process group; the runner follows."""
     check_data(cfg, loaders)
     check_work_dir(cfg.work_dir)
     check_init_cfg(cfg, train='train_dataloader' in loaders)
@@ -182,11 +177,7 @@ def _adopt_slurm_variables() -> None:
 
 
 def check_work_dir(folder: str) -> None:
-    """Makes a work dir and writes into it, before a run spends minutes on its way there.
-
-    Raises:
-        OSError: If it cannot be made or written.
-    """
+    """Makes a work dir and writes into it, before a run spends minutes; OSError if it cannot."""
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

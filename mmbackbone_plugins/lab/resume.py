@@ -111,11 +111,7 @@ def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:
 
 
 def check_ranks_agree(cfg: Config) -> None:
-    """Refuses ranks that go on from different checkpoints, or some of which start afresh.
-
-    Raises:
-        ValueError: If so, on every rank.
-    """
+    """ValueError, on all ranks, if they go on from different checkpoints or some start afresh."""
     if get_world_size() == 1:
         return
     found = all_gather_object(cfg.get('load_from') if cfg.get('resume') else None)

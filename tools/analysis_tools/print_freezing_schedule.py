@@ -35,10 +35,7 @@ def draw_schedule(freezer, plan_phases, length: int, unit: str) -> str:
     kept = {name for name in names if not freezer.parameters_of([name])}
     step = -(-length // (WIDTH * 3)) if length > WIDTH * 3 else 1
     times = list(range(0, length, step))
-    trainable = {}
-    for phase in plan_phases:
-        for time in range(phase.start, phase.end):
-            trainable[time] = phase.trainable
+    trainable = {t: p.trainable for p in plan_phases for t in range(p.start, p.end)}
     label = max(len(n) for n in [*names, unit])
     lines = [] if step == 1 else [f'(every {step}th {unit})']
     for first in range(0, len(times), WIDTH):

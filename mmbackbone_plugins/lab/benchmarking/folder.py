@@ -51,11 +51,7 @@ class RunFolder:
 
     @classmethod
     def read(cls, path: Path) -> 'RunFolder':
-        """Reads a folder that was made ready.
-
-        Raises:
-            ValueError: If it was made by another version, or is no such folder.
-        """
+        """Reads a folder that was made ready; ValueError if it is none, or of another version."""
         data = _read_spec(path)
         run = dict(data['run'])
         run['tests'] = tuple(Domain(**test) for test in run['tests'])
@@ -94,11 +90,7 @@ class RunFolder:
         return read_result(self.path / RESULT)
 
     def check(self) -> None:
-        """Refuses hooks that cannot be built, and a folder in which something else was run.
-
-        Raises:
-            ValueError: If so, or the folder is of another version.
-        """
+        """ValueError for hooks that cannot be built, and a folder of another run or version."""
         cfg = self.config()
         check_hooks(cfg)
         if not (self.path / SPEC).is_file():
@@ -175,11 +167,7 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the folder: two processes that train in one would spoil it.
-
-        Raises:
-            BlockingIOError: If another process holds it.
-        """
+        """Holds the folder, which two processes would spoil; BlockingIOError if one does so."""
         lock = _lock(self.path)
         try:
             lock.acquire(timeout=0)

@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -185,8 +186,7 @@ def _choose(flights: dict[str, list[Tile]], wanted: int, draw: random.Random) ->
         rare, common = tiles[: len(tiles) // 2], tiles[len(tiles) // 2 :]
         draw.shuffle(rare)
         draw.shuffle(common)
-        both = [t for pair in zip(rare, common) for t in pair]
-        order = both + rare[len(common) :] + common[len(rare) :]
+        order = [tile for pair in zip_longest(rare, common) for tile in pair if tile]
         taken: Counter[Path] = Counter()
         count = 0
         for tile in order:

@@ -87,11 +87,7 @@ def evaluate(
 
 
 def default_score(names: Sequence[str]) -> str:
-    """The name of the score that stands for a test set: its mAP.
-
-    Raises:
-        ValueError: If there is none among the names.
-    """
+    """The score that stands for a test set, its mAP; ValueError if no name is one."""
     for suffix in ('/mAP', 'mAP', '_mAP', '/AP50'):
         found = [name for name in names if name.endswith(suffix)]
         if found:

@@ -93,11 +93,7 @@ class Line:
         return _Place(**rest, checkpoint=checkpoint, ends=self.ends, weight=weight)
 
     def check(self, weights: Sequence[float], cells: Sequence[Cell]) -> None:
-        """Refuses what :meth:`run` would refuse, before anything is computed.
-
-        Raises:
-            ValueError: If a place cannot be, or its files are of something else.
-        """
+        """Refuses (ValueError) what :meth:`run` would refuse, before anything is computed."""
         for weight in weights:
             self._place(weight).known(cells)
             self.ends.state(weight)

@@ -121,10 +121,7 @@ def _rim(width: float) -> list[Any]:
 
 
 def compare_boxes(
-    path: Union[str, Path],
-    samples: Sequence[Sample],
-    classes: Sequence[str],
-    title: str = '',
+    path: Union[str, Path], samples: Sequence[Sample], classes: Sequence[str], title: str = ''
 ) -> None:
     """Writes a picture with labels (upper row) and predictions (lower row), a column a sample.
 

@@ -88,11 +88,7 @@ def plot_spectra(
 
 
 def plot_dimension_over_depth(path: Union[str, Path], runs: Mapping[str, Spectra]) -> None:
-    """Draws intrinsic dimensionality, and its share of the width, over the layers.
-
-    Raises:
-        ValueError: If there is no layer to draw.
-    """
+    """Draws dimensionality, and its share of the width, over layers; ValueError if none."""
     names = _layers(runs.values())
     size = (max(6.4, min(2 + 0.42 * len(names), 22)), 6.4)
     figure, axes = pyplot().subplots(2, 1, sharex=True, figsize=size, layout='constrained')

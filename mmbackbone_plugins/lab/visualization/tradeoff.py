@@ -55,11 +55,7 @@ def plot_gain(
     ylabel: str = 'OOD gain',
     title: str = '',
 ) -> None:
-    """Draws gain against another quantity, with the line of no gain.
-
-    Raises:
-        ValueError: If there is no point.
-    """
+    """Draws gain against another quantity, with the line of no gain; ValueError without a point."""
     axis = _draw(points, styles, xlabel, ylabel, title, zero=True)
     save(axis.figure, path)
 
