@@ -106,8 +106,7 @@ def plot_dimension_over_depth(path: Union[str, Path], runs: Mapping[str, Spectra
     upper.set_yscale('log', base=2)
     upper.yaxis.set_major_formatter('{x:g}')
     upper.set_ylabel('intrinsic dimensionality')
-    lower.set_ylabel('dimensionality / width')
-    lower.set_ylim(0, 1.05)
+    lower.set(ylabel='dimensionality / width', ylim=(0, 1.05))
     step = max(1, len(names) // 40)
     lower.set_xticks(where[::step], names[::step], rotation=60, ha='right', fontsize='x-small')
     for axis in axes:
@@ -156,8 +155,7 @@ def plot_spectrum_dynamics(path: Union[str, Path], runs: Mapping[str, Sequence[S
             if points:
                 look = dict(marker='.', color=style_of(i).color, lw=1.5, label=plain(name))
                 top.plot(*zip(*points), style_of(i).line, **look)
-        top.set_xlabel(unit)
-        top.set_ylim(0, 1.05)
+        top.set(xlabel=unit, ylim=(0, 1.05))
         tidy(top)
         for axis, name in zip(axes[1:, column], chosen):
             for spectra in (s for s in run if name in s.layers):

@@ -44,8 +44,7 @@ def plot_interpolation(
             if place in points:
                 look = dict(color=color, ms=size, mec='black', mew=0.8, zorder=3)
                 axis.plot(*points[place], marker, **look)
-    axis.set_xlabel(f'{score} x 100 in the domain')
-    axis.set_ylabel(f'{score} x 100 out of it')
+    axis.set(xlabel=f'{score} x 100 in the domain', ylabel=f'{score} x 100 out of it')
     text = 'square: start (0), circle: end (1)'
     text += '' if chosen is None else f', star: chosen ({chosen:g})'
     axis.set_title(plain(f'{title}\n{text}' if title else text), fontsize='small')
