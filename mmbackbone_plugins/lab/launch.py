@@ -39,13 +39,10 @@ def load_config(
     work_dir: Optional[str] = None,
     launcher: str = 'none',
 ) -> Config:
-    """Reads a config as the tools do.
+    """Reads a config as the tools do, by its path or its name in the zoo.
 
-    Args:
-        path: The config file, or the name of one of the zoo; see :func:`~.zoo.find_config`.
-        cfg_options: Values that override the file's, by dotted key.
-        work_dir: Work dir; default is the config's own, else ``work_dirs/<name of the file>``.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+    ``cfg_options`` override the file's values, by dotted key. Without ``work_dir`` it is the
+    config's own, else ``work_dirs/<name of the file>``.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -137,13 +137,9 @@ def preview_run(
 ) -> RunPreview:
     """Reads off a config what its run will train.
 
-    Args:
-        config: The config file.
-        cfg_options: Values that override the file's, by dotted key.
-        shape: Height and width in pixels; read off the training pipeline by default.
-        images: Images in an epoch; the length of the training set if its files are here.
-        ranks: Processes (GPUs) of the run; matters to runs that count iterations.
-        need_shape: Whether FLOPs are to be counted.
+    By default the input's shape (height, width) is that of the training pipeline, ``images`` in an
+    epoch the length of the training set if its files are here. ``ranks``, the processes of the run,
+    matter to runs that count iterations. Without ``need_shape`` no FLOPs can be counted.
 
     Raises:
         FileNotFoundError: If there is no such file.
