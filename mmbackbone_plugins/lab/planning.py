@@ -34,15 +34,12 @@ class RunPreview:
     config: str
     cfg: Config
     model: nn.Module  # its detector, built, without pre-trained weights
-    # Freezer over the target of the config's freezing hook (the backbone by default).
-    freezer: Freezer
-    # The config's schedule over its stages; full training where it has none.
-    freeze_plan: FreezePlan
+    freezer: Freezer  # over the target of the config's freezing hook (the backbone by default)
+    freeze_plan: FreezePlan  # of the config's schedule; full training where it has none
     unit: str  # 'epoch' or 'iteration'
     length: int  # length of the run in units
     images: Optional[int]  # images in a unit; None where the training set is not here
-    # Height and width of the input in pixels; None if it was not asked for.
-    shape: Optional[tuple[int, int]]
+    shape: Optional[tuple[int, int]]  # height and width in pixels; None if it was not asked for
     # A file with pre-trained weights that is not here, so that it is not known which parameters
     # it leaves to train in every phase; None if there is no such file.
     unknown: Optional[str] = None

@@ -19,10 +19,8 @@ class Domain:
     name: str
     split: str = 'test'  # the data loader that it is, 'test' or 'val'
     config: Optional[str] = None  # the config that has the loader; None for the run's own
-    # What is changed in that config for it, by dotted key.
-    options: Mapping[str, Any] = field(default_factory=dict)
-    # Config of the metric; None for the data set's, or the benchmark's own.
-    metric: Optional[Mapping[str, Any]] = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # changes of that, by dotted key
+    metric: Optional[Mapping[str, Any]] = None  # None: the data set's, or the benchmark's own
 
 
 @dataclass(frozen=True)
@@ -34,18 +32,15 @@ class Run:
     method: str
     seed: int
     config: str
-    # What is changed in the config, by dotted key; the seed is not among them.
-    options: Mapping[str, Any]
+    options: Mapping[str, Any]  # changes of the config, by dotted key; the seed is none of them
     tests: tuple[Domain, ...]
     in_domain: tuple[str, ...]  # those of the domain that is trained on
-    # Arguments of the hook by name of what is measured besides scores.
-    measure: Mapping[str, Mapping[str, Any]]
+    measure: Mapping[str, Mapping[str, Any]]  # arguments of hooks, by what they measure
     # What is done with the training of another method instead of one of its own, see after.py;
     # empty: it trains.
     after: Mapping[str, Any] = field(default_factory=dict)
     keep_probed: bool = False  # whether the training keeps its probed weights
-    # Test sets on which settings are chosen; neither in the domain nor out of it.
-    validation: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()  # to choose settings on; neither in the domain nor out of it
 
     @property
     def name(self) -> str:
@@ -73,8 +68,7 @@ class Choice:
     test: str  # the validation set whose scores count
     metric: str  # 'mAP', 'AP50' or 'AP75'
     file: Path  # where the settings are written
-    # Names of the methods that are trials, with their options, by the method's name.
-    trials: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    trials: Mapping[str, Mapping[str, Mapping[str, Any]]]  # options by trial, by method
 
 
 @dataclass(frozen=True)
@@ -86,10 +80,8 @@ class Plan:
     prepare: tuple[Step, ...]  # what has to be made first, in order
     runs: tuple[Run, ...]  # all runs, seeds last: the first seed of everything is done first
     checks: Mapping[str, Mapping[str, str]]  # config of a data check by data set: format and folder
-    # What is chosen from the trials of the plan; None without trials.
-    choice: Optional['Choice'] = None
-    # The question that is tested: test, metric and seeds; None without one.
-    primary: Optional[Mapping[str, Any]] = None
+    choice: Optional[Choice] = None  # what is chosen from trials
+    primary: Optional[Mapping[str, Any]] = None  # the question that is tested: test, metric, seeds
 
     def keep(self) -> None:
         """Puts a copy of the file into the work dir, as ``plan.yml``."""

@@ -52,20 +52,15 @@ class Group:
 
     dataset: str
     detector: str
-    # Name of the method that others are compared with; None if it has no result.
-    baseline: Optional[str] = None
+    baseline: Optional[str] = None  # what others are compared with; None if it has no result
     methods: dict[str, Method] = field(default_factory=dict)  # by name, in the order of the plan
-    # Test sets of the domain that was trained on.
-    in_domain: list[str] = field(default_factory=list)
+    in_domain: list[str] = field(default_factory=list)  # test sets of the domain of the training
     out_of_domain: list[str] = field(default_factory=list)  # all other test sets
-    # Pareto set against training FLOPs, of mAP and of ood_mAP.
-    fronts: dict[str, list[str]] = field(default_factory=dict)
+    fronts: dict[str, list[str]] = field(default_factory=dict)  # Pareto sets of mAP and ood_mAP
     # Of rgn (mean over training) and rgn_first with the OOD gain.
     correlations: dict[str, Correlation] = field(default_factory=dict)
-    # What a reader must know about holes in the numbers.
-    notes: list[str] = field(default_factory=list)
-    # What is tested, see primary.py; None without a question.
-    question: Optional[Mapping[str, Any]] = None
+    notes: list[str] = field(default_factory=list)  # on holes in the numbers
+    question: Optional[Mapping[str, Any]] = None  # what is tested, see primary.py
 
     def __post_init__(self) -> None:
         self.name = f'{self.dataset}/{self.detector}'

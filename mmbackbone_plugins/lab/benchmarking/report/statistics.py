@@ -21,8 +21,7 @@ class Estimate:
     values: dict[int, float] = field(default_factory=dict)  # the finite values by seed
     mean: Optional[float] = None
     sd: Optional[float] = None  # sample standard deviation (n - 1); None of fewer than two values
-    # Lower end of the 95 % t-interval of the mean; None of fewer than three values.
-    low: Optional[float] = None
+    low: Optional[float] = None  # of the 95 % t-interval; None of fewer than three values
     high: Optional[float] = None  # its upper end
 
     @property
@@ -76,11 +75,9 @@ class Correlation:
 
     names: list[str]  # the methods that are in it
     left_out: list[str]  # methods that lack one of the two quantities
-    # Pearson's r; None where it is not defined or there are fewer than four methods.
-    pearson: Optional[float] = None
+    pearson: Optional[float] = None  # None where it is not defined, and of less than four methods
     spearman: Optional[float] = None  # the same of ranks
-    # Smallest and largest r when any one method is left out.
-    pearson_range: Optional[tuple[float, float]] = None
+    pearson_range: Optional[tuple[float, float]] = None  # when any one method is left out
     spearman_range: Optional[tuple[float, float]] = None  # the same of ranks
 
 

@@ -21,12 +21,9 @@ class Shape:
     """How objects of one kind are drawn and where they stand."""
 
     name: str  # key in SHAPES
-    # Draw(rng) -> list[Part]: one random object, painted in that order.
-    draw: Callable[[np.random.Generator], list[Part]]
+    draw: Callable[[np.random.Generator], list[Part]]  # a random object, painted in that order
     ground: str  # what lies under it, a key of ground.PADS
-    # How a group is arranged: 'row' (side by side), 'grid', 'scatter' (around a common heading)
-    # or 'single'.
-    pattern: str = 'single'
+    pattern: str = 'single'  # of a group: 'row', 'grid', 'scatter' (around a common heading)
     members: tuple[int, int] = (1, 1)  # smallest and largest number of objects in a group
     gap: float = 4.0  # space between neighbours in a group, in pixels
     height: float = 2.0  # length of its shadow in pixels
