@@ -27,7 +27,14 @@ def add_shape(parser: Any, of: str = 'input size in pixels') -> None:
     parser.add_argument('--shape', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'), help=text)
 
 
-def add_sweep_options(parser: argparse.ArgumentParser, kind: str) -> None:
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """What costs of a training depend on besides its config."""
+    add_shape(parser)
+    text = 'images in an epoch; default: length of the training set if its files are here'
+    parser.add_argument('--images', type=int, help=text)
+
+
+def add_sweep_options(parser: argparse.ArgumentParser, folder: str) -> None:
     """What the tools that score a detector on several test sets have in common."""
     parser.add_argument(
         '--jobs',
@@ -38,8 +45,8 @@ def add_sweep_options(parser: argparse.ArgumentParser, kind: str) -> None:
     )
     parser.add_argument('--device', help='default: the GPUs in turn, else the CPU')
     parser.add_argument('--num-workers', type=int, help="loading processes; default: the config's")
-    text = f'folder; default: {kind}_CHECKPOINT in the work dir of the config'
-    parser.add_argument('--out', type=Path, help=text)
+    text = f'folder; default: {folder} in the work dir of the config'
+    parser.add_argument('--out', type=Path, metavar='FOLDER', help=text)
     add_cfg_options(parser)
 
 

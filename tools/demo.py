@@ -129,8 +129,8 @@ def is_progress(record: logging.LogRecord) -> bool:
     return shown or record.levelno >= logging.WARNING
 
 
-def draw_predictions(runner, path: Path, count: int = 4) -> None:
-    """Draws labels and predictions of some validation pictures."""
+def draw_predictions(runner, path: Path) -> None:
+    """Draws labels and predictions of four validation pictures."""
     import mmcv
     import numpy as np
 
@@ -141,7 +141,7 @@ def draw_predictions(runner, path: Path, count: int = 4) -> None:
     # The pictures with the most kinds of objects, for they show the most.
     kinds = [len(set(dataset.get_cat_ids(i))) for i in range(len(dataset))]
     samples = []
-    for index in sorted(np.argsort(kinds, kind='stable')[::-1][:count]):
+    for index in sorted(np.argsort(kinds, kind='stable')[::-1][:4]):
         look = look_at_image(runner.model, dataset, int(index))
         image = mmcv.imread(look['path'], channel_order='rgb')
         boxes = Boxes.of(look['truth']), Boxes.of(look['found'], DRAWN_ABOVE)
@@ -182,10 +182,8 @@ def saving(ledger) -> str:
         took = ledger.totals()['step_seconds']
         whole = paced.step_seconds / paced.steps * ledger.steps
         share = f'{1 - took / whole:.0%}' if took < whole else 'nothing (is the machine busy?)'
-        text += (
-            f', and {share} of the time of its steps ({took:.0f} s instead of {whole:.0f} s, at '
-        )
-        text += 'the pace of the epochs that trained the backbone)'
+        text += f', and {share} of the time of its steps ({took:.0f} s instead of {whole:.0f} s, '
+        text += 'at the pace of the epochs that trained the backbone)'
     return text
 
 
@@ -239,16 +237,11 @@ def main(argv=None) -> int:
     print(f'\nmAP {score:.3f} (IoU 0.5) after {epochs}, the backbone frozen in every other one:')
     print(f'  {saving(Ledger.read(folder))}')
     print(f'\ndone in {time.time() - started:.0f} s. Look at:')
-    for name, text in (
-        ('predictions.png', 'labels above, predictions below'),
-        ('curves.png', 'loss and mAP; the backbone is frozen in the grey epochs'),
-    ):
-        print(f'  {folder / name}  ({text})')
+    print(f'  {folder / "predictions.png"}  (labels above, predictions below)')
+    print(f'  {folder / "curves.png"}  (loss and mAP; the backbone is frozen in the grey epochs)')
     print(f'  {runner.log_dir}  (log, scalars, the full config)')
-    print(
-        f'Next, full fine-tuning on the same scenes, to compare:\n  {next_command(args.data_root)}'
-    )
-    print('On DOTA or data of your own: docs/quickstart.md')
+    print('Next, full fine-tuning on the same scenes, to compare:')
+    print(f'  {next_command(args.data_root)}\nOn DOTA or data of your own: docs/quickstart.md')
     if score < ENOUGH:
         print(
             f'error: the last validation mAP is {score:.3f}, below {ENOUGH}: the detector did not '

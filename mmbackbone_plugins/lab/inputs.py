@@ -8,16 +8,14 @@ from torch import Tensor, nn
 
 from ..utils.names import type_name
 
+BOXES = 16  # of an image that is drawn
 _SIZES = ('scale', 'scales', 'img_scale', 'size')
 
 
 def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width of the images that a config's training pipeline makes.
+    """Height and width in pixels of what a config's training pipeline makes, with its padding.
 
     The largest size is taken where a pipeline chooses among several.
-
-    Returns:
-        Height and width in pixels, padded as the data preprocessor pads them.
 
     Raises:
         ValueError: If the pipeline names no size; the message asks for one.
@@ -42,21 +40,12 @@ def input_shape(config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def draw_batch(
-    config: Mapping[str, Any],
-    model: nn.Module,
-    shape: tuple[int, int],
-    images: int = 1,
-    boxes: int = 16,
+    config: Mapping[str, Any], model: nn.Module, shape: tuple[int, int], images: int = 1
 ) -> tuple[Tensor, list[Any]]:
     """Draws images and ground truth as mmdet's and mmrotate's own tests do.
 
-    Args:
-        config: The config; its pipeline says what it trains on: a kind of boxes, masks of classes
-            (``PackSegInputs``) or the class of an image (``PackInputs``).
-        model: The detector, segmentor or classifier.
-        shape: Height and width in pixels.
-        images: Number of images, N.
-        boxes: Number of objects in each.
+    The config's pipeline says what it trains on: a kind of boxes, masks of classes
+    (``PackSegInputs``) or the class of an image (``PackInputs``).
 
     Returns:
         Normalised images (N, C, H, W), and N data samples.
@@ -78,7 +67,7 @@ def draw_batch(
     batch = demo_mm_inputs(
         images,
         (input_channels(config), *shape),
-        num_items=[boxes] * images,
+        num_items=[BOXES] * images,
         num_classes=max(_classes(config['model']), 2),
         with_mask=bool(steps.get('LoadAnnotations', {}).get('with_mask')),
         use_box_type=box_type(config) == 'rbox',
@@ -108,11 +97,7 @@ _SAMPLES = {'PackSegInputs': _segmentation, 'PackInputs': _classification}
 
 
 def input_channels(config: Mapping[str, Any]) -> int:
-    """Channels of the images that a config's detector takes: what its backbone says, else 3.
-
-    Args:
-        config: A detector's config; wrappers (``detector``, ``backbone``) are looked through.
-    """
+    """Channels of the images that a config's detector takes: what its backbone says, else 3."""
     node: Any = config.get('model', {})
     while isinstance(node, Mapping):
         inner = [node[key] for key in ('detector', 'backbone') if node.get(key) is not None]

@@ -49,13 +49,9 @@ def explained(
     That is at a signal of a scheduler (or of torchrun, when another process has died), and where
     talking to other processes fails. A training finishes its iteration, and writes a checkpoint if
     it can be resumed there; whatever else the process does is ended at once, with the exit status
-    128 + number of the signal. All other errors pass untouched. A signal that somebody handles or
-    ignores already, as ``nohup`` does SIGHUP, or begins to handle meanwhile, is left to them. In
-    another thread than the main one nothing is done.
-
-    Args:
-        work_dir: The work dir.
-        note: Called with the number of the signal before the process ends.
+    128 + number of the signal, of which ``note`` is told. All other errors pass untouched. A signal
+    that somebody handles or ignores already, as ``nohup`` does SIGHUP, or begins to handle
+    meanwhile, is left to them. In another thread than the main one nothing is done.
 
     Yields:
         What the runner goes through as soon as it is built.

@@ -4,6 +4,7 @@ Whatever is refused before the work starts is an ImportError, OSError or ValueEr
 for users: the tools print it as one line, without a traceback, and exit with status 2.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -38,13 +39,10 @@ def load_config(
     work_dir: Optional[str] = None,
     launcher: str = 'none',
 ) -> Config:
-    """Reads a config as the tools do.
+    """Reads a config as the tools do, by its path or its name in the zoo.
 
-    Args:
-        path: The config file, or the name of one of the zoo; see :func:`~.zoo.find_config`.
-        cfg_options: Values that override the file's, by dotted key.
-        work_dir: Work dir; default is the config's own, else ``work_dirs/<name of the file>``.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+    ``cfg_options`` override the file's values, by dotted key. Without ``work_dir`` it is the
+    config's own, else ``work_dirs/<name of the file>``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -83,16 +81,10 @@ def register_modules() -> None:
     Raises:
         ImportError: If mmcv has no compiled operators; see :func:`~.compat.check_operators`.
     """
-    import importlib.util
-
     check_operators()
     for package in ('mmdet', 'mmrotate'):
-        try:
+        if importlib.util.find_spec(package):
             utils = importlib.import_module(f'{package}.utils')
-        except ModuleNotFoundError as error:
-            if error.name != package:
-                raise
-        else:
             utils.register_all_modules(init_default_scope=False)
     # After the scopes exist, so that root names resolve from them.
     importlib.import_module('mmbackbone_plugins')
@@ -103,12 +95,7 @@ def register_modules() -> None:
 
 
 def prepare(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
-    """Last checks of a run, and its process group; what follows is the runner.
-
-    Raises:
-        OSError: If data or weights are missing, or the work dir cannot be written.
-        ValueError: See :func:`start_processes`, or if weights cannot be read.
-    """
+    """Last checks of a run (OSError, ValueError), and its process group; the runner follows."""
     check_data(cfg, loaders)
     check_work_dir(cfg.work_dir)
     check_init_cfg(cfg, train='train_dataloader' in loaders)
@@ -120,10 +107,8 @@ def start_processes(cfg: Config) -> None:
 
     mmengine's launcher calls ``torch.cuda.set_device`` and wraps the model with
     ``device_ids=[LOCAL_RANK]``; both fail on a CPU. A process group that exists already is
-    respected, so gloo ranks come first and the wrapper gets no device.
-
-    Args:
-        cfg: The config; ``model_wrapper_cfg`` is set in place where it is needed.
+    respected, so gloo ranks come first and the wrapper (the config's ``model_wrapper_cfg``, which
+    is set in place) gets no device.
 
     Raises:
         ValueError: If the launcher needs a GPU that is not there, or the environment of torchrun or
@@ -189,11 +174,7 @@ def _adopt_slurm_variables() -> None:
 
 
 def check_work_dir(folder: str) -> None:
-    """Makes a work dir and writes into it, before a run spends minutes on its way there.
-
-    Raises:
-        OSError: If it cannot be made or written.
-    """
+    """Makes a work dir and writes into it, before a run spends minutes; OSError if it cannot."""
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -219,11 +200,7 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def build_model(cfg: Config) -> torch.nn.Module:
-    """Builds the detector of a config.
-
-    Raises:
-        ValueError: If a module of it is unknown, or does not take its arguments.
-    """
+    """Builds the detector of a config; ValueError if one of its modules cannot be built."""
     if cfg.get('data_preprocessor', None):  # at the top of MMPretrain's configs
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
@@ -245,14 +222,11 @@ def build_detector(
 ) -> tuple[torch.nn.Module, str]:
     """A config's detector for a look at it: as training starts from it, or from a checkpoint.
 
-    Random numbers are seeded before it is built. With a checkpoint the config's own pre-trained
-    reference is taken out, for it would be fetched for nothing.
+    The seed is that of a fresh head. With a checkpoint, of the whole detector, the config's own
+    pre-trained reference is taken out, for it would be fetched for nothing.
 
-    Args:
-        cfg: The config.
-        checkpoint: Weights of the whole detector; None: those that training starts from.
-        seed: Of a fresh head.
-        device: Where to put it; default is the first GPU, else the CPU.
+    Returns:
+        The detector, and the device that it is on: by default the first GPU, else the CPU.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     seed_everything(seed)

@@ -29,42 +29,25 @@ from .weights import initial_files, load
 
 @dataclass
 class RunPreview:
-    """A config's run, as it would be.
-
-    Attributes:
-        config: Path of the config file.
-        cfg: The config.
-        model: Its detector, built, without pre-trained weights.
-        freezer: Freezer over the target of the config's freezing hook (the backbone by default).
-        freeze_plan: The config's schedule over its stages; full training where it has none.
-        has_hook: Whether the config has a freezing hook.
-        unit: ``'epoch'`` or ``'iteration'``.
-        length: Length of the run in units.
-        images: Images in a unit; None where the training set is not here.
-        shape: Height and width of the input in pixels; None if it was not asked for.
-        unknown: The file with pre-trained weights that is not here, so that parameters which it
-            does not fill are not known to train in every phase; None if there is no such file.
-    """
+    """A config's run, as it would be."""
 
     config: str
     cfg: Config
-    model: nn.Module
-    freezer: Freezer
-    freeze_plan: FreezePlan
-    has_hook: bool
-    unit: str
-    length: int
-    images: Optional[int]
-    shape: Optional[tuple[int, int]]
+    model: nn.Module  # its detector, built, without pre-trained weights
+    freezer: Freezer  # over the target of the config's freezing hook (the backbone by default)
+    freeze_plan: FreezePlan  # of the config's schedule; full training where it has none
+    unit: str  # 'epoch' or 'iteration'
+    length: int  # length of the run in units
+    images: Optional[int]  # images in a unit; None where the training set is not here
+    shape: Optional[tuple[int, int]]  # height and width in pixels; None if it was not asked for
+    # A file with pre-trained weights that is not here, so that it is not known which parameters
+    # it leaves to train in every phase; None if there is no such file.
     unknown: Optional[str] = None
 
     @property
-    def target(self) -> Any:
-        return _hook(self.cfg).get('target', 'backbone')
-
-    @property
-    def frozen_forward(self) -> str:
-        return _hook(self.cfg).get('frozen_forward', 'exact')
+    def hook(self) -> dict[str, Any]:
+        """Arguments of the config's freezing hook; empty if it has none."""
+        return _hook(self.cfg)
 
     @property
     def schedule(self) -> FreezingSchedule:
@@ -85,15 +68,10 @@ class RunPreview:
     ) -> list[RunPlan]:
         """Counts the steps of schedules, by default of the config's own, on a drawn batch.
 
-        Args:
-            plans: The schedules over the stages.
-            batch: Images in the batch; what is reported is for one.
-            device: Where to count.
-            report: See :func:`~mmbackbone_plugins.cost.plan_runs`.
+        What comes back is for one image of the batch; ``report`` is that of ``plan_runs``.
 
         Raises:
-            ValueError: If a step of this size does not fit into memory, or cannot be made on this
-                device.
+            ValueError: If a step does not fit into memory, or cannot be made on this device.
         """
         self.model.to(device)
         data = inputs.draw_batch(self.cfg, self.model, self.shape, batch)
@@ -156,13 +134,9 @@ def preview_run(
 ) -> RunPreview:
     """Reads off a config what its run will train.
 
-    Args:
-        config: The config file.
-        cfg_options: Values that override the file's, by dotted key.
-        shape: Height and width in pixels; read off the training pipeline by default.
-        images: Images in an epoch; the length of the training set if its files are here.
-        ranks: Processes (GPUs) of the run; matters to runs that count iterations.
-        need_shape: Whether FLOPs are to be counted.
+    By default the input's shape (height, width) is that of the training pipeline, ``images`` in an
+    epoch the length of the training set if its files are here. ``ranks``, the processes of the run,
+    matter to runs that count iterations. Without ``need_shape`` no FLOPs can be counted.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -189,15 +163,12 @@ def preview_run(
     stage_map = StageMap.of(model, hook.get('target', 'backbone'), hook.get('vit_stages', None))
     plan = FreezePlan(schedule.resolved(length), stage_map, bool(hook.get('freeze_blocks', False)))
     plan = plan.keep(model, check_patterns('keep_trainable', hook.get('keep_trainable', ())))
-    missing, unknown = None, None
-    if hook and hook.get('unloaded', 'train') == 'train':
-        missing, unknown = _missing(cfg)
+    releases = hook and hook.get('unloaded', 'train') == 'train'
+    missing, unknown = _missing(cfg) if releases else (None, None)
     if missing:
         plan = plan.release(model, set_apart(model, stage_map, missing))
     freezer = Freezer(model, plan.stage_map, hook.get('frozen_mode', 'eval'))
-    return RunPreview(
-        config, cfg, model, freezer, plan, bool(hook), unit, length, images, shape, unknown
-    )
+    return RunPreview(config, cfg, model, freezer, plan, unit, length, images, shape, unknown)
 
 
 def unknown_text(path: str) -> str:
@@ -219,14 +190,13 @@ class CountProgress:
         spent = time.perf_counter() - self._start
         left = f', about {spent / done * (total - done):.0f} s left' if done < total else ''
         text = f'{self._label}counting FLOPs: step {done} of {total}, {spent:.0f} s{left}'
+        end = '\n'
         if sys.stderr.isatty():
-            print(f'\r{text:<79}', end='' if done < total else '\n', file=sys.stderr, flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+            text, end = f'\r{text:<79}', '' if done < total else '\n'
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def _hook(cfg: Config) -> dict[str, Any]:
-    """Arguments of the config's freezing hook; empty if it has none."""
     for hook in launch.hooks_of(cfg):
         if type_name(hook) == 'FreezingSchedulerHook':
             return {k: v for k, v in hook.items() if k not in ('type', 'priority')}
@@ -238,9 +208,9 @@ def _missing(cfg: Config) -> tuple[Optional[dict[str, str]], Optional[str]]:
     files = [path for _, path, _, _ in initial_files(cfg.model, 'model')]
     start = None if cfg.get('resume') else cfg.get('load_from')
     files += [start] if start else []
-    absent = [path for path in files if not _is_here(path)]
+    absent = next((path for path in files if not _is_here(path)), None)
     if absent or not files:
-        return None, next(iter(absent), None)
+        return None, absent
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('CRITICAL')  # mmengine lists every parameter
@@ -267,15 +237,13 @@ def _is_here(path: str) -> bool:
 
 def _unit(cfg: Config, schedule: FreezingSchedule) -> str:
     train_cfg = cfg.get('train_cfg', None) or {}
-    if cfg.get('train_dataloader', None) is None or not {'max_epochs', 'max_iters'} & set(
-        k for k, v in train_cfg.items() if v is not None
-    ):
+    by_epoch = train_cfg.get('max_epochs') is not None
+    name = 'max_epochs' if by_epoch else 'max_iters'
+    if cfg.get('train_dataloader', None) is None or train_cfg.get(name) is None:
         raise ValueError(
             'the config has no training loop: it needs train_dataloader, and max_epochs or '
             f'max_iters in train_cfg, which is {dict(train_cfg) or None}'
         )
-    by_epoch = train_cfg.get('max_epochs') is not None
-    name = 'max_epochs' if by_epoch else 'max_iters'
     check_count(f'train_cfg.{name}', train_cfg[name])
     if schedule.constant:
         return 'epoch' if by_epoch else 'iteration'

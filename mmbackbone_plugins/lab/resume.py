@@ -78,13 +78,11 @@ def _candidates(folder: Path, named: Optional[Path]) -> Iterator[Path]:
 
 
 def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:
-    """Sets ``resume`` and ``load_from`` of a config as ``--resume`` asks for.
+    """Sets ``resume`` and ``load_from`` of a config, in place, as ``--resume`` asks for.
 
-    Args:
-        cfg: The config, with its work dir; changed in place.
-        resume: ``'auto'`` for the last checkpoint of the work dir, a checkpoint, or None for what
-            the config says itself. With ``'auto'`` and no checkpoint yet the run starts as it
-            would without: the same command can be given again and again.
+    That is ``'auto'`` for the last checkpoint of the work dir, a checkpoint, or None for what the
+    config says itself. With ``'auto'`` and no checkpoint yet the run starts as it would without:
+    the same command can be given again and again.
 
     Raises:
         FileNotFoundError: If the checkpoint that is given is not there.
@@ -113,14 +111,7 @@ def choose_checkpoint(cfg: Config, resume: Optional[str]) -> None:
 
 
 def check_ranks_agree(cfg: Config) -> None:
-    """Refuses ranks that go on from different checkpoints, or some of which start afresh.
-
-    Args:
-        cfg: The config, after :func:`choose_checkpoint` and with the process group there.
-
-    Raises:
-        ValueError: If so, on every rank.
-    """
+    """ValueError, on all ranks, if they go on from different checkpoints or some start afresh."""
     if get_world_size() == 1:
         return
     found = all_gather_object(cfg.get('load_from') if cfg.get('resume') else None)

@@ -40,15 +40,10 @@ RUN_STATE = ('meta', 'message_hub', 'epoch', 'iter')
 
 @dataclass(frozen=True)
 class Misfit:
-    """What of a model and of a checkpoint does not find its counterpart.
+    """What of a model and of a checkpoint does not find its counterpart."""
 
-    Attributes:
-        missing: Names in the model that the checkpoint does not fill, with the reason.
-        unknown: Names in the checkpoint that the model has not, with the reason.
-    """
-
-    missing: dict[str, str]
-    unknown: dict[str, str]
+    missing: dict[str, str]  # names in the model that the checkpoint does not fill, with the reason
+    unknown: dict[str, str]  # names in the checkpoint that the model has not, with the reason
 
     def __str__(self) -> str:
         return _listed({**self.missing, **self.unknown})
@@ -87,12 +82,8 @@ def load_weights(
 ) -> None:
     """Loads a checkpoint of the whole detector; half of one would make a wrong number.
 
-    Args:
-        model: The detector.
-        path: File or address of the checkpoint.
-        allow_partial: Whether a checkpoint that does not fit is loaded all the same, as far as it
-            does; a warning says what was not loaded.
-        places: See :func:`.checkpoints.weights_of`.
+    With ``allow_partial`` one that does not fit is loaded as far as it does; a warning says what
+    was not. ``places``: see :func:`.checkpoints.weights_of`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -127,12 +118,9 @@ def check_start(model: nn.Module, cfg: Config, allow_partial: bool = False) -> N
     """Refuses to train from a checkpoint that leaves the backbone as it was.
 
     A head that differs is common, of other classes say: a warning says what was not loaded. A run
-    that is resumed has to fit as a whole, for its optimizer's state does.
-
-    Args:
-        model: The runner's model, with its wrappers, before its weights are initialised.
-        cfg: The config, with ``load_from`` and ``resume`` as they will be used.
-        allow_partial: Whether a backbone that is not filled is let through.
+    that is resumed has to fit as a whole, for its optimizer's state does. The model is the
+    runner's, before its weights are initialised; the config has ``load_from`` and ``resume`` as
+    they will be.
 
     Raises:
         FileNotFoundError: If the checkpoint is not there.
@@ -182,10 +170,7 @@ def check_start(model: nn.Module, cfg: Config, allow_partial: bool = False) -> N
 def check_init_cfg(cfg: Config, train: bool = True) -> None:
     """Looks into the local files that the parts of a model are initialised from.
 
-    Args:
-        cfg: The config.
-        train: Whether the model will be initialised; if not, only files that are
-            read as it is built count.
+    Without ``train`` only files that are read as the model is built count.
 
     Raises:
         FileNotFoundError: If one is not there; the message names the setting.

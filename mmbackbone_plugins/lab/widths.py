@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine import ProgressBar
 from mmengine.runner import Runner
 
@@ -42,9 +41,7 @@ Moments = Mapping[str, Any]  # by slot
 class WidthStudy:
     """Measures what the features of a detector span, and writes a config with widths to match.
 
-    Args:
-        args: The options of ``tools/analysis_tools/determine_widths.py``, and the words they were
-            given as, ``argv``.
+    ``args`` are the options of ``determine_widths.py`` and, as ``argv``, its words.
 
     Raises:
         FileNotFoundError: If a config, the checkpoint or the data is missing.
@@ -64,11 +61,18 @@ class WidthStudy:
             raise ValueError(f'config {args.config!r} has no {loader}')
         launch.check_data(self.cfg, (loader,))
         self.shape = tuple(args.shape or input_shape(target))
-        self.model = self._load_detector()
+        self.model, _ = launch.build_detector(self.cfg, args.checkpoint, args.seed, args.device)
         backbone = self.model.backbone
         self.slots = width_slots(backbone)
         norm = scratch.scratch_norm(target.model.backbone, args.norm, args.num_groups)
-        self.multiple = self._multiple(norm, getattr(backbone, 'deep_stem', False))
+        deep_stem = getattr(backbone, 'deep_stem', False)
+        least = scratch.smallest_multiple(norm, deep_stem, 1)
+        self.multiple = args.multiple or scratch.smallest_multiple(norm, deep_stem)
+        if self.multiple % least:
+            raise ValueError(
+                f'--multiple must be a multiple of {least}, for the groups of {norm}; '
+                f'got {self.multiple}'
+            )
         self.baseline = {slot.name: slot.width for slot in self.slots}
         self.costs = WidthCosts(target, backbone, norm, self.shape)
         self.before = count_cost(lambda: build_detector(target), self.shape)
@@ -107,23 +111,6 @@ class WidthStudy:
             plot_widths(args.plot, self.baseline, plan.widths, plan.dimensionalities, args.out.stem)
             print(f'wrote {args.plot}')
 
-    def _load_detector(self) -> Any:
-        self.cfg.model.backbone.init_cfg = None  # it would be fetched for nothing
-        model = build_detector(self.cfg)
-        launch.load_weights(model, self.args.checkpoint)
-        usual = 'cuda' if torch.cuda.is_available() else 'cpu'
-        return model.to(self.args.device or usual)
-
-    def _multiple(self, norm: Mapping[str, Any], deep_stem: bool) -> int:
-        least = scratch.smallest_multiple(norm, deep_stem, 1)
-        multiple = self.args.multiple or scratch.smallest_multiple(norm, deep_stem)
-        if multiple % least:
-            raise ValueError(
-                f'--multiple must be a multiple of {least}, for the groups of {norm}; '
-                f'got {multiple}'
-            )
-        return multiple
-
     def _macs(self, widths: Mapping[str, int]) -> int:
         return self.costs(widths).macs
 
@@ -157,11 +144,7 @@ class WidthStudy:
             )
         print(file=sys.stderr)
         found = {name: moments[layer] for name, layer in taps.layers.items()}
-        few = [
-            name
-            for name, parts in found.items()
-            if sum(moment.samples for moment in parts) < parts[0].num_channels
-        ]
+        few = [n for n, p in found.items() if sum(m.samples for m in p) < p[0].num_channels]
         if few:
             print(
                 f'warning: fewer positions than channels at {", ".join(few)}: their dimensionality '
@@ -212,10 +195,8 @@ class WidthStudy:
         unchecked.write_text(text, encoding='utf-8')
         try:
             cfg = launch.load_config(str(unchecked))
-            found, cost = (
-                count_cost(lambda: build_detector(cfg), self.shape),
-                self.costs(plan.widths),
-            )
+            found = count_cost(lambda: build_detector(cfg), self.shape)
+            cost = self.costs(plan.widths)
             if found != cost:
                 raise RuntimeError(f'the written config costs {found}, predicted was {cost}')
             os.replace(unchecked, out)
@@ -228,8 +209,7 @@ class WidthStudy:
         height, width = self.shape
         digest = hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest()[:16]
         command = shlex.join(_words_that_matter(args.argv))
-        kind = 'times the largest one' if args.relative else '(absolute)'
-        above = f'{args.threshold:g} {kind}'
+        above = f'{args.threshold:g} {"times the largest one" if args.relative else "(absolute)"}'
         scaled = f'{plan.alpha:.6g} times that, rounded'
         return [
             f'Made by: python tools/analysis_tools/determine_widths.py {command}',

@@ -26,6 +26,13 @@ def atomic_write(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
         draft.unlink(missing_ok=True)
 
 
+def write_json(path: Path, content: Any, indent: int = 1) -> None:
+    """Writes JSON, whole or not at all; the folder is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=indent) + '\n')
+
+
 def hash_of(value: Any) -> str:
     """A hash of a nested structure of plain values, of 16 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, default=str)

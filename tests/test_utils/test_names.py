@@ -59,7 +59,7 @@ def test_a_config_in_pure_python_is_read_like_one_with_names(tmp_path):
     path = tmp_path / 'lazy.py'
     path.write_text(LAZY)
     preview = planning.preview_run(str(path))
-    assert preview.has_hook and repr(preview.schedule) == 'StepFreezing(rho=2, by_epoch=True)'
+    assert preview.hook and repr(preview.schedule) == 'StepFreezing(rho=2, by_epoch=True)'
     assert preview.shape == (64, 96)
     cfg = load_config(str(path))
     assert [split.fmt for split in layouts.splits_of_config(cfg)] == ['dota']

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import add_cfg_options, add_shape, check_positive, make_parser, run_tool  # noqa: E402
+from command_line import add_cfg_options, add_inputs, check_positive, make_parser, run_tool  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -28,12 +28,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         metavar='RHO',
         help="step schedules instead of the config's own: positive integers, or inf",
     )
-    add_shape(parser)
-    parser.add_argument(
-        '--images',
-        type=int,
-        help='images in an epoch; default: length of the training set if its files are here',
-    )
+    add_inputs(parser)
     parser.add_argument('--batch', type=int, default=1, help='images in the batch that is counted')
     parser.add_argument(
         '--gpus', type=int, default=1, help='processes of the run, for loops of iterations'

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from command_line import add_cfg_options, add_shape, check_positive, make_parser, run_tool  # noqa: E402
+from command_line import add_cfg_options, add_inputs, check_positive, make_parser, run_tool  # noqa: E402
 
 WIDTH = 100  # characters of the table of epochs
 
@@ -20,12 +20,7 @@ WIDTH = 100  # characters of the table of epochs
 def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='config file with a FreezingSchedulerHook')
-    add_shape(parser)
-    parser.add_argument(
-        '--images',
-        type=int,
-        help='images in an epoch; default: length of the training set if its files are here',
-    )
+    add_inputs(parser)
     parser.add_argument('--no-flops', action='store_true', help='only the schedule: instant')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     add_cfg_options(parser)
@@ -40,10 +35,7 @@ def draw_schedule(freezer, plan_phases, length: int, unit: str) -> str:
     kept = {name for name in names if not freezer.parameters_of([name])}
     step = -(-length // (WIDTH * 3)) if length > WIDTH * 3 else 1
     times = list(range(0, length, step))
-    trainable = {}
-    for phase in plan_phases:
-        for time in range(phase.start, phase.end):
-            trainable[time] = phase.trainable
+    trainable = {t: p.trainable for p in plan_phases for t in range(p.start, p.end)}
     label = max(len(n) for n in [*names, unit])
     lines = [] if step == 1 else [f'(every {step}th {unit})']
     for first in range(0, len(times), WIDTH):
@@ -100,10 +92,11 @@ def work(args: argparse.Namespace) -> None:
     preview = planning.preview_run(
         args.config, args.cfg_options, args.shape, args.images, need_shape=not args.no_flops
     )
-    if not preview.has_hook:
+    if not preview.hook:
         print('This config has no FreezingSchedulerHook: everything trains, always.\n')
     names = list(preview.freezer.stage_map.names)
-    print(f'{args.config}\n{preview.schedule!r} on {preview.target!r}\n')
+    target = preview.hook.get('target', 'backbone')
+    print(f'{args.config}\n{preview.schedule!r} on {target!r}\n')
     spans = preview.freeze_plan.phases(preview.length)
     if preview.schedule.decides:
         print(

@@ -10,6 +10,7 @@ it is done; the same command goes on where it was stopped.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -48,7 +49,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--score', help='the score in the table; default: the mAP, oriented/mAP as a rule'
     )
     parser.add_argument('--seed', type=int, default=0, help='of the noise')
-    add_sweep_options(parser, 'robustness')
+    add_sweep_options(parser, 'robustness_CHECKPOINT')
     args = parser.parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
     wrong = [s for s in args.severities if s not in range(6)]
@@ -72,37 +73,9 @@ def read_test_set(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]
     return name, root
 
 
-def make_cells(args: argparse.Namespace, cfg) -> list:
-    """Clean, corrupted and other test sets; the first comes first."""
-    import copy
-
-    from mmbackbone_plugins import metrics
-    from mmbackbone_plugins.lab import sweeps
-    from mmbackbone_plugins.lab.sweeps import report
-    from mmbackbone_plugins.utils.datasets import innermost_datasets
-
-    loader, evaluator = sweeps.labelled_split(cfg, args.split)
-    if args.num_workers is not None:
-        loader['num_workers'] = args.num_workers
-    evaluator = sweeps.oriented_evaluator(evaluator)
-    cells = [sweeps.Cell(report.CLEAN, loader, evaluator)]
-    for name, root in args.test_sets.items():
-        moved = copy.deepcopy(loader)
-        for _, dataset in innermost_datasets(moved['dataset']):
-            dataset['data_root'] = root
-        cells.append(sweeps.Cell(f'set_{name}', moved, evaluator))
-    for corruption in args.corruptions:
-        for severity in args.severities:
-            changed = copy.deepcopy(loader)
-            metrics.insert_corruption(changed['dataset'], corruption, severity, args.seed)
-            name = report.cell_name(corruption, severity)
-            cells.append(sweeps.Cell(name, changed, evaluator))
-    return cells
-
-
 def work(args: argparse.Namespace) -> int:
     from mmbackbone_plugins.lab import launch, sweeps
-    from mmbackbone_plugins.lab.sweeps import report
+    from mmbackbone_plugins.lab.sweeps import report, test_sets
     from mmbackbone_plugins.lab.visualization import plot_robustness
     from mmbackbone_plugins.metrics import GROUPS, corruptions, select_corruptions
 
@@ -111,11 +84,13 @@ def work(args: argparse.Namespace) -> int:
     if args.corruptions:
         corruptions.load_library()
     cfg = launch.load_config(args.config, args.cfg_options)
-    launch.check_data(cfg, (f'{args.split}_dataloader',))
     folder = args.out or Path(cfg.work_dir) / f'robustness_{Path(args.checkpoint).stem}'
     sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
-    cells = make_cells(args, cfg)
-    scores, failed = sweep.run(cells)
+    (own,) = test_sets.in_domain(cfg, args.split, args.num_workers)
+    own = replace(own, name=report.CLEAN)
+    sets = [test_sets.elsewhere(own, *one) for one in args.test_sets.items()]
+    corrupted = test_sets.corrupted(own, args.corruptions, args.severities, args.seed)
+    scores, failed = sweep.run([own, *sets, *corrupted])
     if not scores:
         return 1
     known = list(next(iter(scores.values())))
@@ -125,14 +100,14 @@ def work(args: argparse.Namespace) -> int:
             raise ValueError(f'--score must be one of {known}')
     except ValueError as error:
         raise ValueError(f'{error}; all scores are in {folder / "cells"}') from None
-    sets = [cell.name for cell in cells if cell.name.startswith('set_')]
-    asked = (scores, score, args.corruptions, args.severities, sets)
+    asked = (scores, score, args.corruptions, args.severities, [cell.name for cell in sets])
     print('\n' + report.text(*asked))
     made = dict(config=args.config, split=args.split, seed=args.seed, failed=failed)
     sweep.write('results.json', 'test_robustness.py', args.argv, **made, **report.figures(*asked))
     if score in scores.get(report.CLEAN, {}):
         table = report.grid(scores, score, args.corruptions, args.severities)
-        others = {one[4:]: scores[one].get(score, float('nan')) for one in sets if one in scores}
+        others = {n: scores[f'set_{n}'] for n in args.test_sets if f'set_{n}' in scores}
+        others = {name: found.get(score, float('nan')) for name, found in others.items()}
         title = f'{Path(args.config).stem}, {Path(args.checkpoint).stem}'
         look = (table, GROUPS, others, score.rsplit('/', 1)[-1], title)
         try:

@@ -9,6 +9,7 @@ neither as labels nor as predictions.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -40,53 +41,35 @@ def parse_args(argv=None) -> argparse.Namespace:
         help="what pictures of the other data set are resized into; default: the config's scale",
     )
     parser.add_argument('--no-own', action='store_true', help='leave the own data out')
-    add_sweep_options(parser, 'transfer')
+    add_sweep_options(parser, 'transfer_CHECKPOINT')
     args = parser.parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
     if args.jobs < 0:
         parser.error(f'--jobs must be 0 or more, got {args.jobs}')
-    args.to_split = args.to_split or ('test' if args.to == 'dior' else 'val')
     return args
 
 
-def own_split(cfg, wanted):
-    """Loader and evaluator of labelled pictures of the config's own data."""
-    from mmbackbone_plugins.lab import sweeps
-
-    if wanted:
-        return wanted, *sweeps.labelled_split(cfg, wanted)
-    try:
-        return 'test', *sweeps.labelled_split(cfg, 'test')
-    except ValueError:
-        return 'val', *sweeps.labelled_split(cfg, 'val')
-
-
 def make_cells(args: argparse.Namespace, cfg) -> list:
-    from mmbackbone_plugins import metrics as robustness
     from mmbackbone_plugins.lab import launch, sweeps
-    from mmbackbone_plugins.lab.datasets import classes_of
-    from mmbackbone_plugins.utils.datasets import innermost_datasets
+    from mmbackbone_plugins.lab.sweeps import test_sets
     from mmbackbone_plugins.utils.names import type_name
 
-    split, loader, evaluator = own_split(cfg, args.split)
+    split = args.split or ('test' if test_sets.has_labels(cfg, 'test') else 'val')
+    loader, evaluator = sweeps.labelled_split(cfg, split)
     if not args.no_own:
         launch.check_data(cfg, (f'{split}_dataloader',))
     if args.num_workers is not None:
         loader['num_workers'] = args.num_workers
-    classes = classes_of(innermost_datasets(loader['dataset'])[0][1])
-    moved = sweeps.other_data(loader, args.to, args.data_root, args.to_split, args.scale)
-    launch.check_data(dict(to=moved), ('to',))
-    robustness.common_classes('dota-dior', classes, robustness.DATASET_CLASSES[args.to])
-    metric = sweeps.oriented_evaluator(
-        evaluator, class_map='dota-dior', predicted_classes=list(classes)
-    )
+    own = sweeps.Cell(f'own_{split}', loader, evaluator)
+    other = test_sets.transferred(own, args.to, args.data_root, args.to_split, args.scale)
+    launch.check_data(dict(to=other.loader), ('to',))
+    metric = other.evaluator
     if not isinstance(metric, dict) or type_name(metric) != 'OrientedMetric':
         raise ValueError(
             'transfer is scored by OrientedMetric; the config has another metric than DOTAMetric: '
             f'{evaluator}'
         )
-    cells = [] if args.no_own else [sweeps.Cell(f'own_{split}', loader, metric)]
-    return [*cells, sweeps.Cell(f'{args.to}_{args.to_split}', moved, metric)]
+    return [other] if args.no_own else [replace(own, evaluator=metric), other]
 
 
 def text(scores: dict) -> str:
@@ -106,7 +89,7 @@ def text(scores: dict) -> str:
     for label in classes:
         add(label, lambda found, key, label=label: found[f'oriented/{label}/{key}'])
     add('all', lambda found, key: found[f'oriented/{key}'])
-    shared = labelled_everywhere(scores, classes)
+    shared = [n for n in classes if all(one[f'oriented/{n}/boxes'] for one in scores.values())]
 
     def mean(found: dict, key: str) -> float:
         total = sum(found[f'oriented/{label}/{key}'] for label in shared)
@@ -117,10 +100,6 @@ def text(scores: dict) -> str:
     return table(rows)
 
 
-def labelled_everywhere(scores: dict, classes: list) -> list:
-    return [n for n in classes if all(one[f'oriented/{n}/boxes'] for one in scores.values())]
-
-
 def work(args: argparse.Namespace) -> int:
     from mmbackbone_plugins.lab import launch, sweeps
     from mmbackbone_plugins.metrics import CLASS_MAPS
@@ -128,21 +107,19 @@ def work(args: argparse.Namespace) -> int:
     cfg = launch.load_config(args.config, args.cfg_options)
     folder = args.out or Path(cfg.work_dir) / f'transfer_{Path(args.checkpoint).stem}'
     sweep = sweeps.Sweep(cfg, args.checkpoint, folder, args.jobs, args.device)
-    scores, failed = sweep.run(make_cells(args, cfg))
+    *own, other = make_cells(args, cfg)
+    scores, failed = sweep.run([*own, other])
     if not scores:
         return 1
     print(f'\nAP x 100 over the common classes of DOTA and DIOR-R\n{text(scores)}')
     sweep.write(
-        f'results_{args.to}_{args.to_split}.json',
+        f'results_{other.name}.json',
         'test_transfer.py',
         args.argv,
         config=args.config,
         class_map={k: list(v) for k, v in CLASS_MAPS['dota-dior'].items()},
         failed=failed,
-        scores={
-            name: {k: v if v == v else None for k, v in found.items()}
-            for name, found in scores.items()
-        },
+        scores={name: sweeps.json_numbers(found) for name, found in scores.items()},
     )
     return 1 if failed else 0
 

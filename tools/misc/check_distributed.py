@@ -27,11 +27,7 @@ HELD = {'custom_hooks.0.interval': 1}
 RHO = {'custom_hooks.0.schedule.rho': 2}
 PROBE = {'custom_hooks.0.schedule': dict(type='ProbeThenFinetune', probe=1)}
 COST = {'default_hooks.cost': dict(type='TrainingCostHook')}
-ALL = {
-    'custom_hooks.0.schedule.probe': 1,
-    'custom_hooks.1.interval': 1,
-    'custom_hooks.2.interval': 1,
-}
+ALL = {'custom_hooks.0.schedule.probe': 1, **{f'custom_hooks.{i}.interval': 1 for i in (1, 2)}}
 
 # Method: a config of the zoo, and what makes its schedule one of a few epochs.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -184,21 +180,15 @@ def check(method: str, folder: Path, launcher: str) -> list[str]:
         if name == 'EigenspectrumHook':
             moments = hook.measure(runner)
             state['spectra'] = digest({n: m.state_dict() for n, m in moments.items()})
-    finite = all(torch.isfinite(p).all() for p in runner.model.module.parameters())
-    if not finite:
+    if not all(torch.isfinite(p).all() for p in runner.model.module.parameters()):
         wrong.append('weights are not finite')
-    for key in state:
-        bits = all_gather_object(state[key])
-        if len(set(bits)) > 1:
+    for key, bits in state.items():
+        if len(set(all_gather_object(bits))) > 1:
             wrong.append(f'{key} differ between ranks')
     if watch.reduced != watch.expected:
-        step = next(
-            i for i, pair in enumerate(zip(watch.reduced, watch.expected)) if len({*pair}) > 1
-        )
-        wrong.append(
-            f'step {step} reduced {watch.reduced[step]:,} bytes, what trains has '
-            f'{watch.expected[step]:,}'
-        )
+        pairs = enumerate(zip(watch.reduced, watch.expected))
+        step, sent, trains = next((i, *pair) for i, pair in pairs if len({*pair}) > 1)
+        wrong.append(f'step {step} reduced {sent:,} bytes, what trains has {trains:,}')
     if len(watch.wrappers) != watch.phases():
         wrong.append(f'{watch.phases()} phases, but {len(watch.wrappers)} distributed wrappers')
     runner.visualizer.close()

@@ -58,11 +58,7 @@ def count_objects(dataset: Any, num_classes: int) -> list[int]:
 
 
 def innermost(dataset: dict) -> dict:
-    """The config of a data set without its wrappers, each of whose pictures counts once.
-
-    Raises:
-        ValueError: If several data sets are joined.
-    """
+    """The config of a data set without its wrappers; ValueError if several data sets are joined."""
     from mmbackbone_plugins.utils.datasets import every_dataset
     from mmbackbone_plugins.utils.names import type_name
 

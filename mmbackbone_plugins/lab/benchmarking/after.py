@@ -30,11 +30,7 @@ CHOSEN, SCORES = 'chosen.pth', 'interpolation.json'
 
 
 def read_after(where: str, entry: Any) -> dict[str, Any]:
-    """Reads the entry ``after`` of a method.
-
-    Args:
-        where: Its place in the plan, for messages.
-        entry: The entry; None if there is none.
+    """Reads the entry ``after`` of a method, which stands at ``where``; None: there is none.
 
     Returns:
         ``weights`` (the places; default is eleven from 0 to 1) and ``choose`` (the validation set:
@@ -75,14 +71,18 @@ def link(runs: Sequence[Run]) -> list[Run]:
         ValueError: If no method trains that config with those options, or a test set is the one
             that is chosen on.
     """
-    trainings = {_training_of(run): run for run in runs if not run.after}
+
+    def training_of(run: Run) -> tuple[Any, ...]:
+        return run.dataset, run.detector, run.seed, run.training_key
+
+    trainings = {training_of(run): run for run in runs if not run.after}
     needed = set()
     found = []
     for run in runs:
         if not run.after:
             found.append(run)
             continue
-        training = trainings.get(_training_of(run))
+        training = trainings.get(training_of(run))
         if training is None:
             raise ValueError(
                 f'methods.{run.method}.after: no other method trains {run.config!r} with the same '
@@ -104,11 +104,6 @@ def link(runs: Sequence[Run]) -> list[Run]:
     return [replace(r, keep_probed=True) if r.name in needed or r.after else r for r in found]
 
 
-def _training_of(run: Run) -> str:
-    options = sorted(run.options.items(), key=str)
-    return repr((run.dataset, run.detector, run.seed, run.config, options))
-
-
 def between(
     runner: Runner,
     folder: Any,
@@ -117,13 +112,8 @@ def between(
 ) -> tuple[float, Path]:
     """Scores the places between the ends of a finished training, and loads the best of them.
 
-    Scores that an earlier start has computed are read from ``interpolation.json``.
-
-    Args:
-        runner: A runner of the training's config; its model gets the weights.
-        folder: The folder of the run without a training.
-        score: Scores the runner's model as it is on a validation set.
-        say_done: Takes the share that is done.
+    Scores that an earlier start has computed are read from ``interpolation.json``. The model of the
+    runner, of the training's config, gets the weights; ``score`` scores it on a validation set.
 
     Returns:
         The place, and the checkpoint that was written.

@@ -18,11 +18,7 @@ _COUNTS = ('images', 'boxes')
 
 
 def scores(metrics: Mapping[str, float], images: int) -> dict[str, Any]:
-    """Sorts what an evaluator returned: over all classes, and by class.
-
-    Args:
-        metrics: Scores by key, e.g. ``dota/mAP`` and ``dota/plane/AP50``.
-        images: Number of test images.
+    """Sorts what an evaluator returned by keys such as ``dota/mAP`` and ``dota/plane/AP50``.
 
     Returns:
         ``mAP``, ``AP50``, ``AP75`` (those that there are), ``classes`` with the same, and numbers

@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from ...hooks.checks import check_hooks
 from ...utils import checkpoints
-from ...utils.files import atomic_write
+from ...utils.files import atomic_write, write_json
 from ...utils.names import type_name
 from .. import launch, weights
 from .plan import Domain, Plan, Run
@@ -51,11 +51,7 @@ class RunFolder:
 
     @classmethod
     def read(cls, path: Path) -> 'RunFolder':
-        """Reads a folder that was made ready.
-
-        Raises:
-            ValueError: If it was made by another version, or is no such folder.
-        """
+        """Reads a folder that was made ready; ValueError if it is none, or of another version."""
         data = _read_spec(path)
         run = dict(data['run'])
         run['tests'] = tuple(Domain(**test) for test in run['tests'])
@@ -94,11 +90,7 @@ class RunFolder:
         return read_result(self.path / RESULT)
 
     def check(self) -> None:
-        """Refuses hooks that cannot be built, and a folder in which something else was run.
-
-        Raises:
-            ValueError: If so, or the folder is of another version.
-        """
+        """ValueError for hooks that cannot be built, and a folder of another run or version."""
         cfg = self.config()
         check_hooks(cfg)
         if not (self.path / SPEC).is_file():
@@ -122,8 +114,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path / CONFIG) as file:
             file.write(self.config().pretty_text)
-        with atomic_write(self.path / SPEC) as file:
-            json.dump(dict(version=VERSION, command=self.command, run=asdict(self.run)), file)
+        spec = dict(version=VERSION, command=self.command, run=asdict(self.run))
+        write_json(self.path / SPEC, spec)
 
     def config(self) -> Config:
         """The complete config of the training: the file's, the plan's options, the measures.
@@ -138,14 +130,14 @@ class RunFolder:
         hooks = launch.hooks_of(cfg)
         present = {type_name(hook) for hook in hooks}
         if run.keep_probed:
-            if 'FreezingSchedulerHook' not in present:
+            own = [hook for hook in hooks if type_name(hook) == 'FreezingSchedulerHook']
+            if not own:
                 raise ValueError(
                     f'{run.config!r} has no FreezingSchedulerHook, so that there are no probed '
                     'weights to interpolate from'
                 )
-            for hook in hooks:
-                if type_name(hook) == 'FreezingSchedulerHook':
-                    hook['keep_probed'] = True
+            for hook in own:
+                hook['keep_probed'] = True
         for name, given in run.measure.items():
             if HOOKS[name] not in present:
                 cfg.merge_from_dict({f'default_hooks.{name}': dict(type=HOOKS[name], **given)})
@@ -175,11 +167,7 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the folder: two processes that train in one would spoil it.
-
-        Raises:
-            BlockingIOError: If another process holds it.
-        """
+        """Holds the folder, which two processes would spoil; BlockingIOError if one does so."""
         lock = _lock(self.path)
         try:
             lock.acquire(timeout=0)
@@ -205,19 +193,15 @@ class RunFolder:
     def make_result(self, state: str, **numbers: Any) -> Result:
         """What the run came to, now: what is known of it, and ``numbers``."""
         run = self.run
-        known = {key: getattr(run, key) for key in ('dataset', 'detector', 'method', 'seed')}
-        known.update(config=run.config, options=dict(run.options), command=self.command)
-        known.update(work_dir=str(self.path), in_domain=list(run.in_domain))
-        known.update(validation=list(run.validation))
+        same = ('dataset', 'detector', 'method', 'seed', 'config')
+        known: dict[str, Any] = {key: getattr(run, key) for key in same}
+        known.update(options=dict(run.options), command=self.command, work_dir=str(self.path))
+        known.update(in_domain=list(run.in_domain), validation=list(run.validation))
         now = datetime.now().isoformat(timespec='seconds')
         return Result(**{**known, **numbers}, state=state, finished=now)
 
     def fail(self, error: str) -> None:
-        """Writes down that the run failed, and why.
-
-        Args:
-            error: The reason; one of several lines begins with what matters most.
-        """
+        """Writes down why the run failed; of several lines the first is what matters most."""
         self.make_result('failed', error=error).save(self.path)
 
     def reopen(self) -> None:
@@ -229,8 +213,7 @@ class RunFolder:
 
 def write_progress(folder: Path, done: float) -> None:
     """Writes the share of a run that is done down."""
-    with atomic_write(folder / PROGRESS) as file:
-        json.dump(dict(done=done), file)
+    write_json(folder / PROGRESS, dict(done=done))
 
 
 def read_progress(folder: Path) -> float:

@@ -14,15 +14,10 @@ from .plan import Run
 
 @dataclass(frozen=True)
 class Forecast:
-    """Training FLOPs of runs.
+    """Training FLOPs of runs."""
 
-    Attributes:
-        flops: By run; None where a run's FLOPs cannot be counted here.
-        why: Why not, by run.
-    """
-
-    flops: dict[str, Optional[float]]
-    why: dict[str, str]
+    flops: dict[str, Optional[float]]  # by run; None where a run's FLOPs cannot be counted here
+    why: dict[str, str]  # why not, by run
 
 
 def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Forecast:
@@ -34,7 +29,7 @@ def forecast(runs: Sequence[Run], report: Callable[[str], None] = print) -> Fore
         if run.after:
             flops[run.name] = 0.0  # the training of another run
             continue
-        key = repr((run.config, sorted(run.options.items(), key=str)))
+        key = run.training_key
         if key not in known:
             report(f'counting {run.dataset}/{run.detector}/{run.method}')
             known[key] = _count(run)

@@ -14,55 +14,43 @@ MEASURES = ('cost', 'rgn', 'drift', 'eigenspectrum')
 
 @dataclass(frozen=True)
 class Domain:
-    """One test set of a run.
-
-    Attributes:
-        name: Its name in tables.
-        split: The data loader that it is, ``'test'`` or ``'val'``.
-        config: The config that has the loader; None for the run's own.
-        options: What is changed in that config for it, by dotted key.
-        metric: Config of the metric; None for the data set's, or the benchmark's own.
-    """
+    """One test set of a run."""
 
     name: str
-    split: str = 'test'
-    config: Optional[str] = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    metric: Optional[Mapping[str, Any]] = None
+    split: str = 'test'  # the data loader that it is, 'test' or 'val'
+    config: Optional[str] = None  # the config that has the loader; None for the run's own
+    options: Mapping[str, Any] = field(default_factory=dict)  # changes of that, by dotted key
+    metric: Optional[Mapping[str, Any]] = None  # None: the data set's, or the benchmark's own
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the plan, and what it is tested on; most fields are those of ``Result``.
-
-    Attributes:
-        options: What is changed in the config, by dotted key; the seed is not among them.
-        tests: The test sets.
-        in_domain: Those of the domain that is trained on.
-        measure: Arguments of the hook by name of what is measured besides scores.
-        after: What is done with the training of another method instead of one of its own, see
-            :mod:`.after`; empty: it trains.
-        keep_probed: Whether the training keeps its probed weights.
-        validation: Test sets on which settings are chosen; neither in the domain nor out of it.
-    """
+    """One training of the plan, and what it is tested on; most fields are those of ``Result``."""
 
     dataset: str
     detector: str
     method: str
     seed: int
     config: str
-    options: Mapping[str, Any]
+    options: Mapping[str, Any]  # changes of the config, by dotted key; the seed is none of them
     tests: tuple[Domain, ...]
-    in_domain: tuple[str, ...]
-    measure: Mapping[str, Mapping[str, Any]]
+    in_domain: tuple[str, ...]  # those of the domain that is trained on
+    measure: Mapping[str, Mapping[str, Any]]  # arguments of hooks, by what they measure
+    # What is done with the training of another method instead of one of its own, see after.py;
+    # empty: it trains.
     after: Mapping[str, Any] = field(default_factory=dict)
-    keep_probed: bool = False
-    validation: tuple[str, ...] = ()
+    keep_probed: bool = False  # whether the training keeps its probed weights
+    validation: tuple[str, ...] = ()  # to choose settings on; neither in the domain nor out of it
 
     @property
     def name(self) -> str:
         """``dataset/detector/method/seed0``; also the run's folder under ``runs``."""
         return f'{self.dataset}/{self.detector}/{self.method}/seed{self.seed}'
+
+    @property
+    def training_key(self) -> str:
+        """Equal for runs with the same training, seeds apart."""
+        return f'{self.config} {sorted(self.options.items(), key=str)}'
 
 
 @dataclass(frozen=True)
@@ -75,42 +63,25 @@ class Step:
 
 @dataclass(frozen=True)
 class Choice:
-    """How a setting is chosen from the trials of each method.
+    """How a setting is chosen from the trials of each method."""
 
-    Attributes:
-        test: The validation set whose scores count.
-        metric: ``'mAP'``, ``'AP50'`` or ``'AP75'``.
-        file: Where the settings are written.
-        trials: Names of the methods that are trials, with their options, by the method's name.
-    """
-
-    test: str
-    metric: str
-    file: Path
-    trials: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    test: str  # the validation set whose scores count
+    metric: str  # 'mAP', 'AP50' or 'AP75'
+    file: Path  # where the settings are written
+    trials: Mapping[str, Mapping[str, Mapping[str, Any]]]  # options by trial, by method
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was read and found consistent.
-
-    Attributes:
-        path: The file.
-        work_dir: Folder of the benchmark.
-        prepare: What has to be made first, in order.
-        runs: All runs, seeds last: the first seed of everything is done first.
-        checks: Config of a data check by data set: format and folder.
-        choice: What is chosen from the trials of the plan; None without trials.
-        primary: The question that is tested: ``test``, ``metric`` and ``seeds``; None without one.
-    """
+    """A plan that was read and found consistent."""
 
     path: Path
     work_dir: Path
-    prepare: tuple[Step, ...]
-    runs: tuple[Run, ...]
-    checks: Mapping[str, Mapping[str, str]]
-    choice: Optional['Choice'] = None
-    primary: Optional[Mapping[str, Any]] = None
+    prepare: tuple[Step, ...]  # what has to be made first, in order
+    runs: tuple[Run, ...]  # all runs, seeds last: the first seed of everything is done first
+    checks: Mapping[str, Mapping[str, str]]  # config of a data check by data set: format and folder
+    choice: Optional[Choice] = None  # what is chosen from trials
+    primary: Optional[Mapping[str, Any]] = None  # the question that is tested: test, metric, seeds
 
     def keep(self) -> None:
         """Puts a copy of the file into the work dir, as ``plan.yml``."""

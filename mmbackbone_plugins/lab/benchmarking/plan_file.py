@@ -234,9 +234,7 @@ def _fill(where: str, template: Any, names: Mapping[str, str]) -> str:
 def _check_different(runs: list[Run]) -> None:
     seen: dict[str, Run] = {}
     for run in runs:
-        key = repr(
-            (run.config, sorted(run.options.items(), key=str), run.seed, run.tests, run.after)
-        )
+        key = repr((run.training_key, run.seed, run.tests, run.after))
         if key in seen:
             raise ValueError(
                 f'{seen[key].name} and {run.name} are the same run: config {run.config!r} with '

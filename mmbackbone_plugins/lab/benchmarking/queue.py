@@ -23,19 +23,12 @@ LAST_LINES = 12
 
 @dataclass
 class Local:
-    """How runs are started here.
-
-    Attributes:
-        jobs: Runs at once.
-        gpus: GPUs on this machine; each run gets its own, in turn. 0: the CPU.
-        ranks: Processes of one run (data parallel); more than one are started by torchrun.
-        threads: Threads of each process on the CPU.
-    """
+    """How runs are started here."""
 
     jobs: int = 1
-    gpus: int = 0
-    ranks: int = 1
-    threads: int = 1
+    gpus: int = 0  # GPUs on this machine; each run gets its own, in turn. 0: the CPU
+    ranks: int = 1  # processes of one run (data parallel); more than one are started by torchrun
+    threads: int = 1  # threads of each process on the CPU
 
     def command(self, folder: Path) -> list[str]:
         """The command line of one run."""
@@ -92,10 +85,9 @@ class Queue:
         self.full_disk: Optional[str] = None
 
     def run(self) -> int:
-        """Does what is not finished. Failed runs are tried again, once.
+        """Does what is not finished; failed runs are tried again, once. Returns how many are left.
 
-        Returns:
-            Number of runs that failed, were not begun, or are with another process.
+        Those are runs that failed, were not begun, or are with another process.
         """
         waiting = [f for f in self.folders if f.state != 'finished']
         done = len(self.folders) - len(waiting)

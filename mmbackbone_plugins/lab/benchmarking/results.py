@@ -74,11 +74,7 @@ class Result:
 
 
 def read_result(path: Union[str, Path]) -> Result:
-    """Reads one ``result.json``.
-
-    Raises:
-        ValueError: If it is torn, or was written by another version of the benchmark.
-    """
+    """Reads one ``result.json``; ValueError if it is torn, or of another version."""
     try:
         data = json.loads(Path(path).read_text(encoding='utf-8'))
         version = data.pop('version', None) if isinstance(data, Mapping) else None

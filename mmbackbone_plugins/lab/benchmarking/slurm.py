@@ -34,18 +34,10 @@ def submit(
     hours: int,
     at_once: int,
 ) -> list[str]:
-    """Submits an array of jobs, one per run that is not finished.
+    """Submits an array of jobs, one per run that is not finished, for ``hours`` each.
 
     A job that Slurm stops at its time limit is requeued by submitit and goes on from its last
-    checkpoint.
-
-    Args:
-        folders: The runs.
-        work_dir: Folder of the benchmark; logs of the jobs go into ``slurm`` there.
-        partition: Partition of the cluster.
-        gpus: GPUs of a run.
-        hours: Time limit of a job.
-        at_once: Jobs that run at once.
+    checkpoint. Logs of the jobs go into ``slurm`` in the work dir.
 
     Raises:
         ImportError: If submitit is not installed.
@@ -75,12 +67,7 @@ def submit(
 
 
 def note_ends(folders: Sequence[RunFolder], work_dir: Path) -> None:
-    """Writes down why runs failed whose job was ended with all of its processes.
-
-    Args:
-        folders: Runs; those that are finished, or that a process is at, are left alone.
-        work_dir: Folder of the benchmark.
-    """
+    """Writes down why runs failed whose job was ended with all of its processes."""
     for folder in folders:
         job = folder.path / JOB
         if folder.state not in ('new', 'begun') or not job.is_file() or folder.busy:

@@ -18,7 +18,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import yaml
 
@@ -89,27 +89,20 @@ def expand(methods: Methods) -> tuple[Methods, dict[str, dict[str, dict[str, Any
         if given is None:
             found[name] = entry
             continue
-        if not isinstance(given, list) or len(given) < 2 or not all(map(_is_options, given)):
+        options = given if isinstance(given, list) else []
+        if len(options) < 2 or not all(isinstance(o, dict) and o for o in options):
             raise ValueError(
                 f'methods.{name}.trials must be a list of at least two mappings of dotted keys to '
                 f'values, got {given!r}'
             )
-        trials[name] = {f'{name}@{i}': options for i, options in enumerate(given, 1)}
-        for trial, options in trials[name].items():
-            own = {**(entry.get('options') or {}), **options}
-            found[trial] = {**entry, 'options': own}
+        trials[name] = {f'{name}@{i}': one for i, one in enumerate(options, 1)}
+        for trial, own in trials[name].items():
+            found[trial] = {**entry, 'options': {**(entry.get('options') or {}), **own}}
     return found, trials
 
 
-def _is_options(given: Any) -> bool:
-    return isinstance(given, dict) and bool(given)
-
-
-def read_choice(entry: Any, trials: Mapping[str, Any], runs: Sequence[Run]) -> Any:
-    """Reads the entry ``choose``.
-
-    Returns:
-        A :class:`~.plan.Choice`, or None if the plan has neither trials nor the entry.
+def read_choice(entry: Any, trials: Mapping[str, Any], runs: Sequence[Run]) -> Optional[Choice]:
+    """Reads the entry ``choose``; None if the plan has neither trials nor the entry.
 
     Raises:
         ValueError: If one of the two is there without the other, or it would choose on a test set.
@@ -135,12 +128,9 @@ def read_choice(entry: Any, trials: Mapping[str, Any], runs: Sequence[Run]) -> A
 
 
 def write_choice(plan: Plan) -> Path:
-    """Writes the best trial of every method whose trials are all finished.
+    """Writes the best trial of every method into the choice's file, which it returns.
 
     The score of a trial is the mean over its runs; of equal ones the first is taken.
-
-    Returns:
-        The file.
 
     Raises:
         ValueError: If a trial has no result yet.
@@ -159,12 +149,10 @@ def write_choice(plan: Plan) -> Path:
                 raise ValueError(f'{method}: its trial {trial} is not finished; nothing is chosen')
             scores[trial] = sum(done) / len(done)
         best = max(trials, key=scores.__getitem__)
-        chosen[method] = dict(
-            options=dict(trials[best]),
-            trials=[
-                {'options': dict(trials[t]), choice.metric: round(s, 4)} for t, s in scores.items()
-            ],
-        )
+        tried = [
+            {'options': dict(trials[t]), choice.metric: round(s, 4)} for t, s in scores.items()
+        ]
+        chosen[method] = dict(options=dict(trials[best]), trials=tried)
     with atomic_write(choice.file) as file:
         file.write(
             f'# Chosen by {choice.metric} on {choice.test!r}; written by\n'

@@ -23,14 +23,8 @@ def check_splits(
     """Counts pictures and boxes, and lists everything that is missing or malformed.
 
     Files are read as MMRotate's datasets and the loader of the pipeline read them, so that the
-    report says what training does.
-
-    Args:
-        splits: The splits.
-        decode: Whether pictures are decoded, which finds truncated ones; else only their headers
-            are read, where those tell all.
-        workers: Processes; 0 works in this one.
-        progress: ``progress(done, total)`` after each picture.
+    report says what training does. Pictures are decoded, which finds truncated ones, or only their
+    headers are read, where those tell all. ``progress(done, total)`` is called after each.
 
     Raises:
         ValueError: If the transform that loads the pictures cannot be built.
@@ -42,7 +36,7 @@ def check_splits(
         for flaw in found:
             flaws.setdefault(flaw, split.name)
         report = SplitReport(split.name, official=split.official, ids=frozenset(names))
-        report.originals = len({_original(name) for name in report.ids})
+        report.originals = len(_originals(report))
         report.classes.update({name: 0 for name in split.classes})
         reports.append(report)
         tasks += [(len(reports) - 1, *item) for item in sorted(Counter(names).items())]
@@ -137,9 +131,9 @@ def _look(
     return _Seen(size is not None, labelled, used, known, hard, flaws)
 
 
-def _original(name: str) -> str:
-    """The picture that a patch was cut from; ``img_split.py`` appends ``__<size>__<x>___<y>``."""
-    return name.split('__')[0]
+def _originals(report: SplitReport) -> set[str]:
+    """What patches were cut from; ``img_split.py`` appends ``__<size>__<x>___<y>``."""
+    return {name.split('__')[0] for name in report.ids}
 
 
 def _overlaps(splits: Sequence[Split], reports: Sequence[SplitReport]) -> Iterable:
@@ -153,7 +147,7 @@ def _overlaps(splits: Sequence[Split], reports: Sequence[SplitReport]) -> Iterab
             if roles[0] == roles[1] or (same and 'train' not in roles):
                 continue
             pair = f'{first.name} and {second.name}'
-            ids = [{_original(name) for name in r.ids} for r in (reports[i], reports[j])]
+            ids = _originals(reports[i]), _originals(reports[j])
             for name in sorted(ids[0] & ids[1]):
                 yield pair, Flaw('picture in two splits', name)
             for name, other in neighbours(*ids):

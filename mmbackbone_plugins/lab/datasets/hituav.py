@@ -5,7 +5,8 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -50,21 +51,12 @@ def neighbours(first: Iterable[str], second: Iterable[str]) -> Iterator[tuple[st
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a frame, and its labels.
-
-    Attributes:
-        frame: Path of the frame.
-        number: Number of the frame in its flight.
-        place: ``'a'`` to ``'d'``: top left, top right, bottom left, bottom right.
-        lines: Lines of its label file.
-        counts: Boxes that are not difficult, by class.
-    """
+    """A part of a frame, and its labels."""
 
     frame: Path
-    number: int
-    place: str
-    lines: tuple[str, ...]
-    counts: Counter
+    place: str  # 'a' to 'd': top left, top right, bottom left, bottom right
+    lines: tuple[str, ...] = ()  # of its label file
+    counts: Counter = field(default_factory=Counter)  # boxes that are not difficult, by class
 
     @property
     def name(self) -> str:
@@ -72,7 +64,7 @@ class Tile:
 
     @property
     def corner(self) -> tuple[int, int]:
-        column, row = 'abcd'.index(self.place) % 2, 'abcd'.index(self.place) // 2
+        row, column = divmod('abcd'.index(self.place), 2)
         return column * WIDTH, row * HEIGHT
 
 
@@ -85,10 +77,8 @@ def make_hituav(
     gives two tiles at most, and half of the tiles favour rare classes. The choice depends on
     nothing but the files.
 
-    Args:
-        source: A checkout of the data set, with ``rotate_json``.
-        out: Folder for ``hituav_night`` and ``hituav_day``.
-        report: Called with a line for each split.
+    ``source`` is a checkout of the data set, ``out`` the folder for ``hituav_night`` and
+    ``hituav_day``, ``report`` is called with a line for each split.
 
     Returns:
         Names of the tiles by split, such as ``'hituav_night/train'``.
@@ -145,7 +135,7 @@ def _tiles(frames: Sequence[dict[str, Any]]) -> Iterator[Tile]:
             (_corners(b['bbox']), b['category_id'], bool(b['difficult'])) for b in frame['boxes']
         ]
         for place in 'abcd':
-            tile = _label(Tile(frame['path'], frame['number'], place, (), Counter()), quads)
+            tile = _label(Tile(frame['path'], place), quads)
             if tile is not None:
                 yield tile
 
@@ -181,7 +171,7 @@ def _label(tile: Tile, quads: Sequence[tuple[np.ndarray, int, bool]]) -> Optiona
             counts[name] += 1 - hard
     if not sum(counts.values()):
         return None
-    return Tile(tile.frame, tile.number, tile.place, tuple(lines), counts)
+    return replace(tile, lines=tuple(lines), counts=counts)
 
 
 def _choose(flights: dict[str, list[Tile]], wanted: int, draw: random.Random) -> list[Tile]:
@@ -196,8 +186,7 @@ def _choose(flights: dict[str, list[Tile]], wanted: int, draw: random.Random) ->
         rare, common = tiles[: len(tiles) // 2], tiles[len(tiles) // 2 :]
         draw.shuffle(rare)
         draw.shuffle(common)
-        both = [t for pair in zip(rare, common) for t in pair]
-        order = both + rare[len(common) :] + common[len(rare) :]
+        order = [tile for pair in zip_longest(rare, common) for tile in pair if tile]
         taken: Counter[Path] = Counter()
         count = 0
         for tile in order:

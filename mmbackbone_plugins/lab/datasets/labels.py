@@ -32,19 +32,12 @@ class Label(NamedTuple):
 
 
 class Flaw(NamedTuple):
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes:
-        kind: What it is, the same words for all of a kind.
-        where: File, and line or number of the object.
-        detail: What was found.
-        stops: Whether training ends with an error there; else it goes on, with what it has.
-    """
-
-    kind: str
-    where: str
+    kind: str  # the same words for all of a kind
+    where: str  # file, and line or number of the object
     detail: str = ''
-    stops: bool = False
+    stops: bool = False  # whether training ends with an error there
 
 
 class Labels(NamedTuple):
@@ -95,8 +88,7 @@ def read_dota(path: Path) -> tuple[list[Label], list[Flaw]]:
         if _is_whole(fields[9]):
             labels.append(Label(fields[8], corners, int(fields[9]) > 0, where))
         else:
-            detail = repr(fields[9])
-            flaws.append(Flaw('difficulty is no whole number', where, detail, stops=True))
+            flaws.append(Flaw('difficulty is no whole number', where, repr(fields[9]), stops=True))
     return labels, flaws
 
 
@@ -109,11 +101,10 @@ def read_dior(
         root = ET.parse(path).getroot()
     except (OSError, ET.ParseError, LookupError, ValueError) as error:
         return [], None, [_unreadable(path, error)]
-    stated = None
-    size = root.find('size')
+    stated, size = None, root.find('size')
     if size is not None:
         sides = [size.findtext(side) or '' for side in ('width', 'height')]
-        if all(_is_whole(side) for side in sides):
+        if all(map(_is_whole, sides)):
             stated = (int(sides[0]), int(sides[1]))
         else:
             kind = 'size of the picture is no whole number'
@@ -123,8 +114,7 @@ def read_dior(
         where = f'{path}, object {number}'
         name, box = item.findtext('name'), item.find(form)
         if name and box is None and not oriented:
-            detail = f'no {form}: training leaves it out'
-            flaws.append(Flaw('object without box', where, detail))
+            flaws.append(Flaw('object without box', where, f'no {form}: training leaves it out'))
             continue
         if not name or box is None:
             kind = f'object without name or {oriented}box'
@@ -161,18 +151,14 @@ def flaws_of(label: Label, size: Optional[tuple[int, int]]) -> list[Flaw]:
     if not all(map(math.isfinite, label.corners)):
         return found  # said when it was read
     xs, ys = label.corners[0::2], label.corners[1::2]
-    triangles = combinations(zip(xs, ys), 3)
-    doubled = (_det(b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]) for a, b, c in triangles)
-    if max(map(abs, doubled)) < 1e-3:  # all corners are on one line
+    triangles = combinations([complex(*corner) for corner in zip(xs, ys)], 3)
+    # Twice their areas; all are 0 where all corners are on one line.
+    if max(abs(((b - a).conjugate() * (c - a)).imag) for a, b, c in triangles) < 1e-3:
         found.append(Flaw('box without area', label.where, _shown(label.corners)))
     if size and (max(xs) <= 0 or max(ys) <= 0 or min(xs) >= size[0] or min(ys) >= size[1]):
         detail = f'{_shown(label.corners)} in {size[0]} x {size[1]}'
         found.append(Flaw('box outside of its picture', label.where, detail))
     return found
-
-
-def _det(a: float, b: float, c: float, d: float) -> float:
-    return a * d - b * c
 
 
 def _corners(texts: Sequence[str], where: str, flaws: list[Flaw]) -> Optional[tuple[float, ...]]:

@@ -1,7 +1,7 @@
 """Where the splits of DOTA and DIOR-R lie, under a folder or as a config says."""
 
 import os
-from collections.abc import Iterable
+import re
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
@@ -37,37 +37,21 @@ _BOXES = {'obb': 'robndbox', 'hbb': 'bndbox'}
 
 
 class Split(NamedTuple):
-    """The files of one split.
+    """The files of one split."""
 
-    Attributes:
-        fmt: ``'dota'`` (a text file a picture) or ``'dior'`` (a list and an XML file a picture).
-        name: Its name.
-        images: Folder of the pictures.
-        labels: Folder of the label files; None for a split without labels.
-        listing: File with a picture's name a line; None where the label files are the list.
-        suffix: Of the picture files, with its dot.
-        classes: Names that labels may have.
-        official: Pictures in the official split of that name; None with other classes.
-        box: Which boxes of an XML file are read: ``'robndbox'`` or ``'bndbox'``.
-        loader: Config of the transform that loads the pictures; None for mmcv's usual one.
-        filter_empty: Whether training leaves out pictures without a box.
-        min_size: Training leaves out DIOR-R's pictures with a shorter side than this.
-        indices: Of the pictures that are used, or how many; None for all.
-    """
-
-    fmt: str
+    fmt: str  # 'dota' (a text file a picture) or 'dior' (a list and an XML file a picture)
     name: str
-    images: Path
-    labels: Optional[Path]
-    listing: Optional[Path]
-    suffix: str
-    classes: tuple[str, ...]
-    official: Optional[int] = None
-    box: str = 'robndbox'
-    loader: Optional[dict[str, Any]] = None
-    filter_empty: bool = False
-    min_size: float = 0
-    indices: Any = None
+    images: Path  # folder
+    labels: Optional[Path]  # folder; None for a split without labels
+    listing: Optional[Path]  # a picture's name a line; None where the label files are the list
+    suffix: str  # of the picture files, with its dot
+    classes: tuple[str, ...]  # that labels may have
+    official: Optional[int] = None  # pictures in the release; None with other classes
+    box: str = 'robndbox'  # of an XML file, or 'bndbox'
+    loader: Optional[dict[str, Any]] = None  # transform of the pictures; None for mmcv's usual one
+    filter_empty: bool = False  # whether training leaves out pictures without a box
+    min_size: float = 0  # training leaves out DIOR-R's pictures with a shorter side
+    indices: Any = None  # of the pictures that are used, or how many; None for all
 
     def label_file(self, name: str) -> Path:
         """The label file of a picture, in a split with labels."""
@@ -179,12 +163,6 @@ def _classes_in(file: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _loader_of(pipeline: Iterable[Any]) -> Optional[dict[str, Any]]:
-    named = [(type_name(step), step) for step in pipeline if isinstance(step, dict)]
-    found = (dict(step) for name, step in named if name.startswith('Load') and 'Image' in name)
-    return next(found, None)
-
-
 def _split(name: str, dataset: dict[str, Any], classes: Any) -> Split:
     fmt = _FORMATS[type_name(dataset)]
     root = Path(dataset.get('data_root') or '')
@@ -193,6 +171,8 @@ def _split(name: str, dataset: dict[str, Any], classes: Any) -> Split:
         raise ValueError(f"{name}: data_prefix needs 'img_path', got {dict(prefix)}")
     images, file = root / prefix['img_path'], dataset.get('ann_file', '')
     filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+    steps = [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
+    loaders = [dict(step) for step in steps if re.match('Load.*Image', type_name(step))]
     split = Split(
         fmt,
         name,
@@ -201,7 +181,7 @@ def _split(name: str, dataset: dict[str, Any], classes: Any) -> Split:
         listing=None,
         suffix='.jpg',
         classes=tuple(classes),
-        loader=_loader_of(dataset.get('pipeline') or ()),
+        loader=next(iter(loaders), None),
         filter_empty=filters.get('filter_empty_gt', False),
         indices=dataset.get('indices'),
     )

@@ -10,30 +10,17 @@ from .labels import Flaw
 
 @dataclass
 class SplitReport:
-    """What is in one split.
-
-    Attributes:
-        name: Its name.
-        images: Pictures that can be loaded.
-        used: Pictures of one epoch: without those that the config's ``filter_cfg`` and ``indices``
-            leave out.
-        originals: Pictures that patches were cut from; as ``images`` where none were cut.
-        empty: Pictures without a box.
-        difficult: Boxes marked as difficult.
-        classes: Boxes by class.
-        official: Pictures of the official split, where that is known.
-        ids: Names of the pictures.
-    """
+    """What is in one split."""
 
     name: str
-    images: int = 0
-    used: int = 0
-    originals: int = 0
-    empty: int = 0
-    difficult: int = 0
-    classes: Counter = field(default_factory=Counter)
-    official: Optional[int] = None
-    ids: frozenset = frozenset()
+    images: int = 0  # pictures that can be loaded
+    used: int = 0  # pictures of one epoch: what filter_cfg and indices of the config leave
+    originals: int = 0  # pictures that patches were cut from; as images where none were cut
+    empty: int = 0  # pictures without a box
+    difficult: int = 0  # boxes marked so
+    classes: Counter = field(default_factory=Counter)  # boxes by class
+    official: Optional[int] = None  # pictures in the release, where that is known
+    ids: frozenset = frozenset()  # names of the pictures
 
 
 @dataclass
@@ -50,11 +37,10 @@ class DataReport:
             counts = [split.images, split.used, split.originals, split.official, split.empty]
             counts += [sum(split.classes.values()), split.difficult]
             rows.append([split.name, *('-' if c is None else f'{c:,}' for c in counts)])
-        lines = [table(rows)]
-        lines.append('used: what filter_cfg and indices of the config leave')
-        lines.append(
+        lines = [table(rows), 'used: what filter_cfg and indices of the config leave']
+        lines += [
             'originals: before they were cut into patches; official: originals in the release'
-        )
+        ]
         names = list(dict.fromkeys(name for split in self.splits for name in split.classes))
         rows = [['class', *(split.name for split in self.splits)]]
         rows += [[n, *(f'{split.classes[n]:,}' for split in self.splits)] for n in names]

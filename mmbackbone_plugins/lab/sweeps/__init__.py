@@ -1,7 +1,14 @@
 """One detector on many test sets: corrupted ones, other styles, another data set."""
 
 from . import report
-from .evaluate import default_score, evaluate, is_precision, labelled_split, oriented_evaluator
+from .evaluate import (
+    default_score,
+    evaluate,
+    is_precision,
+    json_numbers,
+    labelled_split,
+    oriented_evaluator,
+)
 from .sweep import Cell, Sweep
 from .transfer import LAYOUTS, other_data
 
@@ -12,6 +19,7 @@ __all__ = [
     'default_score',
     'evaluate',
     'is_precision',
+    'json_numbers',
     'labelled_split',
     'oriented_evaluator',
     'other_data',

@@ -2,8 +2,8 @@
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 import torch
 from mmengine.config import Config
@@ -64,16 +64,7 @@ def identity(loader: dict[str, Any]) -> dict[str, Any]:
 def evaluate(
     model: torch.nn.Module, scope: str, loader: dict[str, Any], evaluator: EvaluatorConfig
 ) -> dict[str, float]:
-    """Scores a detector on a test set, without a runner and its work dir.
-
-    Args:
-        model: The detector, on its device.
-        scope: Default scope of the registries, e.g. ``'mmrotate'``.
-        loader: Config of the data loader.
-        evaluator: Config of the metric or metrics.
-
-    Returns:
-        All numbers that the metrics give.
+    """All scores of a detector on a test set, without a runner and its work dir.
 
     Raises:
         ValueError: If the test set is empty.
@@ -96,11 +87,7 @@ def evaluate(
 
 
 def default_score(names: Sequence[str]) -> str:
-    """The name of the score that stands for a test set: its mAP.
-
-    Raises:
-        ValueError: If there is none among the names.
-    """
+    """The score that stands for a test set, its mAP; ValueError if no name is one."""
     for suffix in ('/mAP', 'mAP', '_mAP', '/AP50'):
         found = [name for name in names if name.endswith(suffix)]
         if found:
@@ -114,9 +101,9 @@ def is_precision(name: str) -> bool:
     return last == 'mAP' or (last.startswith('AP') and last[2:].isdigit())
 
 
-def json_number(value: float) -> Union[float, None]:
-    """NaN has no place in JSON."""
-    return value if math.isfinite(value) else None
+def json_numbers(scores: Mapping[str, float]) -> dict[str, Optional[float]]:
+    """Scores for a file: NaN has no place in JSON."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 def _plain(config: Any) -> Any:

@@ -21,13 +21,7 @@ Scores = dict[str, dict[str, float]]  # by cell, then by name
 
 @dataclass
 class Ends:
-    """Two checkpoints of one detector.
-
-    Args:
-        start: File of the weights before, e.g. ``probed.pth``.
-        end: File of the weights after.
-        target: See :func:`~mmbackbone_plugins.interpolate`.
-        extrapolate: See :func:`~mmbackbone_plugins.interpolate`.
+    """Two checkpoints of one detector; ``target`` and ``extrapolate`` are those of ``interpolate``.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -86,9 +80,7 @@ class _Place(Sweep):
 class Line:
     """Scores the detectors at several places between two checkpoints.
 
-    Args:
-        ends: The checkpoints.
-        options: Of :class:`Sweep`, without its checkpoint; ``folder`` gets one folder a place.
+    ``options`` are those of :class:`Sweep` without its checkpoint; each place gets a folder.
     """
 
     ends: Ends
@@ -101,11 +93,7 @@ class Line:
         return _Place(**rest, checkpoint=checkpoint, ends=self.ends, weight=weight)
 
     def check(self, weights: Sequence[float], cells: Sequence[Cell]) -> None:
-        """Refuses what :meth:`run` would refuse, before anything is computed.
-
-        Raises:
-            ValueError: If a place cannot be, or its files are of something else.
-        """
+        """Refuses (ValueError) what :meth:`run` would refuse, before anything is computed."""
         for weight in weights:
             self._place(weight).known(cells)
             self.ends.state(weight)
@@ -113,15 +101,7 @@ class Line:
     def run(
         self, weights: Sequence[float], cells: Sequence[Cell]
     ) -> tuple[dict[float, Scores], dict[str, str]]:
-        """Computes what is missing.
-
-        Args:
-            weights: The places.
-            cells: The test sets.
-
-        Returns:
-            Scores by place, and errors of cells that failed, by place and cell.
-        """
+        """Computes what is missing: scores by place, and errors by place and cell."""
         found, failed, start = {}, {}, time.monotonic()
         say = self.options.get('say', print)
         for number, weight in enumerate(weights):
@@ -133,12 +113,7 @@ class Line:
 
 
 def choose(scores: Mapping[float, Scores], cell: str, name: str) -> float:
-    """The place with the best score on one test set; of equal ones that nearest the start.
-
-    Args:
-        scores: Scores by place.
-        cell: The test set: the validation set of the domain.
-        name: Which score.
+    """The place with the best score on a validation set; of equal ones that nearest the start.
 
     Raises:
         ValueError: If no place has that score.

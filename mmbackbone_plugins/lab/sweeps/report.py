@@ -7,7 +7,7 @@ from typing import Any, Optional
 from ...metrics.corruptions import BENCHMARK, GROUPS, SEVERITIES
 from ...metrics.scores import RobustnessScores, robustness_scores
 from ...utils.text import table
-from .evaluate import is_precision, json_number
+from .evaluate import is_precision, json_numbers
 
 CLEAN = 'clean'
 Scores = Mapping[str, Mapping[str, float]]  # by cell and name
@@ -95,15 +95,11 @@ def figures(
 ) -> dict[str, Any]:
     """All numbers, ready for JSON: NaN is null."""
     every: dict[str, Any] = {}
-    for one in scores.get(CLEAN, {}):
-        whole = summarise(scores, one, corruptions, severities) if is_precision(one) else None
+    for one in filter(is_precision, scores.get(CLEAN, {})):
+        whole = summarise(scores, one, corruptions, severities)
         if whole is not None:
-            every[one] = dict(
-                clean=whole.clean,
-                mpc=whole.mpc,
-                rpc=json_number(whole.rpc),
-                by_corruption=whole.by_corruption,
-            )
+            means = json_numbers(dict(clean=whole.clean, mpc=whole.mpc, rpc=whole.rpc))
+            every[one] = dict(means, by_corruption=whole.by_corruption)
     return dict(
         score=name,
         benchmark=is_benchmark(corruptions, severities),
@@ -112,7 +108,7 @@ def figures(
         **{key: every.get(name, {}).get(key) for key in ('clean', 'mpc', 'rpc')},
         summary=every,
         test_sets=list(test_sets),
-        cells={c: {k: json_number(v) for k, v in found.items()} for c, found in scores.items()},
+        cells={cell: json_numbers(found) for cell, found in scores.items()},
     )
 
 

@@ -23,11 +23,11 @@ from mmengine.logging import MMLogger
 from mmengine.utils import import_modules_from_strings
 
 from ...utils import checkpoints
-from ...utils.files import atomic_write, hash_of
+from ...utils.files import hash_of, write_json
 from ...utils.text import duration_text
 from .. import launch
 from ..processes import cores
-from .evaluate import EvaluatorConfig, evaluate, identity
+from .evaluate import EvaluatorConfig, evaluate, identity, json_numbers
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,10 @@ class Cell:
 
 @dataclass
 class Sweep:
-    """Scores a detector on cells.
+    """Scores a detector on cells, in ``jobs`` processes: 0 is one a GPU, or one a core without any.
 
-    Args:
-        cfg: Config of the detector.
-        checkpoint: Its weights.
-        folder: Where the files of the cells are, and will be.
-        jobs: Processes; 0 is one for each GPU, or for each core where there is none. The numbers do
-            not depend on it: on a CPU each computes with one thread.
-        device: Default is one GPU a process, in turn, else the CPU.
-        say: Takes a line of progress.
+    The numbers do not depend on it: on a CPU each computes with one thread. By default processes
+    get the GPUs in turn. ``folder`` has the files of the cells; ``say`` takes a line of progress.
 
     Raises:
         ValueError: If ``jobs`` is negative.
@@ -99,10 +93,7 @@ class Sweep:
         return found
 
     def run(self, cells: Sequence[Cell]) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-        """Computes what is missing.
-
-        Returns:
-            Scores by cell, and the errors of cells that failed.
+        """Computes what is missing: scores by cell, and the errors of cells that failed.
 
         Raises:
             ValueError: See :meth:`known`; nothing has been computed then.
@@ -134,8 +125,7 @@ class Sweep:
         """Writes what came out, with the checkpoint and the command that it is of."""
         made = dict(checkpoint=self.checkpoint, checkpoint_sha256=self.weights)
         made['command'] = ['python', f'tools/analysis_tools/{tool}', *argv]
-        with atomic_write(self.folder / name) as file:
-            file.write(json.dumps({**made, **content}, indent=1) + '\n')
+        write_json(self.folder / name, {**made, **content})
         print(f'\nwrote {self.folder / name}')
 
     def _compute(self, todo: Sequence[Cell]) -> Iterable[tuple[Cell, dict[str, float], str]]:
@@ -185,13 +175,8 @@ class Sweep:
         )
 
     def _keep(self, cell: Cell, scores: dict[str, float]) -> None:
-        content = dict(
-            name=cell.name,
-            made_by=self._made_by(cell),
-            scores={k: v if v == v else None for k, v in scores.items()},
-        )
-        with atomic_write(self._path(cell)) as file:
-            file.write(json.dumps(content, indent=1) + '\n')
+        content = dict(name=cell.name, made_by=self._made_by(cell), scores=json_numbers(scores))
+        write_json(self._path(cell), content)
 
 
 def file_hash(path: Union[str, Path]) -> str:

@@ -1,9 +1,10 @@
 """Test sets by short names: corruptions, folders of the same layout, the other data set."""
 
 import copy
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from mmengine.config import Config
 
@@ -24,16 +25,9 @@ Groups = dict[str, list[Cell]]
 def in_domain(
     cfg: Config, split: Optional[str] = None, num_workers: Optional[int] = None
 ) -> list[Cell]:
-    """The labelled pictures of a config's own data.
+    """The labelled pictures of a config's own data, as one cell, ``own_test`` or ``own_val``.
 
-    Args:
-        cfg: The config.
-        split: ``'val'`` or ``'test'``; default: test if it has labels and is not the validation set
-            by another name, else val.
-        num_workers: Loading processes; default is the config's.
-
-    Returns:
-        One cell, ``own_test`` or ``own_val``.
+    By default test if it has labels and is not the validation set by another name, else val.
 
     Raises:
         ValueError: See :func:`labelled_split`.
@@ -43,7 +37,7 @@ def in_domain(
             test, val = (labelled_split(cfg, name)[0] for name in ('test', 'val'))
             split = 'val' if identity(test) == identity(val) else 'test'
         except ValueError:
-            split = 'test' if _has_labels(cfg, 'test') else 'val'
+            split = 'test' if has_labels(cfg, 'test') else 'val'
     loader, evaluator = labelled_split(cfg, split)
     launch.check_data(cfg, (f'{split}_dataloader',))
     if num_workers is not None:
@@ -54,7 +48,7 @@ def in_domain(
 def out_of_domain(
     own: Cell, on: Sequence[str], severities: Sequence[int] = (1, 2, 3, 4, 5), seed: int = 0
 ) -> Groups:
-    """Other test sets for a detector.
+    """Other test sets for a detector, by group: all corruptions are one, each other set is one.
 
     Args:
         own: The detector's own pictures.
@@ -63,9 +57,6 @@ def out_of_domain(
             ``dior:DATA_ROOT``, the other data set over the common classes.
         severities: Of the corruptions.
         seed: Of the corruptions' noise.
-
-    Returns:
-        Cells by group: all corruptions are one, each other set is one.
 
     Raises:
         ValueError: If a name is unknown or there twice.
@@ -77,12 +68,11 @@ def out_of_domain(
         name, equals, root = one.partition('=')
         to, colon, other = one.partition(':')
         if equals:
-            moved = copy.deepcopy(own.loader)
-            for _, dataset in innermost_datasets(moved['dataset']):
-                dataset['data_root'] = root
-            cell = Cell(f'set_{name}', moved, own.evaluator)
+            cell = elsewhere(own, name, root)
         elif colon and to in LAYOUTS:
-            name, cell = to, _transfer(own, to, other)
+            if not Path(other).is_dir():
+                raise FileNotFoundError(f'--on {to}:{other}: folder {other!r} does not exist')
+            name, cell = to, transferred(own, to, other)
         else:
             corruptions.append(one)
             continue
@@ -90,28 +80,52 @@ def out_of_domain(
             raise ValueError(f'--on {one!r}: NAME must be letters, digits, - and _, and there once')
         launch.check_data(Config({name: cell.loader}), (name,))
         groups[name] = [cell]
-    cells = []
-    for name in metrics.select_corruptions(corruptions) if corruptions else ():
-        for severity in severities:
-            changed = copy.deepcopy(own.loader)
-            metrics.insert_corruption(changed['dataset'], name, severity, seed)
-            cells.append(Cell(cell_name(name, severity), changed, own.evaluator))
+    names = metrics.select_corruptions(corruptions) if corruptions else ()
+    cells = corrupted(own, names, severities, seed)
     return {**({CORRUPTIONS: cells} if cells else {}), **groups}
 
 
-def _transfer(own: Cell, to: str, root: str) -> Cell:
-    if not Path(root).is_dir():
-        raise FileNotFoundError(f'--on {to}:{root}: folder {root!r} does not exist')
-    split = 'test' if to == 'dior' else 'val'  # the labels of DOTA's test pictures are not public
+def elsewhere(own: Cell, name: str, root: str) -> Cell:
+    """The same test set of another folder in the same layout."""
+    moved = copy.deepcopy(own.loader)
+    for _, dataset in innermost_datasets(moved['dataset']):
+        dataset['data_root'] = root
+    return Cell(f'set_{name}', moved, own.evaluator)
+
+
+def corrupted(
+    own: Cell, corruptions: Iterable[str], severities: Iterable[int], seed: int
+) -> list[Cell]:
+    """A test set under each corruption at each severity."""
+    cells = []
+    for name, severity in itertools.product(corruptions, severities):
+        changed = copy.deepcopy(own.loader)
+        metrics.insert_corruption(changed['dataset'], name, severity, seed)
+        cells.append(Cell(cell_name(name, severity), changed, own.evaluator))
+    return cells
+
+
+def transferred(
+    own: Cell,
+    to: str,
+    root: str,
+    split: Optional[str] = None,
+    scale: Optional[Sequence[int]] = None,
+) -> Cell:
+    """The other data set in place of a detector's own, scored over the common classes.
+
+    See :func:`other_data`; the split is by default one whose labels are public.
+    """
+    split = split or ('test' if to == 'dior' else 'val')
     classes = classes_of(innermost_datasets(own.loader['dataset'])[0][1])
+    moved = other_data(own.loader, to, root, split, scale)
     metrics.common_classes('dota-dior', classes, metrics.DATASET_CLASSES[to])
-    metric = oriented_evaluator(
-        own.evaluator, class_map='dota-dior', predicted_classes=list(classes)
-    )
-    return Cell(f'{to}_{split}', other_data(own.loader, to, root, split), metric)
+    options = dict(class_map='dota-dior', predicted_classes=list(classes))
+    return Cell(f'{to}_{split}', moved, oriented_evaluator(own.evaluator, **options))
 
 
-def _has_labels(cfg: Any, split: str) -> bool:
+def has_labels(cfg: Config, split: str) -> bool:
+    """Whether a split of a config can be scored."""
     try:
         labelled_split(cfg, split)
     except ValueError:

@@ -12,14 +12,9 @@ from ..datasets.layouts import LAYOUTS
 def other_data(
     loader: dict[str, Any], to: str, root: str, split: str, scale: Optional[Sequence[int]] = None
 ) -> dict[str, Any]:
-    """A loader of another data set with the pipeline of this one.
+    """A loader of another data set (``'dota'`` or ``'dior'``) with the pipeline of this one.
 
-    Args:
-        loader: Config of a loader of labelled pictures.
-        to: ``'dota'`` or ``'dior'``.
-        root: Folder of that data set.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-        scale: Width and height that pictures are resized into; default is the pipeline's own.
+    ``scale``: width and height that pictures are resized into; default is the pipeline's own.
 
     Raises:
         ValueError: If ``to`` or ``split`` is unknown, or the pipeline has no ``Resize`` to scale.

@@ -13,23 +13,18 @@ _SHIFT = 4
 Region = tuple[slice, slice]
 
 
-def _fixed_point(points: np.ndarray) -> np.ndarray:
-    """Converts image coordinates into cv2's fixed-point coordinates on the large canvas."""
-    # cv2 counts from the centre of a pixel, the toy scenes from its border.
-    large = np.asarray(points, np.float64) * OVERSAMPLING - 0.5
-    return np.round(large * (1 << _SHIFT)).astype(np.int32)
-
-
-def blank(size: int, channels: int = 0) -> np.ndarray:
-    """Returns an empty large canvas (uint8) for a picture of that size; 0 channels: a mask."""
-    side = size * OVERSAMPLING
-    return np.zeros((side, side, channels) if channels else (side, side), np.uint8)
+def blank(size: int, *channels: int) -> np.ndarray:
+    """Returns an empty large canvas (uint8) for a picture of that size; by default a mask."""
+    return np.zeros((size * OVERSAMPLING,) * 2 + channels, np.uint8)
 
 
 def fill(canvas: np.ndarray, points: np.ndarray, color: Sequence[float]) -> None:
     """Fills a polygon given in image coordinates; concave outlines are allowed."""
     value = tuple(float(round(channel)) for channel in color)
-    cv2.fillPoly(canvas, [_fixed_point(points)], value, cv2.LINE_AA, _SHIFT)
+    # cv2 counts from the centre of a pixel, in fixed point; the toy scenes from its border.
+    large = np.asarray(points, np.float64) * OVERSAMPLING - 0.5
+    fixed = np.round(large * (1 << _SHIFT)).astype(np.int32)
+    cv2.fillPoly(canvas, [fixed], value, cv2.LINE_AA, _SHIFT)
 
 
 def polygon_mask(size: int, polygons: Sequence[np.ndarray], blur: float = 0.0) -> np.ndarray:
@@ -48,17 +43,12 @@ def lay(
     blur: float = 0.0,
     strength: float = 1.0,
 ) -> None:
-    """Lays paint inside polygons over a float canvas, in place.
+    """Lays paint inside polygons, each of shape (N, 2), over a float canvas, in place.
 
-    Only the region around the polygons is touched: most things are small.
-
-    Args:
-        canvas: Large float32 RGB canvas.
-        polygons: Image coordinates, each of shape (N, 2).
-        paint: RGB colour, or a function that gets the region (two slices of the large canvas) and
-            returns its paint of shape (h, w, 3).
-        blur: Softness of the border in pixels of the final picture.
-        strength: 1 covers what lies below.
+    Only the region around the polygons is touched: most things are small. The paint is an RGB
+    colour, or a function that gets the region (two slices of the large canvas) and returns its
+    paint of shape (h, w, 3). The border is ``blur`` pixels of the final picture soft; a
+    ``strength`` of 1 covers what lies below.
     """
     if not len(polygons):
         return

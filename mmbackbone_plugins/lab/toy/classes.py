@@ -41,12 +41,7 @@ DEFAULT_CLASSES: dict[str, tuple[str, ...]] = {
 
 
 def select_classes(fmt: str, classes: Sequence[str] = ()) -> dict[str, ShapeNames]:
-    """Returns the classes to draw with their shapes.
-
-    Args:
-        fmt: 'dota' or 'dior'.
-        classes: Class names of that data set, or the single word 'all'; by default the handful in
-            :data:`DEFAULT_CLASSES`.
+    """Returns the classes to draw with their shapes; by default those of ``DEFAULT_CLASSES``.
 
     Raises:
         ValueError: If the format is unknown, or a class is unknown or named twice.

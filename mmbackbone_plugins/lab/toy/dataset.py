@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
-from ...utils.files import atomic_write
+from ...utils.files import write_json
 from ..processes import spread
 from . import dior, dota
 from .classes import select_classes
@@ -148,8 +148,7 @@ def make_toy_dataset(
             'objects': {name: total['object', name] for name in settings['classes']},
             'styles': {name: total['style', name] for name in settings['styles']},
         }
-    with atomic_write(root / MANIFEST) as file:
-        file.write(json.dumps(manifest, indent=2) + '\n')
+    write_json(root / MANIFEST, manifest, indent=2)
     (root / UNFINISHED).unlink()
     return manifest
 

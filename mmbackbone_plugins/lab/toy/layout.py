@@ -24,28 +24,17 @@ _PATIENCE = 40
 
 @dataclass(frozen=True)
 class ToyObject:
-    """One drawn object.
-
-    Attributes:
-        label: Class name.
-        shape: Name of its shape.
-        center: Local origin in the image.
-        angle: Heading in radians, clockwise on the screen from the right.
-        parts: What is painted, in local coordinates.
-        box: (4, 2) image corners, clockwise from the left of the head.
-        truncated: The picture's border cuts it.
-        difficult: A good part is cut off or lies under trees.
-        canopy: Discs (x, y, radius) of foliage that hide a part of it.
-    """
+    """One drawn object."""
 
     label: str
     shape: str
-    center: tuple[float, float]
-    angle: float
-    parts: list[Part]
-    box: np.ndarray
-    truncated: bool = False
-    difficult: bool = False
+    center: tuple[float, float]  # local origin in the image
+    angle: float  # heading in radians, clockwise on the screen from the right
+    parts: list[Part]  # what is painted, in local coordinates
+    box: np.ndarray  # (4, 2) image corners, clockwise from the left of the head
+    truncated: bool = False  # the picture's border cuts it
+    difficult: bool = False  # a good part is cut off or lies under trees
+    # Discs (x, y, radius) of foliage that hide a part of it.
     canopy: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -137,9 +126,7 @@ def _arrange(
     if shape.pattern == 'grid':
         columns = int(np.ceil(np.sqrt(count)))
         cell = max(lengths.max(), widths.max()) + shape.gap
-        for i in range(count):
-            row, column = divmod(i, columns)
-            spots.append((np.array([row, column]) * cell, 0.0))
+        spots += [(np.array(divmod(i, columns)) * cell, 0.0) for i in range(count)]
     elif shape.pattern == 'row':
         # Long rows fold into two that face each other, as on a parking lot.
         per_row = count if count < 5 else int(np.ceil(count / 2))

@@ -9,16 +9,11 @@ CHANNELS = 8  # of the first stage of the backbone; a ResNet-18 doubles them in 
 WIDTH = 16  # of neck and heads
 
 
-def miniature(cfg: Any, data_root: Union[str, Path], size: int = 64, batch_size: int = 1) -> Any:
+def miniature(cfg: Any, data_root: Union[str, Path]) -> Any:
     """Shrinks a config of a rotated detector with a ResNet and an FPN, in place.
 
-    Method, schedule and pipelines stay; weights are random, so nothing is fetched.
-
-    Args:
-        cfg: The config, as ``mmengine.config.Config``.
-        data_root: Drawn scenes in the layout of the config's data set.
-        size: Side of the images in pixels.
-        batch_size: Images a process and step.
+    Method, schedule and pipelines stay; weights are random, so nothing is fetched. ``data_root``
+    has drawn scenes in the layout of the config's data set.
     """
     model = cfg.model
     outer = model.backbone
@@ -40,11 +35,11 @@ def miniature(cfg: Any, data_root: Union[str, Path], size: int = 64, batch_size:
         model.test_cfg.rpn.update(nms_pre=50, max_per_img=20)
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
-        loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
+        loader.update(batch_size=1, num_workers=0, persistent_workers=False)
         loader.dataset.data_root = f'{data_root}/'
         for step in loader.dataset.pipeline:
             if type_name(step) == 'Resize':
-                step.scale = (size, size)
+                step.scale = (64, 64)
     cfg.default_hooks.logger.interval = 1
     cfg.param_scheduler = None  # the warm-up alone is longer than such a run
     return cfg

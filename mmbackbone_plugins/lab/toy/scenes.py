@@ -93,13 +93,13 @@ def _paint(rng: np.random.Generator, size: int, groups: Sequence[Group]) -> Laye
     clutter = scatter_clutter(rng, size, groups, ground.water, ground.theme.foliage)
     turn = float(rng.uniform(0, 2 * np.pi))
     sun = np.array([np.cos(turn), np.sin(turn)])
-    shade = polygon_mask(size, _shadows(groups, clutter, sun), blur=0.7)
+    objects = [item for group in groups for item in group.objects]
+    shade = polygon_mask(size, _shadows(objects, clutter, sun), blur=0.7)
     tint = np.float32([0.94, 0.98, 1.08]) * np.float32(_SHADE)  # the sky lights shade, bluish
     image = blend(ground.image, ground.image * tint, shade)
     canvas = np.clip(image, 0, 255).astype(np.uint8)
     for thing in clutter:
         paint(canvas, thing.parts)
-    objects = [item for group in groups for item in group.objects]
     covered = blank(size)
     for part in (part for item in objects for part in parts_of(item)):
         fill(canvas, part.points, part.color)
@@ -114,10 +114,9 @@ def _paint(rng: np.random.Generator, size: int, groups: Sequence[Group]) -> Laye
 
 
 def _shadows(
-    groups: Sequence[Group], clutter: Sequence[Clutter], sun: np.ndarray
+    objects: Sequence[ToyObject], clutter: Sequence[Clutter], sun: np.ndarray
 ) -> list[np.ndarray]:
     """Returns the outlines of all shadows: each body, moved away from the sun in small steps."""
-    objects = [item for group in groups for item in group.objects]
     bodies = [(p.points, SHAPES[o.shape].height) for o in objects for p in parts_of(o)]
     bodies += [(thing.parts[0].points, thing.height) for thing in clutter]
     steps = [(points, sun * s) for points, height in bodies for s in np.arange(height, 0, -2.0)]

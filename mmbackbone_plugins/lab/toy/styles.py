@@ -9,6 +9,7 @@ from typing import Callable, NamedTuple
 import cv2
 import numpy as np
 
+from .canvas import blend
 from .seeding import fractal_noise, soft_step
 
 
@@ -30,12 +31,6 @@ def style(function: Style) -> Style:
     return function
 
 
-def _mix(image: np.ndarray, color, mask) -> np.ndarray:
-    mask = np.asarray(mask, np.float32)
-    mask = mask[..., None] if mask.ndim == 2 else mask
-    return image + (np.float32(color) - image) * mask
-
-
 def _gray(image: np.ndarray) -> np.ndarray:
     return image @ np.float32([0.299, 0.587, 0.114])
 
@@ -55,7 +50,7 @@ def haze(layers: Layers, rng: np.random.Generator) -> np.ndarray:
     banks = fractal_noise(rng, size, size / 2, 4)
     veil = np.clip(rng.uniform(0.38, 0.58) + 0.14 * banks, 0.12, 0.8)
     soft = cv2.GaussianBlur(layers.image, (0, 0), 0.7)
-    return _mix(soft, (204, 210, 216), veil)
+    return blend(soft, np.float32([204, 210, 216]), veil)
 
 
 @style
@@ -79,8 +74,8 @@ def snow(layers: Layers, rng: np.random.Generator) -> np.ndarray:
     cover = cover * (1 - layers.water) * (1 - 0.82 * layers.objects)
     relief = (_gray(layers.image) - 128)[..., None] * 0.22
     white = np.float32([232, 236, 244]) + relief
-    image = layers.image + (white - layers.image) * cover[..., None]
-    return _mix(image, (226, 230, 238), (0.06 + 0.3 * layers.water).astype(np.float32) * 0.5)
+    image = blend(layers.image, white, cover)
+    return blend(image, np.float32([226, 230, 238]), (0.06 + 0.3 * layers.water) * 0.5)
 
 
 @style
@@ -90,9 +85,9 @@ def arid(layers: Layers, rng: np.random.Generator) -> np.ndarray:
     green = np.clip((image[..., 1] - np.maximum(image[..., 0], image[..., 2])) / 18 + 0.4, 0, 1)
     straw = _gray(image)[..., None] * np.float32([1.26, 1.08, 0.78]) + 12
     strength = green * rng.uniform(0.75, 0.95) * (1 - 0.85 * layers.objects)
-    image = image + (straw - image) * strength[..., None].astype(np.float32)
+    image = blend(image, straw, strength)
     dust = np.float32(rng.uniform(0.1, 0.22)) * (1 - 0.7 * layers.water)
-    return _mix(image, (206, 178, 136), dust)
+    return blend(image, np.float32([206, 178, 136]), dust)
 
 
 @style
@@ -102,14 +97,14 @@ def rain(layers: Layers, rng: np.random.Generator) -> np.ndarray:
     gray = _gray(layers.image)[..., None]
     image = (layers.image * 0.55 + gray * 0.45) * np.float32([0.78, 0.82, 0.86])
     puddles = soft_step(fractal_noise(rng, size, 26, 3), 1.3, 0.2) * (1 - layers.objects)
-    image = _mix(image, (118, 126, 136), puddles * 0.55)
+    image = blend(image, np.float32([118, 126, 136]), puddles * 0.55)
     drops = (rng.random((size, size)) < 0.004).astype(np.float32)
     length = 9
     kernel = np.zeros((length, length), np.float32)
     cv2.line(kernel, (2, 0), (length - 3, length - 1), 1.0)
     streaks = cv2.filter2D(drops, -1, kernel)
     streaks = np.clip(cv2.GaussianBlur(streaks, (0, 0), 0.6), 0, 1)
-    return _mix(image, (206, 210, 214), streaks * 0.5)
+    return blend(image, np.float32([206, 210, 214]), streaks * 0.5)
 
 
 @style

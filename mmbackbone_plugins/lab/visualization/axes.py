@@ -15,16 +15,10 @@ def tidy(axis: Any) -> None:
             formatter.set_useOffset(False)
 
 
-def top_of(values: Iterable[float], otherwise: float = 1.0) -> float:
-    """Upper end of an axis that starts at zero.
-
-    Args:
-        values: What is drawn; what is no finite number does not count.
-        otherwise: The end where nothing is above zero. The axis of nothing but zeros would have
-            ticks of 1e-9, as if they meant something.
-    """
+def top_of(values: Iterable[float]) -> float:
+    """Upper end of an axis from zero; what is no finite number does not count."""
     top = max((float(value) for value in values if math.isfinite(value)), default=0.0)
-    return 1.08 * top if top > 0 else otherwise
+    return 1.08 * top if top > 0 else 1.0  # else its ticks were of 1e-9
 
 
 def labelled(axes: Iterable[Any]) -> dict[str, Any]:

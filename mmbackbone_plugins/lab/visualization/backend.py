@@ -35,11 +35,7 @@ def settle_backend() -> None:
 
 
 def pyplot() -> Any:
-    """Returns ``matplotlib.pyplot`` set up for writing files.
-
-    Raises:
-        ImportError: If matplotlib is not installed; the message says how to install it.
-    """
+    """Returns ``matplotlib.pyplot`` for writing files; an ImportError says how to install it."""
     settle_backend()
     try:
         import matplotlib

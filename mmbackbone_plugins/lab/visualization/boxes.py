@@ -66,15 +66,9 @@ def _keep_inside(axis: Any, note: Any) -> None:
 
 
 def class_colors(boxes: Iterable[Boxes], number: int, colors: Sequence[str] = COLORS) -> list[str]:
-    """Gives the classes that occur a colour each.
+    """A colour for each of ``number`` classes, white where none of the boxes is of it.
 
-    Args:
-        boxes: All boxes that share the colours.
-        number: Number of classes.
-        colors: Colours to give out first; when they are used up, darker ones follow.
-
-    Returns:
-        A colour by class index; white for a class that does not occur.
+    When the given colours are used up, darker ones follow.
     """
     palette = ['#ffffff'] * number
     for i, label in enumerate(sorted({int(i) for b in boxes for i in b.labels})):
@@ -85,13 +79,9 @@ def class_colors(boxes: Iterable[Boxes], number: int, colors: Sequence[str] = CO
 def draw_on_image(
     path: Union[str, Path], image: np.ndarray, boxes: Boxes, colors: Sequence[str]
 ) -> None:
-    """Writes one picture with its boxes and nothing around it.
+    """Writes one picture (RGB uint8 of shape (H, W, 3)) with its boxes and nothing around it.
 
-    Args:
-        path: Picture file to write; ``.jpg`` is several times smaller than ``.png``.
-        image: RGB uint8 of shape (H, W, 3).
-        boxes: What to draw.
-        colors: Colour of each class.
+    A ``.jpg`` is several times smaller than a ``.png``.
     """
     height, width = image.shape[:2]
     figure = pyplot().figure(figsize=(3.2, 3.2 * height / width))
@@ -131,11 +121,7 @@ def _rim(width: float) -> list[Any]:
 
 
 def compare_boxes(
-    path: Union[str, Path],
-    samples: Sequence[Sample],
-    classes: Sequence[str],
-    title: str = '',
-    colors: Sequence[str] = COLORS,
+    path: Union[str, Path], samples: Sequence[Sample], classes: Sequence[str], title: str = ''
 ) -> None:
     """Writes a picture with labels (upper row) and predictions (lower row), a column a sample.
 
@@ -148,7 +134,7 @@ def compare_boxes(
         raise ValueError('samples must hold at least one picture, got none')
     every = [boxes for sample in samples for boxes in sample[1:]]
     occurring = sorted({int(i) for boxes in every for i in boxes.labels})
-    palette = class_colors(every, len(classes), colors)
+    palette = class_colors(every, len(classes))
     columns = len(samples)
     figure, axes = pyplot().subplots(
         2, columns, figsize=(3.6 * columns, 7.9), layout='constrained', squeeze=False

@@ -12,10 +12,7 @@ from .methods import style_of
 def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]]) -> None:
     """Draws the share of full fine-tuning's FLOPs that each rho takes, a line per config.
 
-    Args:
-        path: Picture file to write.
-        bills: What ``plan_cost.py --rho ...`` writes: ``config``, ``rho``, ``training_flops``,
-            ``full_training_flops``, ``length``, ``unit``.
+    ``bills`` are what ``plan_cost.py --rho ...`` writes.
 
     Raises:
         ValueError: If no bill has a rho.
@@ -40,12 +37,10 @@ def plot_cost_over_rho(path: Union[str, Path], bills: Sequence[Mapping[str, Any]
             axis.annotate(f'{value:.1f} %', place, (5, 6), textcoords='offset points')
     axis.axhline(100, color='0.5', lw=0.8, ls=(0, (4, 3)), zorder=1)
     axis.set_xticks(range(len(order)), ['∞' if rho == 'inf' else str(rho) for rho in order])
-    axis.set_xlim(-0.4, len(order) - 0.6)
-    axis.set_xlabel('rho: the backbone trains in every rho-th epoch')
-    if all(b['unit'] == 'iteration' for b in swept):
-        axis.set_xlabel('rho: the backbone trains in every rho-th iteration')
+    unit = 'iteration' if all(b['unit'] == 'iteration' for b in swept) else 'epoch'
+    axis.set_xlabel(f'rho: the backbone trains in every rho-th {unit}')
     axis.set_ylabel('training FLOPs, % of full fine-tuning')
-    axis.set_ylim(0, 112)
+    axis.set(xlim=(-0.4, len(order) - 0.6), ylim=(0, 112))
     tidy(axis)
     axis.legend(loc='lower left', facecolor='white', framealpha=1, edgecolor='0.7')
     save(figure, path)

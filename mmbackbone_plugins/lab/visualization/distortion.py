@@ -7,11 +7,8 @@ from typing import Any, NamedTuple, Union
 
 from .axes import labelled, mark_frozen, shade_frozen, tidy, top_of
 from .backend import plain, pyplot, save
-from .logs import RunLog, read_run, spans_of_frozen
+from .logs import RunLog, spans_of_frozen
 from .methods import MethodStyle, style_of
-from .rgn import plot_rgn_over_depth
-
-__all__ = ['LABELS', 'RunLog', 'plot_rgn_over_depth', 'plot_runs', 'read_run', 'spans_of_frozen']
 
 LABELS = dict(
     rgn='relative gradient norm',

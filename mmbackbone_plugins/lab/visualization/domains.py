@@ -21,16 +21,9 @@ def plot_domains(
 ) -> None:
     """Draws a map: a row a method, a column a test set, the score written into each cell.
 
-    Args:
-        path: Picture file to write.
-        scores: Numbers to write, of shape (methods, domains); NaN where there is none.
-        methods: Names of the rows.
-        domains: Names of the columns.
-        shades: What colours the cells, of the same shape, zero in the middle of the scale; default
-            is the scores themselves, from low to high.
-        shade_label: What the colours mean.
-        inside: How many columns, from the left, are in domain; a line parts them from the rest.
-        title: Title of the figure.
+    Scores are of shape (methods, domains), NaN where there is none. Cells have the colours of
+    ``shades`` (of the same shape, zero in the middle of the scale), by default of the scores, from
+    low to high. A line parts the first ``inside`` columns, which are in domain, from the rest.
 
     Raises:
         ValueError: If there is no cell, or shapes do not fit.

@@ -46,19 +46,16 @@ def plot_spectra(
 ) -> None:
     """Draws eigenvalues over their number, a panel per layer and a line per run.
 
-    Args:
-        path: Picture file to write.
-        runs: Spectra by label.
-        layers: Layers to draw; default is all, of more than 24 an even choice.
-        title: Title of the figure.
-        looks: Matplotlib's options of a line (``color``, ``ls``, ...) by label, for those that
-            shall not look as by default.
-        panel: Width and height of a panel in inches.
+    By default all layers are drawn, of more than 24 an even choice. ``looks`` has matplotlib's
+    options of a line (``color``, ``ls``, ...) by label, for those that shall not look as usual;
+    ``panel`` is the width and height of a panel in inches.
 
     Raises:
         ValueError: If there is no layer to draw.
     """
     names = _layers(runs.values(), layers)
+    if len(names) > PANELS:
+        names = [names[i] for i in np.linspace(0, len(names) - 1, PANELS).round().astype(int)]
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
     size = (0.6 + panel[0] * columns, 0.9 + panel[1] * rows)
@@ -90,25 +87,14 @@ def plot_spectra(
     save(figure, path)
 
 
-def plot_dimension_over_depth(
-    path: Union[str, Path],
-    runs: Mapping[str, Spectra],
-    layers: Optional[Sequence[str]] = None,
-    title: str = '',
-) -> None:
-    """Draws intrinsic dimensionality, and its share of the width, over the layers.
-
-    Raises:
-        ValueError: If there is no layer to draw.
-    """
-    names = _layers(runs.values(), layers, most=None)
+def plot_dimension_over_depth(path: Union[str, Path], runs: Mapping[str, Spectra]) -> None:
+    """Draws dimensionality, and its share of the width, over layers; ValueError if none."""
+    names = _layers(runs.values())
     size = (max(6.4, min(2 + 0.42 * len(names), 22)), 6.4)
     figure, axes = pyplot().subplots(2, 1, sharex=True, figsize=size, layout='constrained')
     upper, lower = axes
     where = np.arange(len(names))
-    summaries = [
-        {n: run.layers[n].summary for n in names if n in run.layers} for run in runs.values()
-    ]
+    summaries = [{n: layer.summary for n, layer in run.layers.items()} for run in runs.values()]
     widths = [next(found[n].width for found in summaries if n in found) for n in names]
     upper.step(where, widths, where='mid', color='0.6', lw=1.2, label='width')
     marker = 'o' if len(names) < 40 else '.'
@@ -120,43 +106,33 @@ def plot_dimension_over_depth(
     upper.set_yscale('log', base=2)
     upper.yaxis.set_major_formatter('{x:g}')
     upper.set_ylabel('intrinsic dimensionality')
-    lower.set_ylabel('dimensionality / width')
-    lower.set_ylim(0, 1.05)
+    lower.set(ylabel='dimensionality / width', ylim=(0, 1.05))
     step = max(1, len(names) // 40)
     lower.set_xticks(where[::step], names[::step], rotation=60, ha='right', fontsize='x-small')
     for axis in axes:
         tidy(axis)
     upper.legend(frameon=False, fontsize='small')
-    figure.suptitle(title or _settings(next(iter(runs.values())).info), fontsize='medium')
+    figure.suptitle(_settings(next(iter(runs.values())).info), fontsize='medium')
     save(figure, path)
 
 
-def plot_spectrum_dynamics(
-    path: Union[str, Path],
-    runs: Mapping[str, Sequence[Spectra]],
-    layers: Optional[Sequence[str]] = None,
-    title: str = '',
-) -> None:
+def plot_spectrum_dynamics(path: Union[str, Path], runs: Mapping[str, Sequence[Spectra]]) -> None:
     """Draws how dimensions and spectra move along training, a column per run.
 
     The upper row has the dimensionality of every layer over epochs, as a share of its width; below
     is a row per layer with its spectra, the darker the later. Equal rows have equal scales, so that
     runs compare: the paper's point is that runs of like accuracy need not end alike.
 
-    Args:
-        path: Picture file to write.
-        runs: Spectra in order of time by label of the run, from :func:`read_dynamics`.
-        layers: Layers for the rows of spectra; default is the outputs of the backbone, or the
-            first four layers where there are none.
-        title: Title of the figure.
+    ``runs`` come from :func:`read_dynamics`; rows are the outputs of the backbone, or the first
+    layers where there are none.
 
     Raises:
         ValueError: If there is no layer to draw.
     """
     every = [spectra for run in runs.values() for spectra in run]
-    names = _layers(every, None, most=None)
+    names = _layers(every)
     stages = [n for n in names if n.startswith('backbone.stage')]
-    chosen = _layers(every, layers) if layers else (stages or names)[:6]
+    chosen = (stages or names)[:6]
     curves = [n for n in names if n in stages or not n.startswith('backbone.')] or names
     plt = pyplot()
     figure, axes = plt.subplots(
@@ -174,13 +150,12 @@ def plot_spectrum_dynamics(
         top = axes[0][column]
         top.set_title(label, fontsize='medium')
         for i, name in enumerate(curves[:14]):
-            found = [(_epoch(s), s.layers[name].summary) for s in run if name in s.layers]
-            if found:
-                points = [(epoch, summary.saturation) for epoch, summary in found]
+            there = [s for s in run if name in s.layers]
+            points = [(_epoch(s), s.layers[name].summary.saturation) for s in there]
+            if points:
                 look = dict(marker='.', color=style_of(i).color, lw=1.5, label=plain(name))
                 top.plot(*zip(*points), style_of(i).line, **look)
-        top.set_xlabel(unit)
-        top.set_ylim(0, 1.05)
+        top.set(xlabel=unit, ylim=(0, 1.05))
         tidy(top)
         for axis, name in zip(axes[1:, column], chosen):
             for spectra in (s for s in run if name in s.layers):
@@ -198,7 +173,7 @@ def plot_spectrum_dynamics(
     axes[0][-1].legend(found.values(), found, frameon=False, fontsize='x-small', **beside)
     scale = plt.cm.ScalarMappable(plt.Normalize(0, last), colormap)
     figure.colorbar(scale, ax=list(axes[1:].flat), label=unit, aspect=40)
-    figure.suptitle(title or _settings(every[0].info), fontsize='medium')
+    figure.suptitle(_settings(every[0].info), fontsize='medium')
     save(figure, path)
 
 
@@ -206,19 +181,14 @@ def _epoch(spectra: Spectra) -> float:
     return spectra.info.get('epoch', 0)
 
 
-def _layers(
-    spectra: Iterable[Spectra], wanted: Optional[Sequence[str]], most: Optional[int] = PANELS
-) -> list[str]:
+def _layers(spectra: Iterable[Spectra], wanted: Optional[Sequence[str]] = None) -> list[str]:
     names = list(dict.fromkeys(name for run in spectra for name in run.layers))
-    if wanted:
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise ValueError(f'no spectrum of {missing[0]!r}; there are: {", ".join(names)}')
-        names = list(wanted)
+    for name in wanted or ():
+        if name not in names:
+            raise ValueError(f'no spectrum of {name!r}; there are: {", ".join(names)}')
+    names = list(wanted or names)
     if not names:
         raise ValueError('there is no spectrum to draw')
-    if most and len(names) > most:
-        names = [names[i] for i in np.linspace(0, len(names) - 1, most).round().astype(int)]
     return names
 
 

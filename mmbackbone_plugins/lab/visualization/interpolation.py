@@ -21,21 +21,15 @@ def plot_interpolation(
 ) -> None:
     """Draws a curve for each test set out of the domain, with both ends and the choice marked.
 
-    Args:
-        path: Picture file to write.
-        inside: Score in the domain by weight, in 0 .. 1.
-        outside: Scores out of it: by test set, then by weight.
-        chosen: The weight that was chosen; None for no mark.
-        score: Name of the score.
-        title: Title of the figure.
+    Scores are in 0 .. 1, by weight; those out of the domain by test set, then by weight.
 
     Raises:
         ValueError: If no test set has two places with scores on both axes.
-        ImportError: If matplotlib is not installed.
     """
+    known = {w for w, value in inside.items() if math.isfinite(value)}
     curves = {
-        name: [w for w in sorted(row) if _both(inside.get(w), row[w])]
-        for name, row in outside.items()
+        n: [w for w in sorted(known & {*row}) if math.isfinite(row[w])]
+        for n, row in outside.items()
     }
     curves = {name: places for name, places in curves.items() if len(places) > 1}
     if not curves:
@@ -50,15 +44,10 @@ def plot_interpolation(
             if place in points:
                 look = dict(color=color, ms=size, mec='black', mew=0.8, zorder=3)
                 axis.plot(*points[place], marker, **look)
-    axis.set_xlabel(f'{score} x 100 in the domain')
-    axis.set_ylabel(f'{score} x 100 out of it')
+    axis.set(xlabel=f'{score} x 100 in the domain', ylabel=f'{score} x 100 out of it')
     text = 'square: start (0), circle: end (1)'
     text += '' if chosen is None else f', star: chosen ({chosen:g})'
     axis.set_title(plain(f'{title}\n{text}' if title else text), fontsize='small')
     axis.margins(0.1)
     figure.legend(loc='outside lower center', ncols=3, fontsize='small')
     save(figure, path)
-
-
-def _both(first: Optional[float], second: float) -> bool:
-    return first is not None and math.isfinite(first) and math.isfinite(second)

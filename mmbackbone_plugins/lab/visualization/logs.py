@@ -11,11 +11,9 @@ TRAINABLE_STAGES = 'freezing/trainable_stages'
 
 
 def read_scalars(path: Union[str, Path]) -> tuple[list[dict], list[dict]]:
-    """Reads the scalars that mmengine's LocalVisBackend wrote.
+    """What mmengine's LocalVisBackend wrote: rows of training, which have a loss, and the others.
 
-    Returns:
-        Rows of training (they have an 'epoch' and a 'loss') and of validation (their 'step' is the
-        number of epochs trained so far).
+    The 'step' of a validation is the number of epochs trained so far.
     """
     rows = read_lines(Path(path))
     return [row for row in rows if 'loss' in row], [row for row in rows if 'loss' not in row]
@@ -34,11 +32,7 @@ def trainable_by_epoch(train_rows: Iterable[Mapping]) -> dict[int, int]:
 
 
 def frozen_spans(trainable: Mapping[int, int]) -> list[tuple[int, int]]:
-    """Joins neighbouring epochs without trainable stages.
-
-    Returns:
-        First and last epoch of each frozen span.
-    """
+    """First and last of each row of epochs without trainable stages."""
     return _joined((epoch, epoch) for epoch in sorted(trainable) if trainable[epoch] == 0)
 
 
@@ -56,12 +50,8 @@ def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 class RunLog:
     """What a run has logged, all its starts together.
 
-    Attributes:
-        name: Name of its work dir.
-        train: Rows of training scalars, in order.
-        val: Rows of validation scalars, in order.
-        rgn: Lines of ``rgn.jsonl``.
-        drift: Lines of ``drift.jsonl``.
+    Its work dir's name, rows of training and validation in order, lines of ``rgn.jsonl`` and
+    ``drift.jsonl``.
     """
 
     name: str

@@ -29,25 +29,16 @@ BASELINE = MethodStyle('#000000', 'o', '-')
 def style_of(i: int) -> MethodStyle:
     """The look of the i-th of any number of lines, from 0."""
     turn, place = divmod(i, len(_MARKERS))
-    return MethodStyle(_color(i), _MARKERS[place], _LINES[turn % len(_LINES)])
-
-
-def _color(i: int) -> str:
-    if i < len(_COLORS):
-        return _COLORS[i]
     # Steps of the golden ratio never meet a hue again; from green around to orange: no yellow.
     hue = (0.2 + 0.9 * (i * 0.61803398875 % 1)) % 1
     rgb = colorsys.hls_to_rgb(hue, (0.3, 0.4, 0.5)[i % 3], 0.7)
-    return '#' + ''.join(f'{round(255 * part):02X}' for part in rgb)
+    more = '#' + ''.join(f'{round(255 * part):02X}' for part in rgb)
+    color = _COLORS[i] if i < len(_COLORS) else more
+    return MethodStyle(color, _MARKERS[place], _LINES[turn % len(_LINES)])
 
 
 def method_styles(names: Sequence[str], baseline: Optional[str] = None) -> dict[str, MethodStyle]:
-    """Gives every method a colour of its own; marker and dash tell close colours apart.
-
-    Args:
-        names: All methods of the report, so that a method looks the same in every figure.
-        baseline: Drawn in black.
-    """
+    """A look for every method of a report, the same in all figures; the baseline is black."""
     others = [name for name in names if name != baseline]
     styles = {name: style_of(i) for i, name in enumerate(others)}
     if baseline in names:

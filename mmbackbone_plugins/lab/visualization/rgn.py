@@ -22,11 +22,8 @@ def plot_rgn_over_depth(path: Union[str, Path], runs: Mapping[str, Any], title: 
     The paper's figure, with two changes: a stage is as wide as any other and has its name below,
     and weights, norms and biases, which lie decades apart, are not joined into one line.
 
-    Args:
-        path: Picture file to write.
-        runs: By label an ``RGNTable``, or RGN by parameter in order (without kinds and stages:
-            biases are known by their names, and all lie in one stage).
-        title: Title of the figure.
+    A run is an ``RGNTable``, or RGN by parameter in order (without kinds and stages: biases are
+    known by their names, and all lie in one stage).
 
     Raises:
         ValueError: If no run has a tensor with a gradient.

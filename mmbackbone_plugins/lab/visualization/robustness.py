@@ -22,14 +22,8 @@ def plot_robustness(
 ) -> None:
     """Draws a heat map of scores, and bars of each corruption's mean beside the clean score.
 
-    Args:
-        path: Picture file to write.
-        clean: Score on untouched pictures, in 0 .. 1.
-        scores: Score by corruption and severity; a cell that is missing stays empty.
-        groups: Corruptions by group, in the order of the rows; others come last.
-        test_sets: Scores on other test sets, which get bars of their own.
-        score: Name of the score.
-        title: Title of the figure.
+    Scores are in 0 .. 1, by corruption and severity; a cell that is missing stays empty. Rows are
+    in the order of ``groups``, others come last; ``test_sets`` get bars of their own.
 
     Raises:
         ValueError: If there is nothing to draw.

@@ -21,13 +21,8 @@ def plot_seeds(
 ) -> None:
     """Draws training loss and validation mAP over epochs, a line per run.
 
-    Args:
-        path: Picture file to write.
-        runs: Logs by label, of one method; frozen epochs are those of the first.
-        title: Title of the figure.
-        color: Of the lines.
-        top_loss: Upper end of the loss's axis, so that figures of several methods compare.
-        top_score: Upper end of the score's axis.
+    Runs are of one method; frozen epochs are those of the first. ``top_loss`` and ``top_score`` are
+    the upper ends of the axes, so that figures of several methods compare.
 
     Raises:
         ValueError: If no run has logged anything.

@@ -55,11 +55,7 @@ def plot_gain(
     ylabel: str = 'OOD gain',
     title: str = '',
 ) -> None:
-    """Draws gain against another quantity, with the line of no gain.
-
-    Raises:
-        ValueError: If there is no point.
-    """
+    """Draws gain against another quantity, with the line of no gain; ValueError without a point."""
     axis = _draw(points, styles, xlabel, ylabel, title, zero=True)
     save(axis.figure, path)
 
@@ -80,8 +76,7 @@ def _draw(
     axis.set_title(plain(title), fontsize='medium' if '\n' not in title else 'small')
     if zero:
         axis.axhline(0, color='0.45', lw=0.9, ls=(0, (4, 3)), zorder=1)
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     for name, x, y, low, high, left, right in points:
         color, marker, _ = styles[name]
         for ends in ([(x, low), (x, high)], [(left, y), (right, y)]):

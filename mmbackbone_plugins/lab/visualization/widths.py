@@ -15,11 +15,7 @@ def plot_widths(
     dimensionalities: Mapping[str, int],
     title: str = '',
 ) -> None:
-    """Draws widths before and after over depth, and what the features spanned before.
-
-    Raises:
-        ValueError: If there is no layer.
-    """
+    """Draws widths before and after over depth, and what features spanned; ValueError if none."""
     if not before:
         raise ValueError('before must name at least one layer, got none')
     names = list(before)

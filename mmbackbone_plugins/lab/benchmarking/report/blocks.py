@@ -1,5 +1,6 @@
 """What a report is made of, whatever it is written in; the templates write each kind."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple, Optional, Union
 
 
@@ -27,20 +28,15 @@ class Picture(NamedTuple):
     label: str = ''
 
 
+@dataclass
 class Figure:
-    """Pictures with one caption; without pictures the caption says why there are none.
+    """Pictures with one caption; without pictures the caption says why there are none."""
 
-    Attributes:
-        pictures: The pictures.
-        columns: Pictures in a row where there is room; None: as many as fit.
-        legend: A picture that explains all others.
-    """
-
-    def __init__(self, title: str, caption: str) -> None:
-        self.title, self.caption = title, caption
-        self.pictures: list[Picture] = []
-        self.columns: Optional[int] = None
-        self.legend: Optional[Picture] = None
+    title: str
+    caption: str
+    pictures: list[Picture] = field(default_factory=list)
+    columns: Optional[int] = None  # pictures in a row where there is room; None: as many as fit
+    legend: Optional[Picture] = None  # explains all others
 
 
 class Listing(NamedTuple):

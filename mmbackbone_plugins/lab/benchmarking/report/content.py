@@ -51,13 +51,8 @@ def compose(
 ) -> Content:
     """Draws all figures and puts the report together.
 
-    Args:
-        summary: The numbers.
-        writer: Draws the figures.
-        title: Title of the report.
-        command: What makes the report.
-        remarks: What else a reader must know, e.g. that the plan could not be read.
-        progress: How far missing runs are, by name.
+    ``command`` is what makes the report, ``remarks`` what else a reader must know, e.g. that the
+    plan could not be read, ``progress`` how far missing runs are, by name.
     """
     runs = summary.finished + summary.failed
     done, planned = len(summary.finished), len(summary.planned)

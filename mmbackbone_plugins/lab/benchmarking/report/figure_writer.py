@@ -15,17 +15,7 @@ _SETTINGS = {'svg.hashsalt': 'mmbackbone_plugins', 'figure.facecolor': 'white'}
 
 
 class FigureWriter:
-    """Draws the figures of a report.
-
-    Args:
-        work_dir: Folder of the benchmark.
-        out: Folder of the report.
-        summary: What is drawn.
-
-    Attributes:
-        files: Pictures drawn so far, relative to the report's folder.
-        styles: Look of every method.
-    """
+    """Draws the figures of a report; ``files`` are those drawn, ``styles`` the look of methods."""
 
     def __init__(self, work_dir: Path, out: Path, summary: Summary) -> None:
         self.work_dir, self._out = work_dir, out

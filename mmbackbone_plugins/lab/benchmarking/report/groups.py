@@ -30,24 +30,16 @@ class RunKey(NamedTuple):
 
 @dataclass
 class Method:
-    """One method on one data set with one detector.
-
-    Attributes:
-        name: Its name in the plan.
-        finished: Results by seed.
-        failed: Seeds whose run failed.
-        missing: Seeds that were planned and have no result.
-        estimates: By quantity, see ``QUANTITIES`` in summary.py; ``mAP_gain`` and ``ood_mAP_gain``
-            are the differences to the baseline, paired by seed.
-        domains: mAP by test set.
-    """
+    """One method on one data set with one detector."""
 
     name: str
-    finished: dict[int, Result] = field(default_factory=dict)
-    failed: list[int] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)
+    finished: dict[int, Result] = field(default_factory=dict)  # results by seed
+    failed: list[int] = field(default_factory=list)  # seeds whose run failed
+    missing: list[int] = field(default_factory=list)  # seeds that were planned and have no result
+    # By quantity, see QUANTITIES in summary.py; mAP_gain and ood_mAP_gain are the differences to
+    # the baseline, paired by seed.
     estimates: dict[str, Estimate] = field(default_factory=dict)
-    domains: dict[str, Estimate] = field(default_factory=dict)
+    domains: dict[str, Estimate] = field(default_factory=dict)  # mAP by test set
 
     def mean(self, quantity: str) -> Optional[float]:
         """Mean of a quantity over seeds, or None."""
@@ -56,31 +48,19 @@ class Method:
 
 @dataclass
 class Group:
-    """All methods on one data set with one detector: what one table shows.
-
-    Attributes:
-        dataset: Name of the data set.
-        detector: Name of the detector.
-        baseline: Name of the method that others are compared with; None if it has no result.
-        methods: By name, in the order of the plan.
-        in_domain: Test sets of the domain that was trained on.
-        out_of_domain: All other test sets.
-        fronts: Pareto set against training FLOPs, of ``mAP`` and of ``ood_mAP``.
-        correlations: Of ``rgn`` (mean over training) and ``rgn_first`` with the OOD gain.
-        notes: What a reader must know about holes in the numbers.
-        question: What is tested, see primary.py; None without a question.
-    """
+    """All methods on one data set with one detector: what one table shows."""
 
     dataset: str
     detector: str
-    baseline: Optional[str] = None
-    methods: dict[str, Method] = field(default_factory=dict)
-    in_domain: list[str] = field(default_factory=list)
-    out_of_domain: list[str] = field(default_factory=list)
-    fronts: dict[str, list[str]] = field(default_factory=dict)
+    baseline: Optional[str] = None  # what others are compared with; None if it has no result
+    methods: dict[str, Method] = field(default_factory=dict)  # by name, in the order of the plan
+    in_domain: list[str] = field(default_factory=list)  # test sets of the domain of the training
+    out_of_domain: list[str] = field(default_factory=list)  # all other test sets
+    fronts: dict[str, list[str]] = field(default_factory=dict)  # Pareto sets of mAP and ood_mAP
+    # Of rgn (mean over training) and rgn_first with the OOD gain.
     correlations: dict[str, Correlation] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    question: Optional[Mapping[str, Any]] = None
+    notes: list[str] = field(default_factory=list)  # on holes in the numbers
+    question: Optional[Mapping[str, Any]] = None  # what is tested, see primary.py
 
     def __post_init__(self) -> None:
         self.name = f'{self.dataset}/{self.detector}'
@@ -107,14 +87,9 @@ class Group:
 
 
 class Summary:
-    """A whole benchmark.
+    """A whole benchmark: a group per data set and detector, and runs in the order of the plan.
 
-    Attributes:
-        groups: One per data set and detector.
-        planned: All runs that there should be.
-        results: Of runs that have ended, in that order; ``finished`` and ``failed`` ones.
-        missing: Planned runs without a result.
-        methods: All methods, in the order of the plan.
+    ``results`` are of runs that have ended, ``finished`` and ``failed`` ones.
     """
 
     def __init__(

@@ -14,26 +14,17 @@ from .tables import NONE, gain_entry
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method against the baseline.
+    """One method against the baseline."""
 
-    Attributes:
-        gain: The difference, paired by seed.
-        p: Of a two-sided t-test of the paired differences.
-        holm: The same after Holm's correction over all methods that were compared.
-    """
-
-    gain: Estimate
-    p: float
-    holm: float
+    gain: Estimate  # the difference, paired by seed
+    p: float  # of a two-sided t-test of the paired differences
+    holm: float  # the same after Holm's correction over all methods that were compared
 
 
 def compare(group: Group, question: Mapping[str, Any]) -> dict[str, Comparison]:
     """Compares the methods that have all seeds of a question with the baseline.
 
-    Args:
-        group: The results of a data set and a detector.
-        question: ``test`` and ``metric``, whose scores are compared, and ``seeds``, the fewest that
-            a method must have in common with the baseline; others are not part of the family.
+    Those that have fewer than ``question['seeds']`` in common with it are not part of the family.
 
     Source:
         Student's paired t-test; Holm, A simple sequentially rejective multiple test procedure,

@@ -16,21 +16,13 @@ FEWEST_METHODS = 4  # leaving one out of three leaves two points, whose correlat
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of one quantity over seeds.
+    """The mean of one quantity over seeds."""
 
-    Attributes:
-        values: The finite values by seed.
-        mean: Their mean; None without a value.
-        sd: Sample standard deviation (n - 1); None of fewer than two values.
-        low: Lower end of the 95 % t-interval of the mean; None of fewer than three values.
-        high: Its upper end.
-    """
-
-    values: dict[int, float] = field(default_factory=dict)
+    values: dict[int, float] = field(default_factory=dict)  # the finite values by seed
     mean: Optional[float] = None
-    sd: Optional[float] = None
-    low: Optional[float] = None
-    high: Optional[float] = None
+    sd: Optional[float] = None  # sample standard deviation (n - 1); None of fewer than two values
+    low: Optional[float] = None  # of the 95 % t-interval; None of fewer than three values
+    high: Optional[float] = None  # its upper end
 
     @property
     def n(self) -> int:
@@ -66,9 +58,9 @@ def estimate(values: Mapping[int, Any]) -> Estimate:
     return Estimate(known, mean, sd, mean - half, mean + half)
 
 
-def t_quantile(freedom: int, level: float = LEVEL) -> float:
+def t_quantile(freedom: int) -> float:
     """Half the width of a two-sided t-interval in standard errors."""
-    return float(stats.t.ppf(0.5 + level / 2, freedom))
+    return float(stats.t.ppf(0.5 + LEVEL / 2, freedom))
 
 
 def difference(values: Mapping[int, Any], baseline: Mapping[int, Any]) -> Estimate:
@@ -79,23 +71,14 @@ def difference(values: Mapping[int, Any], baseline: Mapping[int, Any]) -> Estima
 
 @dataclass(frozen=True)
 class Correlation:
-    """How two quantities go together over methods.
+    """How two quantities go together over methods."""
 
-    Attributes:
-        names: The methods that are in it.
-        left_out: Methods that lack one of the two quantities.
-        pearson: Pearson's r; None where it is not defined or there are fewer than four methods.
-        spearman: The same of ranks.
-        pearson_range: Smallest and largest r when any one method is left out.
-        spearman_range: The same of ranks.
-    """
-
-    names: list[str]
-    left_out: list[str]
-    pearson: Optional[float] = None
-    spearman: Optional[float] = None
-    pearson_range: Optional[tuple[float, float]] = None
-    spearman_range: Optional[tuple[float, float]] = None
+    names: list[str]  # the methods that are in it
+    left_out: list[str]  # methods that lack one of the two quantities
+    pearson: Optional[float] = None  # None where it is not defined, and of less than four methods
+    spearman: Optional[float] = None  # the same of ranks
+    pearson_range: Optional[tuple[float, float]] = None  # when any one method is left out
+    spearman_range: Optional[tuple[float, float]] = None  # the same of ranks
 
 
 def correlate(

@@ -39,9 +39,7 @@ QUANTITIES: dict[str, _Reader] = {
     **{f'ood_{metric}': _score(metric, 'out_of_domain') for metric in METRICS},
     'flops': _part('cost', 'flops'),
     'share_of_full': _share,
-    'seconds': _part('cost', 'seconds'),
-    'peak_memory': _part('cost', 'peak_memory'),
-    'trainable_share': _part('cost', 'trainable_share'),
+    **{key: _part('cost', key) for key in ('seconds', 'peak_memory', 'trainable_share')},
     'communicated_bytes': _part('cost', 'communicated_bytes'),
     'rgn': _rgn(median='median', mean='mean'),
     'rgn_first': _rgn(median='median_first', mean='first'),
@@ -56,14 +54,10 @@ def summarize(
     baseline: str = BASELINE,
     question: Optional[Mapping[str, Any]] = None,
 ) -> Summary:
-    """Groups results, and estimates everything over seeds.
+    """Groups results, failed ones included, and estimates everything over seeds.
 
-    Args:
-        results: What a benchmark has so far, failed runs included.
-        planned: The runs that there should be, in the order of the plan. Without them a seed that
-            any run has is expected of all methods of its data set and detector.
-        baseline: The method that others are compared with.
-        question: What is tested, see :mod:`.primary`.
+    ``planned`` are the runs that there should be, in the order of the plan. Without them a seed
+    that any run has is expected of all methods of its data set and detector.
     """
     by_run = {RunKey.of(result): result for result in results}
     if planned is None:  # all seeds for all methods, the baseline first

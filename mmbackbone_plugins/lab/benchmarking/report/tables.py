@@ -43,12 +43,7 @@ _UNITS = dict(
 
 
 def unit_for(kind: str, values: Iterable[Optional[float]]) -> Unit:
-    """One unit for a whole column, by its largest number, so that its entries compare.
-
-    Args:
-        kind: ``'percent'``, ``'flops'``, ``'seconds'``, ``'bytes'`` or ``'plain'``.
-        values: The numbers of the column.
-    """
+    """One unit for a whole column, by its largest number, so that its entries compare."""
     choice = _UNITS[kind]
     top = max((v for v in values if v is not None), default=0)
     # Plain numbers keep their size down to 0.1: 0.5 is easier than 500 times 0.001.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ....utils.files import atomic_write
+from ....utils.files import atomic_write, write_json
 from ..folder import TRAIN, read_progress
 from ..results import load_results
 from .content import compose
@@ -27,7 +27,6 @@ def write_report(
     title: Optional[str] = None,
     planned: Optional[Iterable[Any]] = None,
     baseline: str = BASELINE,
-    command: Optional[str] = None,
     question: Optional[Mapping[str, Any]] = None,
 ) -> Path:
     """Writes the report of a benchmark, finished or not.
@@ -36,12 +35,10 @@ def write_report(
         work_dir: Folder of the benchmark.
         out: Folder of the report; default is ``<work_dir>/report``.
         title: Its title; default is made from the folder's name.
-        planned: The runs that there should be: anything with ``dataset``, ``detector``,
-            ``method`` and ``seed``, in the order of the tables. Default is the plan's copy in the
-            work dir; without one, every seed of any run is expected of all methods.
+        planned: The runs that there should be, in the order of the tables; default is the plan's
+            copy in the work dir; without one, every seed of any run is expected of all methods.
         baseline: The method that others are compared with.
         question: What is tested, as ``primary`` in a plan; of the plan's copy if ``planned`` is.
-        command: What makes this report; default is ``python -m`` of this package.
 
     Returns:
         The page. Beside it: ``report.md`` with ``figures/``, ``summary.json`` (estimates, values by
@@ -55,11 +52,10 @@ def write_report(
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise FileNotFoundError(f'work_dir {str(work_dir)!r} does not exist')
-    if command is None:
-        words = ['python', '-m', 'mmbackbone_plugins.lab.benchmarking.report', str(work_dir)]
-        words += ['--out', str(out)] if out else []
-        words += ['--title', title] if title else []
-        command = shlex.join(words + (['--baseline', baseline] if baseline != BASELINE else []))
+    words = ['python', '-m', 'mmbackbone_plugins.lab.benchmarking.report', str(work_dir)]
+    words += ['--out', str(out)] if out else []
+    words += ['--title', title] if title else []
+    command = shlex.join(words + (['--baseline', baseline] if baseline != BASELINE else []))
     out = work_dir / 'report' if out is None else Path(out)
     results = load_results(work_dir)
     remarks: list[str] = []
@@ -79,8 +75,7 @@ def write_report(
     content = compose(summary, writer, title, command, remarks, progress)
     _remove_old_figures(out, writer.files)
     everything = dict(title=title, command=command, figures=writer.files, **to_dict(summary))
-    with atomic_write(out / SUMMARY) as file:
-        json.dump(everything, file, indent=1)
+    write_json(out / SUMMARY, everything)
     with atomic_write(out / 'runs.csv') as file:
         _write_runs(file, summary)
     with atomic_write(out / 'report.md') as file:

@@ -1,7 +1,7 @@
 """What a shape is, and the table of all shapes."""
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
@@ -18,46 +18,26 @@ class Part:
 
 @dataclass(frozen=True)
 class Shape:
-    """How objects of one kind are drawn and where they stand.
+    """How objects of one kind are drawn and where they stand."""
 
-    Attributes:
-        name: Key in :data:`SHAPES`.
-        draw: ``draw(rng) -> list[Part]``: one random object, painted in that order.
-        ground: What lies under it, a key of ``ground.PADS``.
-        pattern: How a group is arranged: 'row' (side by side), 'grid', 'scatter' (around a common
-            heading) or 'single'.
-        members: Smallest and largest number of objects in a group.
-        gap: Space between neighbours in a group, in pixels.
-        height: Length of its shadow in pixels.
-        upright: Round things have no heading: their box stays parallel to the image.
-    """
-
-    name: str
-    draw: Callable[[np.random.Generator], list[Part]]
-    ground: str
-    pattern: str
-    members: tuple[int, int]
-    gap: float
-    height: float
-    upright: bool
+    name: str  # key in SHAPES
+    draw: Callable[[np.random.Generator], list[Part]]  # a random object, painted in that order
+    ground: str  # what lies under it, a key of ground.PADS
+    pattern: str = 'single'  # of a group: 'row', 'grid', 'scatter' (around a common heading)
+    members: tuple[int, int] = (1, 1)  # smallest and largest number of objects in a group
+    gap: float = 4.0  # space between neighbours in a group, in pixels
+    height: float = 2.0  # length of its shadow in pixels
+    upright: bool = False  # round things have no heading: their box stays parallel to the image
 
 
 SHAPES: dict[str, Shape] = {}
 
 
-def shape(
-    ground: str,
-    pattern: str = 'single',
-    members: tuple[int, int] = (1, 1),
-    gap: float = 4.0,
-    height: float = 2.0,
-    upright: bool = False,
-) -> Callable:
+def shape(**look: Any) -> Callable:
     """Registers a drawing function under its own name; see :class:`Shape` for the arguments."""
 
     def register(draw: Callable) -> Callable:
-        name = draw.__name__
-        SHAPES[name] = Shape(name, draw, ground, pattern, members, gap, height, upright)
+        SHAPES[draw.__name__] = Shape(draw.__name__, draw, **look)
         return draw
 
     return register

@@ -19,19 +19,11 @@ def plane(rng: np.random.Generator) -> list[Part]:
     root, tip, front = length * 0.2, length * 0.075, length * 0.1
     parts = []
     for side in (-1, 1):
-        wing = [
-            (front, 0),
-            (front - sweep, side * span / 2),
-            (front - sweep - tip, side * span / 2),
-            (front - root, 0),
-        ]
+        wing = [(front, 0), (front - sweep, side * span / 2)]
+        wing += [(front - sweep - tip, side * span / 2), (front - root, 0)]
         parts.append(Part(np.array(wing), tone(paint, 0.9)))
-        tail = [
-            (-length * 0.36, 0),
-            (-length * 0.46, side * span * 0.19),
-            (-length * 0.5, side * span * 0.19),
-            (-length * 0.46, 0),
-        ]
+        tail = [(-length * 0.36, 0), (-length * 0.46, side * span * 0.19)]
+        tail += [(-length * 0.5, side * span * 0.19), (-length * 0.46, 0)]
         parts.append(Part(np.array(tail), tone(paint, 0.88)))
         engine = (front - sweep * 0.25, side * span * 0.17)
         parts.append(Part(rounded(length * 0.12, body * 0.6, 2, *engine), tone(paint, 0.62)))
