@@ -43,12 +43,7 @@ class EpochDecisions:
             checkpoint is of a run that decided nothing.
     """
 
-    def __init__(
-        self,
-        runner,
-        hook: Any,
-        checkpoint: Optional[dict[str, Any]] = None,
-    ) -> None:
+    def __init__(self, runner, hook: Any, checkpoint: Optional[dict[str, Any]] = None) -> None:
         self._plan: FreezePlan = hook.plan
         schedule: Any = self._plan.schedule
         self._schedule = schedule

@@ -11,20 +11,11 @@ from torch.utils.data import DataLoader
 
 from ..distortion.anchor import fingerprint_tensors, named_tensors
 from ..distortion.importance import estimate_importance, find_kind
-from ..distortion.importance_file import (
-    Fingerprint,
-    ImportanceFile,
-    fingerprint_data,
-    path_in,
-)
+from ..distortion.importance_file import Fingerprint, ImportanceFile, fingerprint_data, path_in
 from ..utils.branches import check_labelled_loss, has_branches
 from ..utils.files import hash_of
 from ..utils.sampling import Pristine, images_in_batch
-from ..utils.untouched import (
-    seed_everything,
-    untouched_attributes,
-    untouched_random_numbers,
-)
+from ..utils.untouched import seed_everything, untouched_attributes, untouched_random_numbers
 from ..utils.wrappers import unwrap
 from .progress import Progress
 

@@ -12,14 +12,7 @@ from ..stages import Division, divide_inside
 from ..utils.checks import choice
 from .block_configs import backbone_class, block_configs, refuse_block_options, require_config
 from .families import StageOutput, stage_at, stage_outputs
-from .placement import (
-    BRANCHES,
-    Grid,
-    Placed,
-    layer_channels,
-    place_in_layer,
-    transformer_layers,
-)
+from .placement import BRANCHES, Grid, Placed, layer_channels, place_in_layer, transformer_layers
 
 POSITIONS = ('after_stage', 'in_blocks')
 

@@ -80,11 +80,7 @@ class WidthResNet(ResNet):
         whole_number('stem_channels', stem)
         _check_groups(self, options.get('norm_cfg'), stem, options.get('deep_stem', False))
         super().__init__(
-            depth,
-            stem_channels=stem,
-            base_channels=base_channels,
-            num_stages=num_stages,
-            **options,
+            depth, stem_channels=stem, base_channels=base_channels, num_stages=num_stages, **options
         )
         self.inplanes = self.feat_dim = self.stage_widths[-1]
 
