@@ -3,12 +3,13 @@
 from typing import Optional
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule, constant_init
+from mmengine.model import constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.checks import choice, whole_number
 from ..utils.names import arguments_by_name
+from .added_block import AddedBlock
 
 
 def _paper(block: 'SEBlock') -> None:
@@ -38,7 +39,7 @@ INITS = {
 
 @MODELS.register_module()
 @arguments_by_name()
-class SEBlock(BaseModule):
+class SEBlock(AddedBlock):
     """Scales each channel of a map by a gate between 0 and 1 (``'identity'``: 2).
 
     ``x * k * sigmoid(fc2(relu(fc1(mean_hw(x)))))``, ``fc1`` and ``fc2`` 1x1 convolutions with bias.
@@ -82,7 +83,6 @@ class SEBlock(BaseModule):
     """
 
     _abbr_ = 'se_block'  # the name of the plugin inside a bottleneck
-    is_added_block = True  # regularisers leave it: it has no pre-trained weights
 
     def __init__(
         self,
@@ -109,14 +109,7 @@ class SEBlock(BaseModule):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sets the parameters as ``init`` says."""
         INITS[self.init][0](self)
-
-    def init_weights(self) -> None:
-        """Undoes what the ``init_cfg`` of a backbone around the block did to its convolutions."""
-        if not self.is_init:
-            self.reset_parameters()
-        super().init_weights()
 
     def gate(self, x: Tensor) -> Tensor:
         """What each channel is multiplied with, ``(N, C, 1, 1)``."""
