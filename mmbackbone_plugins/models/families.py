@@ -101,11 +101,7 @@ def stage_output_rule(family: str) -> Callable[[OutputRule], OutputRule]:
 
 
 def stage_outputs(backbone: nn.Module) -> list[StageOutput]:
-    """Finds the ends of a backbone's stages.
-
-    Raises:
-        ValueError: If no rule knows the backbone, or a rule cannot tell the channels of a stage.
-    """
+    """Finds the ends of a backbone's stages; a ValueError if no rule can tell them."""
     for rule in reversed(_RULES.values()):
         try:
             found = rule(backbone)

@@ -33,13 +33,9 @@ class Grid:
 
 
 class Placed:
-    """A block on the output of a module.
+    """A block on the output of a module, which messages call ``where``.
 
-    Args:
-        where: Name of the place in messages.
-        block: The block.
-        apply: How it is applied to that output.
-        grid: Where height and width come from when the module is not told them.
+    Height and width come from the ``grid`` when the module is not told them.
     """
 
     def __init__(
