@@ -67,11 +67,7 @@ def registered() -> dict[str, list[str]]:
 
 
 def main(problem: Optional[ImportError] = None) -> int:
-    """Prints the report.
-
-    Args:
-        problem: Why the package refuses to be imported; comes last, and nothing is registered.
-    """
+    """Prints the report; last comes the ``problem``, why the package refuses to be imported."""
     rows = [('Python', f'{sys.version.split()[0]}, {platform.platform()}')]
     rows += [(name, installed(name)) for name in STACK]
     rows += [('devices', devices()), ("mmcv's operators", compiled_operators())]

@@ -5,7 +5,9 @@ It imports nothing of the stack by itself: the functions on torch import what th
 
 import importlib
 import inspect
+import re
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -25,12 +27,9 @@ _FAMILIES = {
 
 
 def check_versions() -> None:
-    """Refuses what is known not to work, with one clear message.
+    """Refuses a missing mmengine, both families at once and what is too old, by an ImportError.
 
     Distribution metadata is read, nothing is imported, so this costs next to nothing.
-
-    Raises:
-        ImportError: If mmengine is missing, both families are installed, or a package is too old.
     """
     twice = {name: found for name in _FAMILIES if len(found := distributions(name)) > 1}
     if twice:
@@ -98,9 +97,6 @@ def distributions(name: str) -> list[tuple[str, str]]:
     """Installed distributions that provide an import name, with their versions.
 
     More than one means that both families are installed, and overwrite each other's files.
-
-    Args:
-        name: Import name, e.g. ``'mmdet'``.
     """
     names = [dist for dist, _ in _FAMILIES.get(name, ())] or [f'onedl-{name}', name]
     return [(dist, have) for dist in names if (have := _installed(dist))]
@@ -115,17 +111,8 @@ def _installed(distribution: str) -> Optional[str]:
 
 def _key(text: str) -> tuple[int, ...]:
     """Numbers of a version up to the first part that is not one; pre-releases count as equal."""
-    numbers = []
-    for part in text.split('.')[:3]:
-        digits = ''
-        for character in part:
-            if not character.isdigit():
-                break
-            digits += character
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
+    found = (re.match(r'\d+', part) for part in text.split('.')[:3])
+    return tuple(int(number[0]) for number in takewhile(bool, found) if number)
 
 
 # -- torch -----------------------------------------------------------------------------------------
@@ -171,11 +158,7 @@ def ddp_options(ddp: 'DistributedDataParallel') -> dict[str, Any]:
 
 
 def ddp_comm_hooks(ddp: 'DistributedDataParallel') -> list[tuple[Any, Any]]:
-    """The communication hooks of a wrapper, as (hook, state).
-
-    Raises:
-        RuntimeError: If there is one that this torch gives no access to (2.0).
-    """
+    """The communication hooks of a wrapper, as (hook, state); a RuntimeError if torch hides it."""
     hooks = getattr(ddp, '_comm_hooks', None)
     if hooks is not None:
         return list(hooks)
