@@ -70,20 +70,12 @@ class EpochBudget:
             )
 
     def spent(self, decisions: Sequence[int]) -> int:
-        """FLOPs of the first epochs, with the measuring before them.
-
-        Args:
-            decisions: Number of stages that trained in each.
-        """
+        """FLOPs of the first epochs, by the number of stages in each, and of measuring."""
         passes = max(len(decisions) - 1, 0)
         return sum(self.costs[count] for count in decisions) + passes * self.measuring
 
     def affordable(self, decisions: Sequence[int]) -> int:
-        """The largest number of stages that the next epoch may train.
-
-        Args:
-            decisions: Number of stages that trained in each epoch before.
-        """
+        """The largest number of stages that the next epoch may train."""
         epochs = self.epochs - len(decisions)
         # The passes to come are set aside at once, so that they do not fall on the last epochs.
         aside = (self.epochs - max(len(decisions), 1)) * self.measuring
@@ -93,16 +85,11 @@ class EpochBudget:
     def choose(
         self, decisions: Sequence[int], signal: Optional[Sequence[float]], sign: int = 1
     ) -> int:
-        """Number of stages that the next epoch trains.
+        """Number of stages that the next epoch trains; 0 only where no more is affordable.
 
-        Args:
-            decisions: Number of stages that trained in each epoch before.
-            signal: A number by stage, from input to output, NaN where there is none; None for the
-                longest suffix that is affordable.
-            sign: 1 for the suffix with the highest mean signal over its stages, -1 for the lowest.
-
-        Returns:
-            Number of stages; 0 only where no more is affordable. Of equals the longer suffix.
+        The signal is a number by stage, from input to output, NaN where there is none. Chosen is
+        the suffix with the highest (``sign=-1``: lowest) mean over its stages, of equals the longer
+        one; without a signal the longest that is affordable.
         """
         most = self.affordable(decisions)
         if signal is None or most == 0:

@@ -257,11 +257,8 @@ def reset_optimizer_state(
 ) -> None:
     """Forgets what optimizers remember of parameters that begin to train again.
 
-    Args:
-        optimizers: The optimizers.
-        parameters: The parameters.
-        what: ``'momentum'``: first moments become zero (SGD's momentum buffer, Adam's
-            ``exp_avg``). ``'all'``: the whole state is dropped, as on a fresh start.
+    Of ``'momentum'`` first moments become zero (SGD's momentum buffer, Adam's ``exp_avg``), of
+    ``'all'`` the whole state is dropped, as on a fresh start.
     """
     for optimizer in optimizers:
         for parameter in parameters:

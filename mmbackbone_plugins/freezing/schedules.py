@@ -120,11 +120,7 @@ def is_share(value: Any) -> bool:
 
 
 def check_time(name: str, value: Any, least: int, allowed: str) -> Union[int, float]:
-    """Returns a time: a whole number of at least ``least``, or a share of the run.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """Returns a whole number of at least ``least`` or a share; a ValueError for all else."""
     if is_share(value):
         return cast(float, value)
     return whole_number(name, value, least, f'{allowed}, or a share of the run in (0, 1)')

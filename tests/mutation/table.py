@@ -92,7 +92,7 @@ MUTATIONS = [
     *_of(
         'freezing/phases.py',
         'tests/test_freezing/test_schedules.py',
-        ('freezing: the last phase is lost', 'yield Phase(start, end, current)', 'return'),
+        ('freezing: phases do not add up', 'start += length', 'start = length'),
     ),
     *_of(
         'freezing/freezer.py',
