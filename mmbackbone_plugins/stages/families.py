@@ -160,14 +160,9 @@ def _number(pattern: re.Pattern, path: str) -> int:
 
 
 def set_vit_stages(module: nn.Module, count: int) -> None:
-    """Divides the blocks of a ViT into so many groups, from now on.
+    """Divides the blocks of a ViT, or of one that a module wraps, into so many groups from now on.
 
-    Args:
-        module: The ViT, or a module that wraps it.
-        count: The number of groups; four unless it is said.
-
-    Raises:
-        ValueError: If it is less than 1 or more than there are blocks, or there is no ViT.
+    A ValueError if they are less than 1 or more than there are blocks, or there is no ViT.
     """
     inner = module.get_submodule(divide_inside(module)[0].rstrip('.'))
     found = next(filter(_vit, [inner, *inner.children()]), None)

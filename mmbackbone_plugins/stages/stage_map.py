@@ -159,11 +159,7 @@ class StageMap:
         return StageMap([*rest, new], self.targets, containers)
 
     def stage_of(self, parameter: str) -> str:
-        """Name of the stage that holds a parameter.
-
-        Raises:
-            KeyError: If no stage holds it.
-        """
+        """Name of the stage that holds a parameter; a KeyError if none does."""
         return self._stage_of[parameter]
 
     def __getitem__(self, name: str) -> Stage:
@@ -181,11 +177,7 @@ class StageMap:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The submodule at a dotted path.
-
-    Raises:
-        ValueError: If there is none; the message names the part that is missing and what exists.
-    """
+    """The submodule at a dotted path; a ValueError names what is missing, and what there is."""
     module = model
     walked: list[str] = []
     for part in path.split('.') if path else []:
