@@ -195,9 +195,7 @@ class Ledger:
     def read(cls, path: Path) -> 'Ledger':
         """Reads a file, or that of a work dir.
 
-        Raises:
-            FileNotFoundError: If there is none; the message says how to get one.
-            ValueError: If it is not a cost record.
+        A FileNotFoundError if there is none, a ValueError if it is not a cost record.
         """
         path = Path(path)
         file = path / FILE_NAME if path.is_dir() else path

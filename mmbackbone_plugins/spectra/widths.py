@@ -116,10 +116,7 @@ def determine_widths(
 def check_budget(
     layers: Iterable[str], macs: Callable[[Widths], int], budget: int, multiple: int = 8
 ) -> None:
-    """Refuses a budget that no widths fit, which takes one count.
-
-    The message of the ValueError says how much the smallest widths cost.
-    """
+    """Refuses a budget that no widths fit, which takes one count; the message has the least."""
     _finite(budget, 'budget')
     least = macs(dict.fromkeys(layers, multiple))
     if not least <= budget:

@@ -25,9 +25,7 @@ def whole_number(
 
 
 def flag(name: str, value: Any) -> bool:
-    """Returns a truth value; a ValueError for anything else, such as a text, which would count as
-    true.
-    """
+    """Returns a truth value; a ValueError for all else, such as a text, which counts as true."""
     if not isinstance(value, bool):
         raise ValueError(f'{name} must be True or False, got {value!r}')
     return value

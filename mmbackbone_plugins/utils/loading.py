@@ -19,17 +19,11 @@ from .untouched import untouched_random_numbers
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file that a part of a model is initialised from.
+    """A file that a part of a model is initialised from."""
 
-    Attributes:
-        module: Name of the part; ``''`` is the model.
-        path: File or address.
-        prefix: What is taken of the file: names that begin so, without it; None: all.
-    """
-
-    module: str
-    path: str
-    prefix: Optional[str] = None
+    module: str  # name of the part; ``''`` is the model
+    path: str  # file or address
+    prefix: Optional[str] = None  # of the names that are taken of it, without it; None: all
 
     def concerns(self, target: str) -> bool:
         """Whether it may fill a part of the module of this name."""
@@ -45,10 +39,8 @@ class LoadRecord:
 
     Parts that are initialised already were filled when they were built: of those with an
     ``init_cfg`` (MMPretrain's ``LoRAModel`` does so) a copy is initialised again to see how, all
-    others (timm's, with ``pretrained=True``) are taken for loaded.
-
-    Args:
-        model: The model, without a distributed wrapper, before its ``init_weights()``.
+    others (timm's, with ``pretrained=True``) are taken for loaded. The model is one without a
+    wrapper, before its ``init_weights()``.
 
     Examples:
         >>> from torch import nn
@@ -87,11 +79,9 @@ class LoadRecord:
         return self
 
     def close(self) -> dict[str, str]:
-        """Ends the watch.
+        """Ends the watch, and returns the parameters whose values are those of no file, by name.
 
-        Returns:
-            The parameters whose values are those of no file, by name, with the reason if it is
-            another than that no file has them.
+        With the reason if it is another than that no file has them.
         """
         for handle in self._handles:
             handle.remove()

@@ -127,13 +127,9 @@ class SeededBatches:
         self.parts = [numbered[i : i + size] for i in starts][self._share]
 
     def loaded(self, seed: int, share: slice = slice(None)) -> Iterator[Any]:
-        """Other images, by another seed, in batches as the training loader yields them.
+        """Other images, by another seed, in a share of batches as the training loader yields them.
 
         Random numbers are left as the seed of a batch makes them: iterate where that is undone.
-
-        Args:
-            seed: Chooses the images and their augmentation.
-            share: Which of the batches.
         """
         self._choose(seed)
         for part in self.parts[share]:

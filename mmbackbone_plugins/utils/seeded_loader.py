@@ -14,10 +14,7 @@ SAMPLE, SAMPLER, STEP, EPOCH = range(4)  # what random numbers are for
 
 
 def seed_of(*key: int) -> int:
-    """A seed for a tuple of numbers; neighbours have nothing in common.
-
-    Args:
-        key: Whole numbers from 0.
+    """A seed for whole numbers from 0; neighbours have nothing in common.
 
     Examples:
         >>> from mmbackbone_plugins.utils.seeded_loader import seed_of
@@ -125,13 +122,9 @@ class SeededLoader:
 
     Samples are read under random numbers of their own, so that it does not matter which worker
     reads one, how many there are, and what was read before. Samplers that draw from the global
-    random numbers draw from those of seed, epoch and place too.
-
-    Args:
-        loader: The loader; changed in place, for others hold it. An iterator over it that is there
-            already goes on as before.
-        seed: The seed.
-        rank: Number of the process; each augments in its own way.
+    random numbers draw from those of seed, epoch and place too. Each rank augments in its own way.
+    The loader is changed in place, for others hold it; an iterator over it that is there already
+    goes on as before.
     """
 
     def __init__(self, loader: DataLoader, seed: int, rank: int = 0) -> None:
@@ -141,21 +134,12 @@ class SeededLoader:
         self._set(dataset=_SeededDataset(loader.dataset), batch_sampler=self._batches)
 
     def start(self, number: int, past: int = 0) -> None:
-        """Begins an epoch.
-
-        Args:
-            number: Its number, from 0.
-            past: Batches of it that are left out, because they were trained on before.
-        """
+        """Begins an epoch, without the batches that were trained on before (``past``)."""
         self._batches.start(number)
         self._batches.skip(past)
 
     def endless(self, past: int) -> Iterator[Any]:
-        """Batches of one pass after the other.
-
-        Args:
-            past: Batches from the beginning that are left out; none of them is read.
-        """
+        """Batches of one pass after the other, without the first ones; none of those is read."""
         self.start(0, past)
         while True:
             yield from self._loader
@@ -171,14 +155,9 @@ class SeededLoader:
 
 
 def hidden_state(loader: DataLoader) -> list[str]:
-    """Samplers and transforms that keep something from one sample to the next.
+    """Samplers and transforms that keep something from one sample to the next, for a message.
 
-    Args:
-        loader: The loader.
-
-    Returns:
-        What they are and what they keep, for a message: a cache of samples, random numbers of their
-        own.
+    That is a cache of samples, or random numbers of their own.
     """
     own = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
     found, seen, rest = [], set(), [loader.dataset, loader.batch_sampler, loader.sampler]
