@@ -187,10 +187,9 @@ def estimate_importance(
     parameters = _chosen_parameters(model, target, names)
     totals: dict[str, torch.Tensor] = {}
     passes = 0
-    count = num_batches
     if chosen.single_images:
-        batches, count = _one_by_one(batches, count), None
-    for passes in gradient_passes(model, batches, count, enable=parameters.values()):
+        batches, num_batches = _one_by_one(batches, num_batches), None
+    for passes in gradient_passes(model, batches, num_batches, enable=parameters.values()):
         for name, parameter in parameters.items():
             if parameter.grad is None:  # not on the path to this batch's loss
                 continue

@@ -76,11 +76,7 @@ def interpolate(
 
 
 def check_weight(weight: Any, extrapolate: bool = False) -> float:
-    """Returns a place on the line.
-
-    Raises:
-        ValueError: If it is no finite number, or not from 0 to 1 without ``extrapolate``.
-    """
+    """Returns a place on the line; a ValueError if :func:`interpolate` takes no such."""
     number = isinstance(weight, Real) and not isinstance(weight, bool) and math.isfinite(weight)
     if not number or not (extrapolate or 0 <= weight <= 1):
         allowed = 'a finite number' if extrapolate else 'a number from 0 (start) to 1 (end)'

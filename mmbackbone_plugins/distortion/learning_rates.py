@@ -48,16 +48,10 @@ def rate_factors(rgn: Mapping[str, float], sign: int = 1, floor: float = 0.0) ->
 
 
 def units_of(model: nn.Module, stage_map: StageMap, by: str) -> dict[str, str]:
-    """What shares one learning rate: the unit of every parameter whose rate is changed.
+    """What shares one learning rate: the unit of every parameter of the target, by its name.
 
-    Args:
-        model: The model.
-        stage_map: Stages of the target.
-        by: ``'stage'``: units are stages, norms included. ``'tensor'``: parameters without norms.
-
-    Returns:
-        Units by name of the parameter. Added blocks have none: they start near zero, and their RGN
-        would drown the rest (our reading).
+    By ``'stage'`` units are stages, norms included; by ``'tensor'`` parameters without norms. Added
+    blocks have none: they start near zero, and their RGN would drown the rest (our reading).
     """
     own = {n: s.name for s in stage_map if not s.is_block for n in s.parameters}
     if by == 'stage':
@@ -70,13 +64,7 @@ def unit_rgn(
 ) -> dict[str, float]:
     """RGN of every unit: the mean over its tensors without norms.
 
-    Args:
-        values: RGN by name of the parameter; those without a gradient are not in it.
-        units: Units by name of the parameter.
-        norms: Parameters of norm layers.
-
-    Returns:
-        RGN by unit; units without a measured tensor are left out.
+    Values and units are by name of the parameter; units without a measured tensor are left out.
     """
     inside: dict[str, list[float]] = {}
     for name, unit in units.items():

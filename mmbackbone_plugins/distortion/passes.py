@@ -30,12 +30,9 @@ def gradient_passes(
     model and all random numbers are as they were (:func:`untouched`). No optimizer takes part.
     Yields the number of the batch, from 1. Source: arXiv 2303.14744, ``tools/compute_rgn.py``.
 
-    Args:
-        model: The detector.
-        batches: Batches as the training loader yields them. An iterable with a state of its own
-            (a sampler's) is the caller's: hand in a loader made for this.
-        count: Number of batches to take; all by default.
-        enable: Parameters that require a gradient for the time of the passes, frozen or not.
+    Batches are as the training loader yields them, ``count`` at most. An iterable with a state of
+    its own (a sampler's) is the caller's: hand in a loader made for this. Parameters to ``enable``
+    require a gradient for the time of the passes, frozen or not.
     """
     done = 0
     detector: Any = model

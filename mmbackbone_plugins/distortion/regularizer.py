@@ -93,9 +93,8 @@ def compare(
 ) -> tuple[float, Optional[float], dict[str, float]]:
     """Brings measurements of one step from the device and sums them up.
 
-    Returns:
-        The penalty; the norm of what it adds to the gradients over the norm of the loss gradient,
-        None without a gradient; and that ratio by group, without groups that have no gradient.
+    Returns the penalty; the norm of what it adds to the gradients over the norm of the loss
+    gradient, None without a gradient; and that ratio by group that has one.
     """
     rows: dict[str, list[float]] = {}
     for pull in pulls:

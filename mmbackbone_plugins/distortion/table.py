@@ -96,13 +96,9 @@ class RGNTable:
         frozen: Iterable[str] = (),
         kinds: Mapping[str, str] = {},  # noqa: B006
     ) -> 'RGNTable':
-        """Sorts a measurement into stages and layers.
+        """Sorts a measurement of parameters of the map into stages and layers.
 
-        Args:
-            measurement: Numbers of parameters of the map.
-            stage_map: The stages.
-            frozen: Names of stages that are frozen; see :func:`frozen_stages`.
-            kinds: See :func:`kinds_of`; without it there is no median over weights.
+        See :func:`frozen_stages` and :func:`kinds_of`; without it there is no median over weights.
         """
         numels, frozen = measurement.numels, set(frozen)
         # In the order of the network, which that of the optimizers need not be.

@@ -27,20 +27,9 @@ class EpochDecisions:
     """The decisions of a :class:`BudgetedFreezing` in a run.
 
     What an epoch costs by the number of stages that train is counted once, in a fresh run, on a
-    batch of the training data. The first process decides for all.
-
-    Args:
-        runner: The runner, in ``before_train``.
-        hook: The FreezingSchedulerHook, with plan and freezer; they are left as they were.
-        checkpoint: That of the run that is resumed; None in a fresh run.
-
-    Attributes:
-        budget: What epochs cost and may cost, in FLOPs.
-        anchor: theta0, where the signal is the drift from it.
-
-    Raises:
-        ValueError: If the run has no epochs, the budget does not pay for a frozen run, or the
-            checkpoint is of a run that decided nothing.
+    batch of the training data. The first process decides for all. Made in ``before_train`` of the
+    ``hook``, a FreezingSchedulerHook with plan and freezer. A ValueError if the budget does not pay
+    for a frozen run, or the ``checkpoint`` to resume from is of a run that decided nothing.
     """
 
     def __init__(self, runner, hook: Any, checkpoint: Optional[dict[str, Any]] = None) -> None:
@@ -58,7 +47,7 @@ class EpochDecisions:
         allowed = {id(p) for p in hook.freezer.parameters_of(self._plan.ruled)}
         named = self._model.named_parameters()
         self._parameters = {n: p for n, p in named if id(p) in allowed}
-        self.anchor: Optional[Anchor] = None
+        self.anchor: Optional[Anchor] = None  # where the signal is the drift from it
         self._rgn: Optional[MeasuredRGN] = None
         if schedule.signal == 'rgn':
             self._rgn = MeasuredRGN(runner, self._parameters, schedule.num_batches, frozen=True)

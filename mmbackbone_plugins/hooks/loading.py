@@ -48,19 +48,10 @@ class LoadingHook(Hook):
     ) -> tuple[frozenset[str], Optional[frozenset[str]]]:
         """Finds the parameters of the target that no file has filled, added blocks left out.
 
-        Args:
-            runner: The runner, in ``before_train``.
-            stage_map: The stages of the target.
-            setting: ``'train'``: one warning a run names the first few. ``'freeze'``: there is
-                none. ``'error'``: see below. Where nothing at all was loaded there is always one.
-            then: What becomes of them, for the warning.
-
-        Returns:
-            Names of those that are set apart, none of a target of which nothing was loaded; and of
-            all, None if it is not known.
-
-        Raises:
-            ValueError: With ``'error'``, if there is one.
+        Of setting ``'train'`` one warning a run names the first few, and what ``then`` becomes of
+        them; of ``'freeze'`` there is none, unless nothing at all was loaded; ``'error'`` is a
+        ValueError. Returns names of those that are set apart, none of a target of which nothing was
+        loaded; and of all, None if it is not known.
         """
         found = _of(runner)
         missing = found.find()
@@ -71,7 +62,10 @@ class LoadingHook(Hook):
             everything |= lost.keys()
             nothing = len(lost) == len(inside)
             files = [f for f in _files(runner) if f.concerns(target)]
-            text = (_nothing if nothing else _some)(model, target, inside, lost, files)
+            if nothing:
+                text = _nothing(target, inside, lost, files)
+            else:
+                text = _some(model, target, inside, lost, files)
             if setting == ERROR:
                 raise ValueError(f'{type(self).__name__}: unloaded={ERROR!r}: {text}')
             if (nothing or setting == TRAIN) and target not in found.said:
@@ -86,13 +80,8 @@ def missing_in(
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Goes through the targets that lack something, and leaves added blocks out.
 
-    Args:
-        model: The model, without a distributed wrapper.
-        stage_map: The stages of the targets.
-        missing: Reasons by name of the parameters of the model that no file has filled.
-
-    Yields:
-        A target, its parameters, and those of them that are missing.
+    ``missing`` are reasons by name of the parameters that no file has filled. Yields a target, its
+    parameters, and those of them that are missing.
     """
     added = tuple(f'{n}.' for n, m in model.named_modules() if getattr(m, 'is_added_block', False))
     names = [n for s in stage_map if not s.is_block for n in s.parameters]
@@ -171,11 +160,7 @@ def _some(
 
 
 def _nothing(
-    model: nn.Module,
-    target: str,
-    inside: list[str],
-    lost: Mapping[str, str],
-    files: list[WeightFile],
+    target: str, inside: list[str], lost: Mapping[str, str], files: list[WeightFile]
 ) -> str:
     text = f'nothing of {target!r} was loaded from a file, so its weights are random'
     if not files:

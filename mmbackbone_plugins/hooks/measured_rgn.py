@@ -18,11 +18,8 @@ from .measuring_cost import counted
 class MeasuredRGN:
     """Measures the relative gradient norm of tensors; nothing of the run is touched.
 
-    Args:
-        runner: The runner, in ``before_train``: the data set is copied as it is then.
-        parameters: What is measured, by name.
-        num_batches: Batches that each process goes through.
-        frozen: Whether tensors that are frozen are measured too.
+    Made in ``before_train``: the data set is copied as it is then. Each process goes through
+    ``num_batches``. ``frozen``: tensors that are frozen are measured too.
     """
 
     def __init__(
@@ -52,11 +49,7 @@ class MeasuredRGN:
         return slice(rank, parts // world * world, world) if parts >= world else slice(None)
 
     def __call__(self, seed: int) -> dict[str, float]:
-        """RGN by tensor: a mean over the batches of all processes, equal on all of them.
-
-        Args:
-            seed: Chooses images and augmentation.
-        """
+        """RGN by tensor: a mean over batches of all processes, equal on all; ``seed`` chooses."""
         batches = self._batches.loaded(seed, self._share(dist.get_rank()))
         enable = self._parameters.values() if self._frozen else ()
         with untouched_attributes([self._runner.message_hub]):

@@ -20,11 +20,7 @@ PROBED = 'probed.pth'
 
 
 def end_of_probing(plan: FreezePlan, phases: Sequence[Phase]) -> int:
-    """When the target begins to train, in the schedule's unit.
-
-    Raises:
-        ValueError: If it never does, or from the start: then nothing is probed.
-    """
+    """When the target begins to train, in the schedule's unit; a ValueError if nothing probes."""
     begins = first_training(phases, plan.ruled)
     if not begins:
         when = 'never trains the target' if begins is None else 'trains the target from the start'
