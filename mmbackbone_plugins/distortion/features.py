@@ -49,10 +49,7 @@ def feature_similarity(
 
 
 class _InEval(nn.Module):
-    """A backbone that is in eval mode for the time of a call, and in train mode outside.
-
-    Modules keep things that they made of their weights as long as they are in eval mode.
-    """
+    """A backbone that is in eval mode for the time of a call, so that it makes all things anew."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

@@ -1,7 +1,6 @@
 """Importance of weights: how strongly each of them is held to where it was pre-trained.
 
-A kind of importance is one class with the decorator :func:`importance_kind`. It turns the gradient
-of one batch into scores; their mean over batches is the importance.
+It is the mean over batches of scores, into which a kind of importance turns a batch's gradient.
 
 Source: "Mind the Backbone", arXiv 2303.14744, ``tools/utils.py`` of the authors' code. There every
 process keeps the importance of its own data, so that their weights drift apart; here it is reduced.
@@ -24,7 +23,7 @@ from .rgn import kernel_ratio
 
 
 class ImportanceKind:
-    """What one kind of importance is; a subclass for each.
+    """What one kind of importance is; a subclass for each, see :func:`importance_kind`.
 
     Attributes:
         needs_data: Whether there is anything to estimate. If not, every weight counts the same.

@@ -1,8 +1,6 @@
-"""Files of importance, and what one is good for.
+"""Files of importance: an estimate takes up to thousands of passes, so it is used again.
 
-An estimate takes up to thousands of passes, so it is kept in the work dir and used again when the
-same run is started once more. It is good for the same configuration, weights and data only: a
-fingerprint of each lies beside the tensors.
+It is good for the same configuration, weights and data only: a fingerprint of each lies beside it.
 """
 
 from collections.abc import Mapping

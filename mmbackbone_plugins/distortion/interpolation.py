@@ -1,7 +1,6 @@
 """Weights between two sets of weights: those that fine-tuning began with, and what it made of them.
 
-Source: WiSE-FT, arXiv 2109.01903; of detectors: WiSE-OD, arXiv 2507.18925. No training, and no cost
-at inference.
+No training, and no cost at inference.
 """
 
 import math
@@ -45,7 +44,7 @@ def interpolate(
             has no tensor in ``target``, or extrapolation makes a running variance negative.
 
     Source:
-        arXiv 2109.01903, arXiv 2507.18925.
+        WiSE-FT, arXiv 2109.01903; of detectors: WiSE-OD, arXiv 2507.18925.
 
     Examples:
         >>> import torch

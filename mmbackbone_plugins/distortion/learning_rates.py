@@ -1,9 +1,4 @@
-"""Learning rates from relative gradient norms: who is pulled most trains most, or least.
-
-Source: Auto-RGN of "Surgical Fine-Tuning", ICLR 2023 (code: anniesch/surgical-finetuning), trains
-most what is pulled most. "Mind the Backbone", arXiv 2303.14744, holds exactly that back most. Both
-are here, by the sign.
-"""
+"""Learning rates from relative gradient norms: who is pulled most trains most, or least."""
 
 import math
 from collections.abc import Mapping
@@ -32,7 +27,9 @@ def rate_factors(rgn: Mapping[str, float], sign: int = 1, floor: float = 0.0) ->
         Factors from 0 to 1 by name.
 
     Source:
-        ``sign=+1``: the authors' ``main.py``, ``auto_tune: RGN``. ``sign=-1``, ``floor``: ours.
+        ``sign=+1``: Auto-RGN of "Surgical Fine-Tuning", ICLR 2023 (code:
+        anniesch/surgical-finetuning, ``main.py``). ``sign=-1``, after arXiv 2303.14744, which holds
+        most what is pulled most, and ``floor``: ours.
 
     Examples:
         >>> from mmbackbone_plugins.distortion.learning_rates import rate_factors

@@ -1,8 +1,7 @@
-"""The penalty that holds weights to where they started: ``p.grad += s * (p - theta0)``.
+"""The penalty that holds weights to where they started.
 
 It is added to the gradient, not to the loss, so that it needs no second backward pass and no
-graph: the gradient of ``s / 2 * ||p - theta0||^2`` is known. Source: "Mind the Backbone", arXiv
-2303.14744, ``tools/utils.py`` of the authors' code.
+graph: the gradient of ``s / 2 * ||p - theta0||^2`` is known.
 """
 
 import math
@@ -78,13 +77,10 @@ def check_coeff(coeff: Any, name: str = 'coeff') -> float:
 
 @dataclass(frozen=True)
 class Pull:
-    """How the penalty compares with the loss at one step, still on the device.
+    """How the penalty compares with the loss at one step, still on the device."""
 
-    Of each parameter with a gradient, ``(3, len(names))``: norm of the loss gradient, norm of what
-    is added to it, value of the penalty ``s / 2 * ||p - theta0||^2``.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # parameters that have a gradient
+    # (3, len(names)): norms of the loss gradient and of what is added to it, the penalty's value.
     numbers: torch.Tensor
 
 

@@ -1,10 +1,4 @@
-"""Relative gradient norm (RGN): how hard the loss pulls a parameter, relative to its size.
-
-Source: "Mind the Backbone", arXiv 2303.14744. Its text defines RGN as the norm of the gradient over
-the norm of the parameter (``'tensor'`` here); its code averages ratios of absolute values, with
-convolution kernels summed over their window first (``'kernel'`` here). The two differ by a factor
-that depends on the spread of the weights: compare numbers of one kind only.
-"""
+"""Relative gradient norm (RGN): how hard the loss pulls a parameter, relative to its size."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,8 +45,9 @@ def relative_gradient_norm(
             parameters come without names.
 
     Source:
-        arXiv 2303.14744; ``'kernel'``: ``tools/compute_rgn.py`` of the authors' code. That the
-        denominator of ``'tensor'`` has the same eps is our reading.
+        "Mind the Backbone", arXiv 2303.14744: ``'tensor'`` is its text, ``'kernel'`` its code
+        (``tools/compute_rgn.py``). The two differ by a factor that depends on the spread of the
+        weights: compare numbers of one kind only. That ``'tensor'`` has an eps is our reading.
 
     Examples:
         >>> import torch

@@ -18,25 +18,16 @@ SIGNALS = ('rgn', 'drift')
 class EpochBudget:
     """Divides the FLOPs that a run may spend evenly over its epochs.
 
-    Every epoch trains a suffix of the stages (the last few before the output, or none), for a
-    trained stage below a frozen one needs the backward pass through both. What an epoch may cost is
-    what is left divided by the epochs that are left: what one epoch does not spend all later ones
-    share. So an epoch always leaves enough for the others with everything frozen, and a run in
-    which every epoch takes the longest suffix it may take ends below the budget by no more than
-    the largest difference in cost between two neighbouring suffixes.
+    Every epoch trains a suffix of the stages, for a trained stage below a frozen one needs the
+    backward pass through both. What an epoch may cost is what is left divided by the epochs that
+    are left: what one epoch does not spend all later ones share. So an epoch always leaves enough
+    for the others with everything frozen, and a run in which every epoch takes the longest suffix
+    it may take ends below the budget by no more than the largest difference in cost between two
+    neighbouring suffixes.
 
-    Args:
-        costs: FLOPs of an epoch by the number of stages that train, from 0 to all; the last is full
-            fine-tuning. They do not decrease.
-        budget: Share of full fine-tuning that the run may cost, above 0, at most 1.
-        epochs: Length of the run, from 1.
-        measuring: FLOPs of measuring a signal, once before every epoch but the first.
-
-    Raises:
-        ValueError: If the costs decrease or the budget does not pay for a frozen run.
-
-    Source:
-        Our own; that a schedule decide for itself is left to future work in arXiv 2407.15143.
+    Costs are FLOPs of an epoch by the number of stages that train, from 0 to all, which is full
+    fine-tuning; ``measuring`` those of a signal, once before every epoch but the first. A
+    ValueError if costs decrease or the budget, a share, does not pay for a frozen run.
 
     Examples:
         >>> from mmbackbone_plugins.freezing.budget import EpochBudget
@@ -124,7 +115,7 @@ class BudgetedFreezing(FreezingSchedule):
         ValueError: If an argument is none of these.
 
     Source:
-        Our own rule.
+        Our own rule; in arXiv 2407.15143 that a schedule decide for itself is future work.
 
     Examples:
         >>> from mmbackbone_plugins import BudgetedFreezing

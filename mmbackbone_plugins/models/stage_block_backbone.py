@@ -194,11 +194,9 @@ class StageBlockBackbone:
 
 @functools.cache
 def _extended(original: type) -> type:
-    """The subclass of a backbone's class that is a StageBlockBackbone; one for each class.
-
-    It has the name of the original: rules of a family go by that, and mmdet's layer decay.
-    """
+    """The subclass of a backbone's class that is a StageBlockBackbone; one for each class."""
     own = dict(_original=original, __module__=__name__)
+    # With the name of the original: rules of a family go by that, and mmdet's layer decay.
     return type(original.__name__, (StageBlockBackbone, original), own)
 
 

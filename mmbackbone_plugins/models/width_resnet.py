@@ -99,13 +99,9 @@ class WidthResNet(ResNet):
 
 
 class _Blocks:
-    """What ``ResLayer`` takes for the class of its blocks: makes each with widths of its own.
+    """What ``ResLayer`` takes for the class of its blocks: makes each with widths of its own."""
 
-    With an expansion of one, ``planes`` is the width of the stage's output, so ``ResLayer``
-    connects blocks and decides on a downsampling branch by the width that they really have.
-    """
-
-    expansion = 1
+    expansion = 1  # so that ResLayer takes ``planes`` for the width of the stage's output
 
     def __init__(self, block: type, widths: Sequence[Sequence[int]]) -> None:
         self._block = block

@@ -82,17 +82,12 @@ class SecondMoment:
 
     @torch.no_grad()
     def update(self, feature: Array, mask: Optional[Array] = None) -> None:
-        """Adds the images of a batch.
+        """Adds the images of a batch: maps ``(N, C, H, W)`` or tokens ``(N, L, C)`` of a real type.
 
-        Args:
-            feature: Feature maps ``(N, C, H, W)`` or tokens ``(N, L, C)``, of any real type.
-            mask: Positions that count, bool, ``(N, H, W)`` or ``(N, L)``; default is all. An image
-                without any does not count.
-
-        Raises:
-            ValueError: If the shapes do not fit, or features are complex.
-            NonFiniteFeature: If a position that counts is NaN or Inf. The images before it may have
-                been added: the moment is of no use then.
+        The mask is of positions that count, bool, ``(N, H, W)`` or ``(N, L)``; default is all. An
+        image without any does not count. A ValueError if the shapes do not fit or features are
+        complex, of kind :class:`NonFiniteFeature` if a position that counts is NaN or Inf. The
+        images before it may have been added: the moment is of no use then.
         """
         feature = as_tensor(feature)
         flat = self._flat(feature)
@@ -219,11 +214,7 @@ class SecondMoment:
         return mask.flatten(1)
 
     def _whole(self, flat: torch.Tensor, most: int) -> Iterator[tuple[torch.Tensor, float, int]]:
-        """Batches without a mask, some images or ``most`` positions of an image at a time.
-
-        Yields features ``(C, images, positions)`` in float64, the weight of a position, and the
-        number of the first image.
-        """
+        """Features ``(C, images, positions)``, a position's weight, number of the first image."""
         number, _, positions = flat.shape
         if not positions:
             return

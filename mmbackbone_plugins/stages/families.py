@@ -29,11 +29,7 @@ _BESIDE = re.compile(r'(?:norm|patch_embed|transition)(\d+)|(?!stem).*\.(\d+)')
 
 @stage_rule
 def _row_of_stages(module: nn.Module) -> Optional[Division]:
-    """``layer1``, ``layer2``, ...; ``stages.0``, ``stages.1``, ...; ``block1``, ``block2``, ...
-
-    ResNet and its relatives, Swin, EfficientNet, CSP nets, HRNet, PVT, LSKNet, ... What is before
-    the row is the stem, and what is after it belongs to the last stage.
-    """
+    """ResNet and relatives, Swin, EfficientNet, CSP nets, ...: a stem, and stages in a row."""
     before, row, after = _around_row(module)
     if len(row) < 2 or _is_uniform(row):
         return None

@@ -154,10 +154,7 @@ def _inputs(module: nn.Module, device: str) -> Iterator[Any]:
 
 
 def _bare_copy(module: nn.Module, device: str) -> nn.Module:
-    """A copy in the same modes, with tensors of the same shapes on another device.
-
-    It has no hooks: what those do, and the objects that they belong to, are somebody else's.
-    """
+    """A copy in the same modes, with tensors of the same shapes, and no hooks: others own those."""
     memo: dict[int, Any] = {}  # deepcopy takes the copies of what is in here as they are
     for part in module.modules():
         tensors = [*part._parameters.values(), *part._buffers.values()]

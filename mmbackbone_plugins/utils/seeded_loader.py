@@ -32,10 +32,7 @@ class _Drawn(NamedTuple):
 
 
 class _SeededDataset:
-    """A data set that sets the seeds before it reads what :class:`SeededLoader` has drawn.
-
-    Whatever else is asked of it, and set, is its inner data set's.
-    """
+    """Sets the seeds before it reads what :class:`SeededLoader` has drawn; all else is inner."""
 
     def __init__(self, dataset: Any) -> None:
         object.__setattr__(self, '_inner', dataset)
