@@ -18,10 +18,7 @@ from .drift import linear_cka, pooled
 
 @torch.no_grad()
 def feature_similarity(
-    backbone: nn.Module,
-    images: Iterable[torch.Tensor],
-    reference: Mapping[str, torch.Tensor],
-    positions: int = 8,
+    backbone: nn.Module, images: Iterable[torch.Tensor], reference: Mapping[str, torch.Tensor]
 ) -> list[float]:
     """Linear CKA of each output of a backbone between now and its reference weights, from 0 to 1.
 
@@ -42,7 +39,7 @@ def feature_similarity(
             both = (anew(batch), now), (functional_call(anew, weights, (batch,)), then)
             for outputs, kept in both:
                 outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-                kept.append([pooled(feature, positions) for feature in outputs])
+                kept.append([pooled(feature) for feature in outputs])
     if not now:
         raise ValueError('no images to compare features on')
     return [linear_cka(torch.cat(a), torch.cat(b)) for a, b in zip(zip(*now), zip(*then))]
