@@ -1,7 +1,7 @@
 """Learning rates from relative gradient norms: who is pulled most trains most, or least."""
 
-import math
 from collections.abc import Mapping
+from statistics import fmean
 
 from torch import nn
 
@@ -57,9 +57,9 @@ def units_of(model: nn.Module, stage_map: StageMap, by: str) -> dict[str, str]:
 
 
 def unit_rgn(
-    values: Mapping[str, float], units: Mapping[str, str], norms: frozenset[str]
+    values: Mapping[str, float], units: Mapping[str, str], norms: frozenset[str] = frozenset()
 ) -> dict[str, float]:
-    """RGN of every unit: the mean over its tensors without norms.
+    """RGN of every unit: the mean over its tensors but ``norms``.
 
     Values and units are by name of the parameter; units without a measured tensor are left out.
     """
@@ -67,7 +67,7 @@ def unit_rgn(
     for name, unit in units.items():
         if name in values and name not in norms:
             inside.setdefault(unit, []).append(values[name])
-    return {unit: math.fsum(found) / len(found) for unit, found in inside.items()}
+    return {unit: fmean(found) for unit, found in inside.items()}
 
 
 def norm_parameters(model: nn.Module) -> frozenset[str]:

@@ -33,6 +33,8 @@ class GradientHook(Hook, GradientListener):
         self._scalars = Scalars(runner, self._name)
         model = unwrap(runner.model)
         self.stage_map = StageMap.of(model, self.target)
+        named = dict(model.named_parameters())
+        self._parameters = {name: named[name] for name in self.stage_map.parameters}
         return model
 
     def _listen(self) -> list[OptimWrapper]:

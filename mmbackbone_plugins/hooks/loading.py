@@ -27,15 +27,19 @@ class LoadingHook(Hook):
     such a hook nothing is known, and everything counts as loaded.
     """
 
+    kept: tuple[str, ...] = ()  # keys of a checkpoint that a resumed run needs in before_train
+    _checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
+
     def before_run(self, runner) -> None:
         """Watches from before the weights are initialised."""
         if isinstance(getattr(runner, '_train_loop', None), BaseLoop):  # no test by itself
             _of(runner).watch(unwrap(runner.model))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Takes up what was found when a resumed run was begun."""
+        """Takes up what was found when a resumed run was begun; load_from starts a fresh one."""
         if runner._resume:
             _of(runner).restore(checkpoint.get(UNLOADED_KEY))
+            self._checkpoint = {key: checkpoint[key] for key in self.kept if key in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends it along."""

@@ -70,8 +70,7 @@ class RGNHook(GradientHook):
         self._broken: tuple[str, ...] = ()
 
     def before_train(self, runner) -> None:
-        named = dict(self._find_target(runner, 'rgn').named_parameters())
-        self._parameters = {name: named[name] for name in self.stage_map.parameters}
+        self._find_target(runner, 'rgn')
         self._file = JsonLines(runner, f'{self._name}.jsonl')
         self._counts = _counts(runner, self._name)
         # Gradients are equal on all ranks, so one of them looks.
