@@ -16,6 +16,7 @@ from typing import Any, Optional
 import torch
 from mmengine.optim import OptimWrapper
 
+from ..utils.wrappers import replace_method
 from .runners import optim_wrappers, refuse_sharded
 
 
@@ -55,7 +56,6 @@ class GradientTap:
     def __init__(self, wrapper: OptimWrapper) -> None:
         self.listeners: list[GradientListener] = []
         self._wrapper = wrapper
-        self._before = wrapper.__dict__.get('step')  # somebody else's, as a rule nobody's
         original = wrapper.step
 
         def step(**kwargs):
@@ -63,8 +63,7 @@ class GradientTap:
             return self._around(original, kwargs) if self.listeners else original(**kwargs)
 
         step.tap = self  # type: ignore[attr-defined]
-        self._step = step
-        wrapper.step = step
+        self._take_off = replace_method(wrapper, 'step', step)
         self._handle = wrapper.optimizer.register_step_pre_hook(self._on_optimizer_step)
         self._inside = False
         self._skipped: Any = True
@@ -95,14 +94,9 @@ class GradientTap:
     def remove(self, listener: GradientListener) -> None:
         """Takes a listener off, and with the last one the tap itself."""
         self.listeners.remove(listener)
-        if self.listeners:
-            return
-        self._handle.remove()
-        if self._wrapper.__dict__.get('step') is self._step:
-            if self._before is None:
-                del self._wrapper.step
-            else:
-                self._wrapper.step = self._before
+        if not self.listeners:
+            self._handle.remove()
+            self._take_off()
 
 
 def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
