@@ -7,6 +7,7 @@ at one go, and what a restart has to do again is listed apart from what the run 
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -100,8 +101,7 @@ class Ledger:
 
     def saw_operators(self, step: StepFlops) -> None:
         """Notes operators without a formula: the most calls that any counted step had."""
-        for name, calls in step.uncounted.items():
-            self.uncounted_ops[name] = max(calls, self.uncounted_ops.get(name, 0))
+        self.uncounted_ops = dict(Counter(self.uncounted_ops) | Counter(step.uncounted))
 
     def lose(self, later: 'Ledger') -> None:
         """Books what a later state of this run had more than this one, which the run resumes."""

@@ -1,8 +1,11 @@
 """What a whole run will cost, before it starts: what trains in each phase, and its FLOPs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
+from operator import or_
 from typing import Any, Callable, Optional
 
 from torch import Tensor, nn
@@ -58,11 +61,7 @@ class RunPlan:
     @property
     def uncounted_ops(self) -> dict[str, int]:
         """Calls of operators without a formula: the most that any of the counted steps had."""
-        found: dict[str, int] = {}
-        for step in self.flops.values():
-            for name, calls in step.uncounted.items():
-                found[name] = max(calls, found.get(name, 0))
-        return found
+        return dict(reduce(or_, (Counter(step.uncounted) for step in self.flops.values())))
 
 
 def plan_runs(

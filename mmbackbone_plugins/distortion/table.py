@@ -64,8 +64,8 @@ def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optiona
         worst = math.nan if any(map(math.isnan, broken)) else math.inf
         return Aggregate(worst, worst, worst, len(ratios), sum(entries))
     weighted = math.fsum(r * n for r, n in zip(ratios, entries)) / sum(entries)
-    mean = math.fsum(ratios) / len(ratios)
-    return Aggregate(mean, weighted, statistics.median(ratios), len(ratios), sum(entries))
+    mean, median = statistics.fmean(ratios), statistics.median(ratios)
+    return Aggregate(mean, weighted, median, len(ratios), sum(entries))
 
 
 @dataclass(frozen=True)

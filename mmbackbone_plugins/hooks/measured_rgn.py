@@ -1,7 +1,7 @@
 """RGN in a run as it is now, in a few batches of its training data."""
 
-import math
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from mmengine import dist
@@ -58,7 +58,4 @@ class MeasuredRGN:
             own = average([measure(self._parameters).read() for _ in passes]).values
         found = dist.all_gather_object(own)
         names = dict.fromkeys(name for part in found for name in part)
-        return {
-            n: math.fsum(part[n] for part in found if n in part) / sum(n in part for part in found)
-            for n in names
-        }
+        return {n: fmean(part[n] for part in found if n in part) for n in names}
