@@ -1,8 +1,7 @@
 """What each phase of a run has cost, in one object that survives restarts.
 
-A ledger keeps what was measured: steps, batches by shape, FLOPs of the shapes that were counted,
-seconds, memory, bytes. Totals are worked out when they are asked for. It is written to a JSON file
-at one go, and what a restart has to do again is listed apart from what the run needed.
+It keeps what was measured; totals are worked out when they are asked for. What a restart has to do
+again is listed apart from what the run needed.
 """
 
 import json

@@ -45,9 +45,8 @@ def first_training(plan: Iterable[Phase], ruled: Collection[str]) -> Optional[in
 class PhaseNames:
     """Names the phases of a run by the parameters that train in them.
 
-    ``stages`` are those that phases are named by, ``allowed`` names of the parameters that may
-    train, in or outside them; ``begins`` is when a schedule first trains something of the stages,
-    None if it never does.
+    ``allowed`` are names of those that may train, in or outside the ``stages`` that phases are
+    named by, which a schedule first trains when it ``begins`` (None: never).
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Reference weights theta0: the weights that fine-tuning started from.
 
-An anchor is a plain mapping of tensors outside the module tree, so that neither checkpoints of the
-model nor EMA copies see it. It is taken once, before the first step of a fresh run, and travels
-with the checkpoint: a resumed run that took it anew would measure from tuned weights.
+They are outside the module tree, so that neither checkpoints of the model nor EMA copies see them,
+and travel with the checkpoint: a resumed run that took them anew would measure from tuned weights.
 """
 
 import hashlib

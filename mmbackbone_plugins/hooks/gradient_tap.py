@@ -1,9 +1,7 @@
 """Reads, and lets others change, gradients at the two moments when they mean something.
 
 mmengine's ``train_step`` goes backward, steps and clears the gradients at one go; hooks run when
-all is over. This is the only place that reaches in between. It wraps ``step`` of the optimizer
-wrapper's instance and asks the optimizer to call before its own step; it changes nothing itself, so
-training with it is equal bit for bit to training without.
+all is over. This is the only place that reaches in between; it changes nothing itself.
 
 Under a loss scaler the gradients still carry the scale at the first moment. They are left so, and
 the listener is given the scale: unscaling them here would make the scaler refuse its own call, and
