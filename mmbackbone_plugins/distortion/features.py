@@ -22,11 +22,10 @@ def feature_similarity(
 ) -> list[float]:
     """Linear CKA of each output of a backbone between now and its reference weights, from 0 to 1.
 
-    Both go forward in eval mode; the module is left as it was, mode and statistics included. There
-    is no second module: the reference weights, by their name in the backbone, take the place of
-    the module's own for one call, and what modules make of their weights for eval mode (LeViT's
-    attention biases) is made anew for it. Images are batches ``(N, 3, H, W)``, preprocessed, on the
-    backbone's device; examples are positions of the feature maps, see :func:`pooled`.
+    Both go forward in eval mode; the module is left as it was. The reference weights, by their name
+    in the backbone, take the place of its own for one call, and what modules make of their weights
+    for eval mode (LeViT's attention biases) is made anew for it. Images are preprocessed batches
+    ``(N, 3, H, W)``; examples are positions of the feature maps, see :func:`pooled`.
     """
     now: list[list[torch.Tensor]] = []
     then: list[list[torch.Tensor]] = []

@@ -106,8 +106,7 @@ class EmpiricalFisher(ImportanceKind):
     """``g ** 2`` of one image: the diagonal of the empirical Fisher information, as in EWC's paper.
 
     Our addition. Labels are the annotated ones, not drawn from the model. A batch is taken apart,
-    so that an image's pass sees only itself (and batch statistics of one image). A semi-supervised
-    detector's are its labelled images.
+    so that an image's pass sees only itself (and batch statistics of one image).
     """
 
     single_images = True

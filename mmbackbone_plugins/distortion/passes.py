@@ -25,14 +25,11 @@ def gradient_passes(
 ) -> Iterator[int]:
     """Goes forward and backward batch by batch; at each turn ``.grad`` is that batch's gradient.
 
-    The model, a detector of mmengine's kind, is in train mode, as it and its backbone understand
-    it, and the loss is the sum of all its losses. Afterwards, or when the iterator is closed, the
-    model and all random numbers are as they were (:func:`untouched`). No optimizer takes part.
-    Yields the number of the batch, from 1. Source: arXiv 2303.14744, ``tools/compute_rgn.py``.
-
-    Batches are as the training loader yields them, ``count`` at most. An iterable with a state of
-    its own (a sampler's) is the caller's: hand in a loader made for this. Parameters to ``enable``
-    require a gradient for the time of the passes, frozen or not.
+    The model, a detector of mmengine's kind, is in train mode, and the loss is the sum of all its
+    losses. Afterwards, or when the iterator is closed, the model and all random numbers are as they
+    were (:func:`untouched`). Yields the number of the batch, from 1. Batches are as the training
+    loader yields them, of a loader made for this; parameters to ``enable`` require a gradient
+    meanwhile. Source: arXiv 2303.14744, ``tools/compute_rgn.py``.
     """
     done = 0
     detector: Any = model

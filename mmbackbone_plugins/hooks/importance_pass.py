@@ -23,11 +23,10 @@ from .progress import Progress
 class ImportancePass:
     """One estimate for a run, in ``before_train``, of parameters of the target by their names.
 
-    The data are those of the run's training loader, through a loader and sampler of their own, with
-    a copy of the data set as it is before the first step: the run's are not touched. Each process
-    takes ``num_batches`` at most. Where the same estimate is in the work dir already, it is read. A
-    ValueError if the data set cannot be copied, or the batches have branches and the detector no
-    loss of single labelled images, which the kind needs.
+    The data are those of the run's training loader, through a loader and a copy of the data set of
+    their own. Where the same estimate is in the work dir already, it is read. A ValueError if the
+    data set cannot be copied, or the batches have branches and the detector no loss of single
+    labelled images, which the kind needs.
     """
 
     def __init__(

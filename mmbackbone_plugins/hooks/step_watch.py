@@ -15,8 +15,7 @@ class StepWatch:
     """Learns the shape of every batch, and counts the step of those that are new.
 
     The shape is known when the data preprocessor has made it, inside the step; the count begins
-    there. ``train_step`` of the model is wrapped on the instance, so that a count ends with its
-    step, even with one that fails.
+    there, and ends with the step, even with one that fails.
     """
 
     def __init__(self, preprocessor: nn.Module) -> None:

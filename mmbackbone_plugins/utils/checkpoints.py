@@ -1,8 +1,7 @@
 """Reads files of weights: checkpoints, anchors, importance; one reader for all of them.
 
 What comes along under the name of a checkpoint is often something else: half of a file, the pointer
-that Git LFS leaves, the login page of a server. Each is one line here that names the file and says
-what it is.
+that Git LFS leaves, the login page of a server. Each is one line of an error.
 """
 
 import os

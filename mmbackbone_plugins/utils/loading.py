@@ -1,8 +1,7 @@
 """Which parameters of a model come from a file: seen while the files are loaded.
 
-The names in a file say little about that: modules rename, convert and resize what they find, and
-PyTorch and mmengine leave out what does not fit. So every module of the model notes what it is
-given, and the values are compared once everything is loaded.
+The names in a file say little about that: modules rename, convert and resize what they find. So
+every module notes what it is given, and the values are compared once everything is loaded.
 """
 
 import copy

@@ -21,9 +21,7 @@ class Pristine:
 
     Reading an image may change what the next one is: transforms keep pictures, count, and draw from
     random numbers of their own, and hooks exchange whole pipelines. Annotations, which nothing
-    changes, are shared by all copies and the original: what mmengine's data sets keep them in, and
-    every array, tensor, list or mapping of 1000 entries or more. Those that are yet to be loaded
-    (``lazy_init``) are loaded now. A ValueError if it cannot be copied.
+    changes, are shared by all copies and the original. A ValueError if it cannot be copied.
     """
 
     def __init__(self, dataset: Any) -> None:
