@@ -1,6 +1,7 @@
 """A backbone with blocks after its stages or in its transformer blocks."""
 
 import functools
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, cast
 
@@ -74,17 +75,10 @@ class StageBlockBackbone:
     _block_of_layer: dict[str, str] = {}
     _original: type
 
-    def __new__(
-        cls,
-        backbone: Mapping[str, Any],
-        block: Mapping[str, Any],
-        stages: Optional[Sequence[str]] = None,
-        per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
-        position: str = 'after_stage',
-        **options: Any,
-    ) -> Any:
+    def __new__(cls, backbone: Mapping[str, Any], *args: Any, **settings: Any) -> Any:
         require_config('backbone', backbone, "dict(type='mmdet.ResNet', depth=50)")
-        original = backbone_class({**backbone, **options})
+        options = settings.keys() - inspect.signature(StageBlockBackbone.__init__).parameters.keys()
+        original = backbone_class({**backbone, **{name: settings[name] for name in options}})
         if StageBlockBackbone in original.__mro__:
             raise ValueError('backbone is a StageBlockBackbone already: it has its blocks')
         return object.__new__(_extended(original))
