@@ -90,13 +90,9 @@ def _check_ends(start: Mapping, end: Mapping, names: list[str], prefix: str) -> 
     wrong = [f'{n} (not in the start)' for n in names if n not in start]
     wrong += [f'{n} (not in the end)' for n in start if n.startswith(prefix) and n not in end]
     for name in names:
-        pair = [(tuple(e[name].shape), e[name].dtype) for e in (start, end) if name in e]
-        if pair[0] != pair[-1]:
-            wrong.append(f'{name} (start: {_text(*pair[0])}, end: {_text(*pair[1])})')
+        ends = [f'shape {tuple(e[name].shape)}, {e[name].dtype}' for e in (start, end) if name in e]
+        if ends[0] != ends[-1]:
+            wrong.append(f'{name} (start: {ends[0]}, end: {ends[1]})')
     if wrong:
         more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
         raise ValueError(f'the ends are not of one architecture: {", ".join(wrong[:3])}{more}')
-
-
-def _text(shape: tuple[int, ...], dtype: torch.dtype) -> str:
-    return f'shape {shape}, {dtype}'

@@ -150,8 +150,10 @@ class Penalty:
                 total.add_(moved, alpha=factor)
             else:
                 total.addcmul_(weight, moved, value=factor)
-            if total is not gradient:
-                _narrow(total, gradient)
+            if total is not gradient:  # of half precision; what was NaN or Inf stays to be seen
+                limit = torch.finfo(gradient.dtype).max
+                clipped = total.clamp(-limit, limit)
+                gradient.copy_(torch.where(gradient.isfinite(), clipped, total))
 
     @torch.no_grad()
     def measure(self, lr: Rates, scale: Optional[torch.Tensor] = None) -> Pull:
@@ -219,12 +221,6 @@ def _rate(lr: Rates, name: str) -> float:
     if not number or not 0 <= float(lr) < math.inf:
         raise ValueError(f'lr must be a finite number of at least 0, got {lr!r} for {name!r}')
     return float(lr)
-
-
-def _narrow(total: torch.Tensor, gradient: torch.Tensor) -> None:
-    """Writes a sum to a gradient of half precision; what was NaN or Inf there stays to be seen."""
-    limit = torch.finfo(gradient.dtype).max
-    gradient.copy_(torch.where(gradient.isfinite(), total.clamp(-limit, limit), total))
 
 
 def _fitting(
