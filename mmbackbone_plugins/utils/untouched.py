@@ -109,17 +109,14 @@ def _copies(objects: list[Any], attributes: list[dict[str, Any]]) -> list[dict[s
 def untouched_random_numbers() -> Iterator[None]:
     """Puts the state of all random numbers back."""
     python, numpy = random.getstate(), np.random.get_state()
-    cpu = torch.get_rng_state()
     # Asking for the state would start CUDA in a process that does not use it.
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     try:
-        yield
+        with torch.random.fork_rng(devices):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if devices is not None:
-            torch.cuda.set_rng_state_all(devices)
 
 
 def seed_everything(seed: int) -> None:

@@ -276,7 +276,7 @@ MUTATIONS = [
             'vars(o).update(originals)',
             'vars(o).update(copies)',
         ),
-        ('gradients: random numbers are used up', 'torch.set_rng_state(cpu)', 'pass'),
+        ('gradients: random numbers are used up', 'fork_rng(devices)', 'fork_rng(enabled=False)'),
     ),
     *_of(
         'utils/sampling.py',
