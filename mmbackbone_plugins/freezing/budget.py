@@ -28,16 +28,6 @@ class EpochBudget:
     Costs are FLOPs of an epoch by the number of stages that train, from 0 to all, which is full
     fine-tuning; ``measuring`` those of a signal, once before every epoch but the first. A
     ValueError if costs decrease or the budget, a share, does not pay for a frozen run.
-
-    Examples:
-        >>> from mmbackbone_plugins.freezing.budget import EpochBudget
-        >>> budget = EpochBudget(costs=[10, 20, 30], budget=0.7, epochs=4)
-        >>> budget.choose([], signal=None)  # 84 over 4 epochs: at most 21
-        1
-        >>> budget.choose([1, 1], signal=[0.9, 0.1])  # 44 over 2 epochs: still less than 30
-        1
-        >>> budget.spent([1, 1, 1, 1]), budget.ceiling
-        (80, 84)
     """
 
     def __init__(

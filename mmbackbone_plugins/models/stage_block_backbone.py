@@ -22,17 +22,15 @@ POSITIONS = ('after_stage', 'in_blocks')
 class StageBlockBackbone:
     """A backbone with a block after each stage, or two in each layer of a transformer.
 
-    The output of a block feeds what comes next: the next stage and the neck, or the next branch.
-
     What is built *is* the original backbone: an object of a subclass of its class, with its
     attributes, its ``init_weights`` and its loading of checkpoints, and with the blocks in one
     more child, ``blocks``. All names stay: a plain checkpoint lacks ``blocks.*`` and nothing else,
-    and a checkpoint of this backbone has ``blocks.*`` and nothing else too much. Forward hooks put
-    the blocks into the path.
+    and a checkpoint of this backbone has ``blocks.*`` and nothing else too much.
 
-    The output of a stage is what its last layer returns: in ResNet after the last ReLU, in Swin
-    and ConvNeXt before the output norm and before the downsampling. In a layer of a transformer
-    one block takes the sum of the layer's input and its attention, and one the layer's output.
+    The output of a block feeds what comes next: the next stage and the neck, or the next branch.
+    That of a stage is what its last layer returns: in ResNet after the last ReLU, in Swin and
+    ConvNeXt before the output norm and before the downsampling. In a layer of a transformer one
+    block takes the sum of the layer's input and its attention, and one the layer's output.
 
     The backbone's own ``frozen_stages`` and ``norm_eval`` are about pre-trained weights and do not
     reach the blocks. In a ``StageMap`` a block is a stage of its own, ``<stage>.block``, and a

@@ -36,10 +36,9 @@ class SecondMoment:
 
     The mean over the ``P_i`` positions of an image comes first, then the mean over ``n`` images, so
     that each image weighs the same whatever its size. Nothing is subtracted: the paper's covariance
-    is uncentred. All sums are in float64, on the device of the features: what float32 cannot
-    tell apart is below what float64 rounds. Channels with a mean far from 0 are added up about the
-    mean of the first images, so that centring at the end loses nothing. Cards with little float64
-    arithmetic take longer; the numbers are the same.
+    is uncentred. All sums are in float64, on the device of the features. Channels with a mean far
+    from 0 are added up about the mean of the first images, so that centring at the end loses
+    nothing.
 
     The state is a sum over images, so two of them merge exactly (within rounding, in any order),
     and it has ``C x C`` numbers whatever the number of images.

@@ -180,13 +180,7 @@ def other_prefix(found: Collection[str], wanted: Collection[str]) -> str:
 
 
 def fitting_prefix(found: Collection[str], wanted: Collection[str]) -> Optional[str]:
-    """What stands before most of the names that are wanted; None if fewer than half are there.
-
-    Examples:
-        >>> from mmbackbone_plugins.utils.checkpoints import fitting_prefix
-        >>> fitting_prefix(['backbone.stem.weight', 'head.weight'], ['stem.weight'])
-        'backbone.'
-    """
+    """What stands before most of the names that are wanted; None if fewer than half are there."""
     inside, counts = set(wanted), Counter[str]()
     for name in found:
         starts = [0, *(i + 1 for i, c in enumerate(name) if c == '.')]

@@ -5,12 +5,9 @@ from typing import Any
 
 
 def every_dataset(config: Any, where: str = 'dataset') -> Iterator[tuple[str, dict[str, Any]]]:
-    """A dataset's config and all that it (or a loader) wraps, from the outside in, by path.
+    """A dataset's config and all that it (or a loader) wraps, from the outside in.
 
-    Examples:
-        >>> joined = dict(type='ConcatDataset', datasets=[dict(type='A'), dict(type='B')])
-        >>> [where for where, _ in every_dataset(joined)]
-        ['dataset', 'dataset.datasets.0', 'dataset.datasets.1']
+    With the path of each, such as ``dataset.datasets.0``, which begins with ``where``.
     """
     if not config or not isinstance(config, dict):
         return

@@ -40,15 +40,6 @@ class LoadRecord:
     ``init_cfg`` (MMPretrain's ``LoRAModel`` does so) a copy is initialised again to see how, all
     others (timm's, with ``pretrained=True``) are taken for loaded. The model is one without a
     wrapper, before its ``init_weights()``.
-
-    Examples:
-        >>> from torch import nn
-        >>> from mmbackbone_plugins.utils.loading import LoadRecord
-        >>> model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
-        >>> record = LoadRecord(model)
-        >>> _ = model.load_state_dict(nn.Sequential(nn.Linear(2, 2)).state_dict(), strict=False)
-        >>> record.close()
-        {'1.weight': '', '1.bias': ''}
     """
 
     def __init__(self, model: nn.Module) -> None:
