@@ -27,10 +27,7 @@ _FAMILIES = {
 
 
 def check_versions() -> None:
-    """Refuses a missing mmengine, both families at once and what is too old, by an ImportError.
-
-    Distribution metadata is read, nothing is imported, so this costs next to nothing.
-    """
+    """Refuses a missing mmengine, both families at once and what is too old; imports nothing."""
     twice = {name: found for name in _FAMILIES if len(found := distributions(name)) > 1}
     if twice:
         both = [pair for found in twice.values() for pair in found]
@@ -94,10 +91,7 @@ def operators_lack_optimisation() -> bool:
 
 
 def distributions(name: str) -> list[tuple[str, str]]:
-    """Installed distributions that provide an import name, with their versions.
-
-    More than one means that both families are installed, and overwrite each other's files.
-    """
+    """Installed distributions of an import name, with versions; more than one: both families."""
     names = [dist for dist, _ in _FAMILIES.get(name, ())] or [f'onedl-{name}', name]
     return [(dist, have) for dist in names if (have := _installed(dist))]
 
@@ -128,10 +122,7 @@ def flop_counter() -> Optional[type]:
 
 
 def l2_norms(tensors: list['Tensor']) -> list['Tensor']:
-    """L2 norms of tensors of one type on one device, added up in float64.
-
-    Newer versions of torch take all at once; older ones have no such argument.
-    """
+    """L2 norms of tensors of one type on one device, added up in float64."""
     import torch
 
     try:

@@ -16,10 +16,7 @@ FREEZING_SCHEDULES = Registry('freezing_schedule', scope='mmbackbone_plugins')
 
 
 def find(registry: Registry, kind: Any) -> Optional[Any]:
-    """What a config's ``type`` stands for, from the current scope; None if there is no such name.
-
-    It is a name, with or without a scope, or the thing itself; the registry one of the roots.
-    """
+    """What a config's ``type`` stands for in a root registry, from the current scope, or None."""
     if not isinstance(kind, str):
         return kind
     with registry.switch_scope_and_registry(None) as found:

@@ -88,10 +88,7 @@ class Ledger:
     notes: list[str] = field(default_factory=list)  # what a reader must know
 
     def phase(self, name: str, stages: list[str], trainable_parameters: int) -> PhaseCost:
-        """The phase of that name, made if need be.
-
-        Two sets of parameters that are named alike become two phases, ``name`` and ``name (2)``.
-        """
+        """The phase of that name, made if need be; one of other parameters is ``name (2)``."""
         number, key = 1, name
         while key in self.phases and self.phases[key].trainable_parameters != trainable_parameters:
             number += 1

@@ -40,10 +40,7 @@ class Anchor:
         names: Iterable[str],
         device: Optional[Union[str, torch.device]] = None,
     ) -> 'Anchor':
-        """Takes those that are wanted out of saved tensors; by default beside the model's own.
-
-        A ValueError lists the first few that are missing or have another shape.
-        """
+        """Takes tensors out of saved ones; a ValueError lists those that do not fit the model."""
         state, names = named_tensors(model), list(names)
         wrong = [f'{n} (missing)' for n in names if n not in tensors]
         wrong += [

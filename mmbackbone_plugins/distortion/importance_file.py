@@ -77,10 +77,7 @@ def path_in(folder: Path, kind: str, fingerprint: Fingerprint) -> Path:
 
 
 def fingerprint_data(dataset: Any, samples: int = 64) -> str:
-    """A hash of a data set: its length, classes, and annotations of images spread over it.
-
-    Those of ``samples`` images count, of mmengine's data sets (``get_data_info``).
-    """
+    """A hash of a data set: length, classes, and annotations of ``samples`` images over it."""
     length: Optional[int] = len(dataset) if hasattr(dataset, '__len__') else None
     parts: list[Any] = [type(dataset).__name__, length, getattr(dataset, 'metainfo', None)]
     if length and hasattr(dataset, 'get_data_info'):

@@ -1,7 +1,4 @@
-"""Weights between two sets of weights: those that fine-tuning began with, and what it made of them.
-
-No training, and no cost at inference.
-"""
+"""Weights between those that fine-tuning began with and what it made of them."""
 
 import math
 from collections.abc import Mapping

@@ -59,10 +59,7 @@ def units_of(model: nn.Module, stage_map: StageMap, by: str) -> dict[str, str]:
 def unit_rgn(
     values: Mapping[str, float], units: Mapping[str, str], norms: frozenset[str] = frozenset()
 ) -> dict[str, float]:
-    """RGN of every unit: the mean over its tensors but ``norms``.
-
-    Values and units are by name of the parameter; units without a measured tensor are left out.
-    """
+    """RGN of every unit that has one: the mean over its tensors but ``norms``, all by name."""
     inside: dict[str, list[float]] = {}
     for name, unit in units.items():
         if name in values and name not in norms:

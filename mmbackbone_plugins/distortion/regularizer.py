@@ -136,10 +136,7 @@ class Penalty:
 
     @torch.no_grad()
     def add(self, lr: Rates, scale: Optional[torch.Tensor] = None) -> None:
-        """Adds the penalty to the gradients of all parameters that have one.
-
-        ``scale`` is a loss scale that the gradients still carry; the penalty is multiplied by it.
-        """
+        """Adds the penalty to the gradients, times a loss ``scale`` that they still carry."""
         for name, parameter, gradient, rate in self._held(lr):
             moved = self._moved(name, parameter)
             if scale is not None:

@@ -96,10 +96,7 @@ class RGNTable:
         frozen: Iterable[str] = (),
         kinds: Mapping[str, str] = {},  # noqa: B006
     ) -> 'RGNTable':
-        """Sorts a measurement of parameters of the map into stages and layers.
-
-        See :func:`frozen_stages` and :func:`kinds_of`; without it there is no median over weights.
-        """
+        """Sorts a measurement into stages and layers; the median over weights needs ``kinds``."""
         numels, frozen = measurement.numels, set(frozen)
         # In the order of the network, which that of the optimizers need not be.
         values = {n: measurement.values[n] for n in stage_map.parameters if n in measurement.values}

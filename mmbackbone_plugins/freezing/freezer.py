@@ -181,10 +181,7 @@ class Freezer:
         return None
 
     def status(self, unloaded: Optional[Collection[str]] = None) -> FreezeStatus:
-        """What trains now, stage by stage and in the whole model, in which modes.
-
-        ``unloaded`` are names of parameters that no file has filled; None: that is not known.
-        """
+        """What trains now, in which modes; ``unloaded`` are parameters that no file has filled."""
         lost = [p for n, p in self._model.named_parameters() if n in (unloaded or ())]
         ids = None if unloaded is None else {id(p) for p in lost}
         stages = tuple(self._stage_status(name, ids) for name in self.stage_map.names)

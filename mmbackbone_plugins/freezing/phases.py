@@ -21,10 +21,7 @@ class Phase:
 
 
 def phases(schedule: FreezingSchedule, stages: Stages, end: int) -> Iterator[Phase]:
-    """Divides a run of ``end`` units of the schedule into phases, in order, which cover it.
-
-    Stage names are ordered from input to output.
-    """
+    """Divides a run of ``end`` units of the schedule into phases, in order, which cover it."""
     sets = (schedule.trainable(time, time, stages) for time in range(end))
     start = 0
     for trainable, times in groupby(sets):

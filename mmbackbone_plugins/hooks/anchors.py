@@ -76,10 +76,7 @@ def _anchor_of(hook: Any) -> Optional[Anchor]:
 def read_anchor(
     path: str, model: nn.Module, names: Sequence[str], target: Union[str, Sequence[str]]
 ) -> Anchor:
-    """Reads theta0 of some parameters from a file or address, of a detector or the target alone.
-
-    A ValueError if it is not there, cannot be read, or does not fit.
-    """
+    """Reads theta0 from a file or address, of a detector or the target; else a ValueError."""
     if not checkpoints.is_address(path) and not Path(path).expanduser().exists():
         raise ValueError(f'anchor={path!r}: there is no such file')
     label = f'anchor={path!r}'
@@ -92,10 +89,7 @@ def read_anchor(
 
 
 def check_same(path: str, anchor: Anchor, before: Optional[str]) -> None:
-    """Refuses to go on with another theta0 than that which a run was begun with.
-
-    ``before`` is its fingerprint then; None if the run had no such file.
-    """
+    """Refuses another theta0 than a run began with, ``before``; None: it had no such file."""
     if before != anchor.fingerprint():
         was = 'the weights it started from' if before is None else f'fingerprint {before}'
         raise ValueError(

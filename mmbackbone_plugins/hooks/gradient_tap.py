@@ -46,10 +46,7 @@ class GradientListener:
 
 
 class GradientTap:
-    """Calls listeners around the steps of one optimizer wrapper, whose ``step`` it replaces.
-
-    Made by :func:`listen`; several listeners share one tap, which goes away with the last of them.
-    """
+    """Calls listeners around the steps of one wrapper, until it has none; see :func:`listen`."""
 
     def __init__(self, wrapper: OptimWrapper) -> None:
         self.listeners: list[GradientListener] = []
@@ -98,10 +95,7 @@ class GradientTap:
 
 
 def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
-    """Calls a listener around every step of an optimizer wrapper.
-
-    ``remove(listener)`` of the tap that it returns undoes this exactly.
-    """
+    """Calls a listener around every step of a wrapper, until the tap's ``remove(listener)``."""
     tap = getattr(wrapper.__dict__.get('step'), 'tap', None)
     if tap is None or not tap.listeners:
         tap = GradientTap(wrapper)
@@ -110,11 +104,7 @@ def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
 
 
 def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
-    """The optimizer wrappers of a runner, once it is known that gradients can be read there.
-
-    Raises a ValueError, in the name of ``who``, if the runner or a wrapper hides them or does the
-    step by itself.
-    """
+    """The optimizer wrappers of a runner; a ValueError, by ``who``, if a gradient is hidden."""
     refuse_sharded(runner, who)
     for _, wrapper in optim_wrappers(runner):
         if not isinstance(wrapper, OptimWrapper):
@@ -126,10 +116,7 @@ def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
 
 
 def current_scale(wrapper: OptimWrapper) -> Optional[torch.Tensor]:
-    """The loss scale that gradients carry now; None where they are true.
-
-    Stays on the device: ``GradScaler.get_scale()`` would wait for it.
-    """
+    """The loss scale that gradients carry now, on its device; None where they are true."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     if scaler is None or not getattr(scaler, 'is_enabled', lambda: True)():
         return None

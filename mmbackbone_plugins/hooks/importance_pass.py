@@ -62,10 +62,7 @@ class ImportancePass:
         _read(path, self.fingerprint(weights=False), later='weights')
 
     def run(self, path: Optional[str] = None) -> ImportanceFile:
-        """The importance at the present weights: read from ``path`` or the work dir, or estimated.
-
-        A ValueError if the file is of another configuration, other weights or other data.
-        """
+        """The importance at the present weights: of a file that fits, or estimated."""
         answer: list[Any] = [None, None]
         if dist.is_main_process():  # the others may not see its disk
             own = self.fingerprint()

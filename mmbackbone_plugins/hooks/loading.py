@@ -82,11 +82,7 @@ class LoadingHook(Hook):
 def missing_in(
     model: nn.Module, stage_map: StageMap, missing: Mapping[str, str]
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """Goes through the targets that lack something, and leaves added blocks out.
-
-    ``missing`` are reasons by name of the parameters that no file has filled. Yields a target, its
-    parameters, and those of them that are missing.
-    """
+    """Yields targets that lack something, their parameters, and those missing; no added blocks."""
     added = tuple(f'{n}.' for n, m in model.named_modules() if getattr(m, 'is_added_block', False))
     names = [n for s in stage_map if not s.is_block for n in s.parameters]
     for target in stage_map.targets:

@@ -1,7 +1,4 @@
-"""Where the stages of a backbone end: what :class:`StageBlockBackbone` knows of each family.
-
-A new family is one function with the decorator :func:`stage_output_rule`.
-"""
+"""Where the stages of a backbone end, family by family; see :func:`stage_output_rule`."""
 
 import re
 from collections.abc import Sequence

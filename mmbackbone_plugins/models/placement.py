@@ -33,10 +33,7 @@ class Grid:
 
 
 class Placed:
-    """A block on the output of a module, which messages call ``where``.
-
-    Height and width come from the ``grid`` when the module is not told them.
-    """
+    """A block on the output of a module; the ``grid`` knows ``(H, W)`` where that is not told."""
 
     def __init__(
         self, where: str, block: nn.Module, apply: Apply, grid: Optional[Grid] = None

@@ -101,10 +101,7 @@ def _convolutions(block: nn.Module) -> list[str]:
 
 
 def width_options(backbone: ResNet, widths: Mapping[str, int]) -> dict[str, Any]:
-    """Arguments of :class:`WidthResNet` that give all slots of a backbone their widths, by name.
-
-    They are ``stem_channels``, ``stage_widths`` and ``block_widths``.
-    """
+    """Arguments of :class:`WidthResNet` that give all slots of a backbone their widths."""
     options: dict[str, Any] = dict(
         stem_channels=widths.get('stem', widths['stage1']), stage_widths=[], block_widths=[]
     )

@@ -59,11 +59,7 @@ def build_detector(cfg: Config) -> nn.Module:
 
 
 class WidthCosts:
-    """Cost of a config's detector by the widths of its backbone; each choice is counted once.
-
-    ``backbone`` is one with the same slots, see :func:`width_slots`, ``norm`` the ``norm_cfg`` of
-    the detectors to count.
-    """
+    """Cost of a config's detector by the widths of its backbone; each choice is counted once."""
 
     def __init__(
         self, cfg: Config, backbone: nn.Module, norm: Mapping[str, Any], shape: tuple[int, int]

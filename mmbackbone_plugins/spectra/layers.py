@@ -44,10 +44,7 @@ def convolution_layers(model: nn.Module, within: Sequence[str] = ('backbone',)) 
 
 
 def resolve_layers(model: nn.Module, layers: Union[str, Sequence[str]]) -> list[str]:
-    """Names of modules, patterns such as ``'backbone.layer1.*'`` spelled out.
-
-    The ValueError for a module that is not there suggests the nearest ones.
-    """
+    """Names of modules, patterns spelled out; a ValueError suggests the nearest for a wrong one."""
     wanted = [layers] if isinstance(layers, str) else list(layers)
     if not wanted:
         raise ValueError('layers is an empty list; name at least one module, e.g. "backbone"')

@@ -1,7 +1,4 @@
-"""Widths of a network from the intrinsic dimensionalities of its feature maps, under a budget.
-
-No model is known here: layers are names, and what a choice of widths costs is a function.
-"""
+"""Widths of a network from the dimensionalities of its feature maps, under a budget."""
 
 import math
 import numbers
@@ -30,10 +27,7 @@ class WidthPlan:
 
 
 def widths_at(alpha: float, dimensionalities: Mapping[str, int], multiple: int = 8) -> Widths:
-    """Widths proportional to dimensionalities, rounded to the nearest multiple, at least one.
-
-    ``alpha`` is channels for each dimension; halves round up.
-    """
+    """Widths ``alpha * dimensionality``, rounded to a multiple, halves up, and at least one."""
     return {
         name: multiple * max(1, int(alpha * dimension / multiple + 0.5))
         for name, dimension in dimensionalities.items()

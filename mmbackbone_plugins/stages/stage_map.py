@@ -134,10 +134,7 @@ class StageMap:
     def set_apart(
         self, name: str, parameters: Collection[str], modules: Collection[str]
     ) -> 'StageMap':
-        """A map in which some parameters and modules are a stage of their own, the last one.
-
-        Stages that lose everything to it are left out.
-        """
+        """A map in which these are the last stage; stages that lose everything to it are gone."""
         new = Stage(
             name,
             tuple(p for p in self.parameters if p in parameters),

@@ -37,10 +37,7 @@ def first_uses(module: nn.Module) -> dict[str, int]:
 
 
 def parameters_of_outputs(module: nn.Module) -> list[set[str]]:
-    """Names of the parameters that each tensor depends on that a module in eval mode returns.
-
-    A RuntimeError says why no forward pass could be made.
-    """
+    """Names of the parameters that each tensor which a module in eval mode returns depends on."""
 
     def depend(net: nn.Module, inputs: Any) -> list[set[str]]:
         set_mode(net, False)

@@ -13,10 +13,7 @@ def whole_number(
     allowed: str = 'a positive integer',
     most: float = math.inf,
 ) -> int:
-    """Returns a whole number of at least ``least`` and at most ``most``.
-
-    A ValueError for anything else names the argument and ``allowed``, what is allowed in words.
-    """
+    """Returns a whole number from ``least`` to ``most``; a ValueError says what is ``allowed``."""
     # bool is an Integral in Python, but rho=True is a mistake and not rho=1.
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not least <= int(value) <= most:

@@ -5,10 +5,7 @@ from typing import Any
 
 
 def every_dataset(config: Any, where: str = 'dataset') -> Iterator[tuple[str, dict[str, Any]]]:
-    """A dataset's config and all that it (or a loader) wraps, from the outside in.
-
-    With the path of each, such as ``dataset.datasets.0``, which begins with ``where``.
-    """
+    """A dataset's config and all that it (or a loader) wraps, outside in, each with its path."""
     if not config or not isinstance(config, dict):
         return
     yield where, config

@@ -69,10 +69,7 @@ class LoadRecord:
         return self
 
     def close(self) -> dict[str, str]:
-        """Ends the watch, and returns the parameters whose values are those of no file, by name.
-
-        With the reason if it is another than that no file has them.
-        """
+        """Ends the watch: parameters with values of no file, by name, with a reason if known."""
         for handle in self._handles:
             handle.remove()
         found = {}

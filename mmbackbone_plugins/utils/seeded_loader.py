@@ -146,10 +146,7 @@ class SeededLoader:
 
 
 def hidden_state(loader: DataLoader) -> list[str]:
-    """Samplers and transforms that keep something from one sample to the next, for a message.
-
-    That is a cache of samples, or random numbers of their own.
-    """
+    """Samplers and transforms that keep a cache of samples or random numbers, for a message."""
     own = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
     found, seen, rest = [], set(), [loader.dataset, loader.batch_sampler, loader.sampler]
     while rest:

@@ -43,10 +43,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
-    """All modules of a model, and those that it keeps outside the module tree.
-
-    The teacher of a distillation is kept so, for that it is not saved with the student.
-    """
+    """All modules of a model, and those that it keeps outside the tree, such as a teacher."""
     found = dict.fromkeys(model.modules())
     rest = list(found)
     while rest:
