@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..utils.checkpoints import other_prefix, weights_of
+from ..utils.text import some
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,7 @@ class Anchor:
             if n in tensors and tensors[n].shape != state[n].shape
         ]
         if wrong:
-            more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-            raise ValueError(
-                f'the saved reference weights do not fit this model: {", ".join(wrong[:3])}{more}'
-            )
+            raise ValueError(f'the saved reference weights do not fit this model: {some(wrong, 3)}')
         return cls({n: tensors[n].detach().to(device or state[n].device, copy=True) for n in names})
 
     def save(self) -> dict[str, torch.Tensor]:

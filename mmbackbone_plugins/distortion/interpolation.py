@@ -1,11 +1,12 @@
 """Weights between those that fine-tuning began with and what it made of them."""
 
-import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import torch
+
+from ..utils.checks import is_number
+from ..utils.text import some
 
 
 def interpolate(
@@ -73,7 +74,7 @@ def interpolate(
 
 def check_weight(weight: Any, extrapolate: bool = False) -> float:
     """Returns a place on the line; a ValueError if :func:`interpolate` takes no such."""
-    number = isinstance(weight, Real) and not isinstance(weight, bool) and math.isfinite(weight)
+    number = is_number(weight)
     if not number or not (extrapolate or 0 <= weight <= 1):
         allowed = 'a finite number' if extrapolate else 'a number from 0 (start) to 1 (end)'
         hint = '' if extrapolate or not number else '; beyond them only with extrapolate'
@@ -91,5 +92,4 @@ def _check_ends(start: Mapping, end: Mapping, names: list[str], prefix: str) -> 
         if ends[0] != ends[-1]:
             wrong.append(f'{name} (start: {ends[0]}, end: {ends[1]})')
     if wrong:
-        more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-        raise ValueError(f'the ends are not of one architecture: {", ".join(wrong[:3])}{more}')
+        raise ValueError(f'the ends are not of one architecture: {some(wrong, 3)}')

@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import nn
 
+from ..utils.checks import is_number
 from .norms import l2_norms, wide
 
 Rates = Union[float, Mapping[str, float]]
@@ -69,8 +70,7 @@ def add_penalty_gradient(
 
 def check_coeff(coeff: Any, name: str = 'coeff') -> float:
     """Returns a strength; a ValueError if it is not a finite number of at least 0."""
-    number = isinstance(coeff, Real) and not isinstance(coeff, bool)
-    if not number or not 0 <= coeff < math.inf:
+    if not is_number(coeff, 0):
         raise ValueError(f'{name} must be a finite number of at least 0, got {coeff!r}')
     return float(coeff)
 

@@ -5,11 +5,10 @@ Whole numbers throughout: a promise not to exceed a budget is not left to roundi
 
 from collections.abc import Sequence
 from fractions import Fraction
-from numbers import Real
 from typing import Optional
 
 from ..registry import FREEZING_SCHEDULES
-from ..utils.checks import choice, whole_number
+from ..utils.checks import choice, is_number, whole_number
 from .schedules import FreezingSchedule, Stages
 
 SIGNALS = ('rgn', 'drift')
@@ -121,7 +120,7 @@ class BudgetedFreezing(FreezingSchedule):
         self, budget: float = 0.7, signal: str = 'rgn', sign: int = 1, num_batches: int = 5
     ) -> None:
         super().__init__()
-        if isinstance(budget, bool) or not isinstance(budget, Real) or not 0 < budget <= 1:
+        if not is_number(budget) or not 0 < budget <= 1:
             raise ValueError(
                 f'budget must be a share of full fine-tuning above 0 and at most 1, got {budget!r}'
             )

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Optional, Union
 
 import torch
@@ -13,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
 from ..distortion.learning_rates import BY, norm_parameters, rate_factors, unit_rgn, units_of
-from ..utils.checks import choice
+from ..utils.checks import choice, is_number
 from ..utils.names import arguments_by_name
 from .checks import check_count
 from .gradient_hook import GradientHook
@@ -84,8 +83,7 @@ class RGNLearningRateHook(GradientHook):
         super().__init__(target)
         if isinstance(sign, bool) or sign not in (1, -1):
             raise ValueError(f'sign must be +1 or -1, got {sign!r}')
-        number = isinstance(floor, Real) and not isinstance(floor, bool)
-        if not number or not 0 <= floor <= 1:
+        if not is_number(floor, 0, 1):
             raise ValueError(f'floor must be a number from 0 to 1, got {floor!r}')
         self.sign, self.floor = int(sign), float(floor)
         self.by = choice('by', by, BY)

@@ -8,6 +8,7 @@ from mmdet.models.backbones.resnet import Bottleneck, ResNet
 from torch import nn
 
 from ..utils.checks import whole_number
+from ..utils.text import some
 
 BlockWidths = Union[int, Sequence[int]]  # one for all inner convolutions of a block, or one each
 
@@ -184,8 +185,7 @@ def _check_groups(net: WidthResNet, norm_cfg: Any, stem: int, deep_stem: bool) -
         named += [(f'block_widths[{i}][{j}]', w) for j, b in enumerate(blocks) for w in b]
     wrong = [f'{name} = {width}' for name, width in named if width % groups]
     if wrong:
-        more = f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''
         raise ValueError(
             f'norm_cfg.num_groups = {groups} must divide every width; it does not divide '
-            f'{", ".join(wrong[:4])}{more}'
+            f'{some(wrong, 4)}'
         )

@@ -1,13 +1,13 @@
 """Eigenvalues of second moments, and what they say in one number."""
 
 import math
-import numbers
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Union
 
 import numpy as np
 import torch
 
+from ..utils.checks import is_number
 from .moments import Array as Values
 from .moments import SecondMoment, as_tensor
 
@@ -226,8 +226,7 @@ def _eigenvalues(matrix: Values, scale: Optional[float] = None) -> torch.Tensor:
 
 def check_threshold(threshold: float, relative: bool = False) -> None:
     """Refuses what is no positive number (below 1 if relative)."""
-    number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not number or not 0 < threshold < (1 if relative else math.inf):
+    if not is_number(threshold) or not 0 < threshold < (1 if relative else math.inf):
         allowed = 'between 0 and 1 (relative)' if relative else 'positive and finite'
         raise ValueError(f'threshold must be {allowed}, got {threshold!r}')
 

@@ -1,12 +1,10 @@
 """Widths of a network from the dimensionalities of its feature maps, under a budget."""
 
-import math
-import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from ..utils.checks import whole_number
+from ..utils.checks import is_number, whole_number
 from .spectrum import Values, intrinsic_dimensionality
 
 Widths = dict[str, int]
@@ -121,8 +119,7 @@ def check_budget(
 
 
 def _finite(number: Any, what: str) -> Any:
-    real = isinstance(number, numbers.Real) and not isinstance(number, bool)
-    if not real or not 0 <= number < math.inf:
+    if not is_number(number, 0):
         raise ValueError(f'{what} must be a finite number of MACs, at least 0, got {number!r}')
     return number
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -19,6 +19,12 @@ def whole_number(
     if not whole or not least <= int(value) <= most:
         raise ValueError(f'{name} must be {allowed}, got {value!r}')
     return int(value)
+
+
+def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether it is a finite real number from ``least`` to ``most``; True and False are none."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and math.isfinite(value) and least <= value <= most
 
 
 def flag(name: str, value: Any) -> bool:
