@@ -1,8 +1,4 @@
-"""What is installed, for a bug report: ``python -m mmbackbone_plugins``.
-
-Versions of the package and of what it stands on, whether mmcv's compiled operators work, and the
-names that configs can use. Nothing is trained, no network is needed.
-"""
+"""What is installed, for a bug report: ``python -m mmbackbone_plugins``."""
 
 import platform
 import sys

@@ -55,9 +55,7 @@ def check_versions() -> None:
 def check_operators() -> None:
     """Refuses an mmcv without compiled operators: no detector can be built without them.
 
-    Raises:
-        ImportError: If mmcv is installed and its compiled module is missing or cannot be loaded;
-            mmcv's own, if it cannot be imported itself (libGL is often missing on servers).
+    The ImportError is mmcv's own if it cannot be imported itself (libGL is often missing).
     """
     try:
         importlib.import_module('mmcv')

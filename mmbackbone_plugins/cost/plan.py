@@ -74,9 +74,8 @@ def plan_runs(
 ) -> list[RunPlan]:
     """Counts a step of each distinct phase of some schedules, and one of full fine-tuning.
 
-    The batch is as :func:`training_flops` takes it; FLOPs are for one image. ``length`` is in the
-    unit of the schedules. The model is left as it was. ``report`` is called with the number of
-    steps counted and of all to count.
+    The batch is as :func:`training_flops` takes it; FLOPs are for one image. The model is left as
+    it was. ``report`` is called with the number of steps counted and of all to count.
     """
     full = frozenset(freezer.stage_map.names)
     spans = [plan.phases(length) for plan in plans]

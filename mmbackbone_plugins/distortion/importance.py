@@ -138,9 +138,8 @@ def estimate_importance(
 ) -> dict[str, torch.Tensor]:
     """Importance of every weight of the target, from gradients of the detection loss.
 
-    One forward and backward pass a batch, in train mode, without a step and without a trace: modes,
-    buffers, gradients, ``requires_grad`` and random numbers are put back. Scores are taken and
-    added up in float32, of parameters in half precision too, or in float64 for those of float64.
+    One forward and backward pass a batch, in train mode, without a step and without a trace. Scores
+    are taken and added up in float32, or in float64 for parameters of float64.
 
     Args:
         model: A detector without a distributed wrapper; see :func:`gradient_passes`.

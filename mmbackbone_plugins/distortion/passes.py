@@ -91,11 +91,7 @@ def average_rgn(
     count: Optional[int] = None,
     progress: Optional[Callable[[int], None]] = None,
 ) -> RGNTable:
-    """The paper's analysis: RGN averaged over batches of training data, before any step.
-
-    Means of ratios over batches, not ratios of means; see :func:`gradient_passes` for the
-    arguments. ``progress`` is called with the number of batches done.
-    """
+    """The paper's analysis: RGN averaged over batches, as by :func:`gradient_passes`."""
     choice('granularity', granularity, GRANULARITIES)
     stage_map = StageMap.of(model, target)
     named = dict(model.named_parameters())

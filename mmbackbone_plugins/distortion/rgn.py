@@ -107,11 +107,7 @@ def measure(
     eps: float = 1e-8,
     scale: Optional[torch.Tensor] = None,
 ) -> Deferred:
-    """Starts a measurement without waiting for the device; see :func:`relative_gradient_norm`.
-
-    The ratios are divided by ``scale``, a loss scale that the gradients still carry, which is exact
-    for a power of two.
-    """
+    """Starts a measurement without waiting; ``scale`` is a loss scale that gradients carry."""
     choice('granularity', granularity, GRANULARITIES)
     if not isinstance(eps, Real) or not 0 <= eps < math.inf:
         raise ValueError(f'eps must be a finite number of at least 0, got {eps!r}')

@@ -50,11 +50,7 @@ class Aggregate:
 
 
 def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optional[Aggregate]:
-    """Aggregates of tensors; None without any.
-
-    A NaN or an Inf among them is never averaged away, by the median neither: then all three
-    numbers are NaN, or Inf where there is no NaN.
-    """
+    """Aggregates of tensors; None without any. All are NaN, or Inf, if one of them is."""
     if not values:
         return None
     ratios = list(values.values())

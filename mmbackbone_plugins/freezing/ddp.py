@@ -47,10 +47,9 @@ def wrapper_conflict(model: nn.Module) -> Optional[str]:
 def rebuild(ddp: DistributedDataParallel) -> DistributedDataParallel:
     """Wraps the module of a wrapper anew, for the parameters that require a gradient now.
 
-    Parameters are equal on all ranks already, so torch's broadcast at construction is left out
-    where torch lets us. Must be called on every rank, between two steps. The new wrapper has the
-    class and options of the old one, communication hooks included (a RuntimeError where torch, 2.0,
-    gives no access to them), which must not be used afterwards.
+    Must be called on every rank, between two steps. The new wrapper has the class and options of
+    the old one, which must not be used afterwards, communication hooks included (a RuntimeError
+    where torch, 2.0, gives no access to them).
     """
     options = _options(ddp)
     hooks = compat.ddp_comm_hooks(ddp)

@@ -51,8 +51,7 @@ class SEBlock(AddedBlock):
       normal of standard deviation 0.02, biases zero. Gates start closer to 0.5.
     - ``init='identity'``, ``k = 2``: ``fc2`` is zero, so the gate is 1 and the output equals the
       input bit for bit, with the sigmoid at its steepest: ``fc2`` has a gradient from the first
-      step, ``fc1`` from the second. A bias that saturates a sigmoid gives the same output and a
-      gate that cannot learn. Our addition.
+      step, ``fc1`` from the second. Our addition.
 
     It is also a plugin of mmcv (``plugins=`` of MMDetection's bottlenecks).
 

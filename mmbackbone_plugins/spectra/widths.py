@@ -135,9 +135,8 @@ def widths_by_threshold(
 ) -> dict[float, WidthPlan]:
     """How much the widths depend on where the line between signal and nothing is drawn.
 
-    As :func:`determine_widths` for the dimensionalities that ``spectra``, the eigenvalues of each
-    layer's second moment, have above each of the thresholds (``relative``: parts of the layer's
-    largest). A threshold above all eigenvalues of all layers has no plan.
+    As :func:`determine_widths` for the dimensionalities that ``spectra``, eigenvalues by layer,
+    have above each threshold. One above all eigenvalues of all layers has no plan.
     """
     plans = {}
     for threshold in thresholds:

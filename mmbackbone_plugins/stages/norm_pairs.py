@@ -12,9 +12,8 @@ from .trace import on_a_copy, tensors_in
 def norms_of_convolutions(module: nn.Module) -> dict[str, str]:
     """Norm layers in eval mode that can be folded: each into one convolution that feeds it alone.
 
-    They are by name of the convolution, of a backbone in the modes that it is to run in. The layers
-    are called once in a forward pass, and nothing but the norm takes what the convolution returns.
-    A RuntimeError if no forward pass could be made without data: with ``meta`` tensors an operator
+    They are by name of the convolution, of a backbone in the modes that it is to run in. A
+    RuntimeError if no forward pass could be made without data: with ``meta`` tensors an operator
     that is not torch's own fails, which may take no other memory format.
     """
 

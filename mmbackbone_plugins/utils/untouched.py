@@ -15,9 +15,8 @@ from torch import nn
 def untouched(model: nn.Module) -> Iterator[None]:
     """Puts everything back that a forward or backward pass changes in a model without a wrapper.
 
-    Modes, parameters, buffers (running statistics), gradients, ``requires_grad``, whatever else the
-    modules keep in themselves (:func:`untouched_attributes`), and the state of the random numbers
-    of Python, numpy and torch on all devices. Takes the memory of a second set of weights.
+    Modes, parameters, buffers, gradients, ``requires_grad``, whatever else the modules keep in
+    themselves, and the state of all random numbers. Takes the memory of a second set of weights.
     """
     modules = modules_of(model)
     owned: dict[torch.Tensor, Any] = dict.fromkeys(
