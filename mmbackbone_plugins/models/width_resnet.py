@@ -148,23 +148,20 @@ def _block_widths(given: Any, planes: list[int], counts: list[int], inner: int) 
     widths: list[list] = []
     for i, (stage, count) in enumerate(zip(stages, counts)):
         where = f'block_widths[{i}]'
-        blocks = [stage] * count if _number(stage) else _listed(where, stage, count, 'block')
+        blocks = _repeated(where, stage, count, 'block')
         widths.append([])
         for j, entry in enumerate(blocks):
-            place = where if _number(stage) else f'{where}[{j}]'
-            each = (
-                [entry] * inner
-                if _number(entry)
-                else _listed(place, entry, inner, 'inner convolution')
-            )
+            place = where if isinstance(stage, int) else f'{where}[{j}]'
+            each = _repeated(place, entry, inner, 'inner convolution')
             for width in each:
                 whole_number(place, width)
             widths[-1].append(each)
     return widths
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int)
+def _repeated(name: str, value: Any, length: int, what: str) -> list:
+    """One number for all, or a list with one entry each."""
+    return [value] * length if isinstance(value, int) else _listed(name, value, length, what)
 
 
 def _listed(name: str, value: Any, length: int, what: str) -> list:
