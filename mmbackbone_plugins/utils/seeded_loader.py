@@ -25,7 +25,21 @@ class _Drawn(NamedTuple):
     seed: int
 
 
-class _SeededDataset:
+class _Proxy:
+    """Asks what is inside for all that it has not itself."""
+
+    _inner: Any
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):  # a data set's ``__getitems__`` would read several under one seed
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+class _SeededDataset(_Proxy):
     """Sets the seeds before it reads what :class:`SeededLoader` has drawn; all else is inner."""
 
     def __init__(self, dataset: Any) -> None:
@@ -37,14 +51,6 @@ class _SeededDataset:
             index = index.index
         return self._inner[index]
 
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith('__'):  # ``__getitems__`` would read several under one seed
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._inner, name, value)
 
@@ -52,11 +58,11 @@ class _SeededDataset:
         return type(self), (self._inner,)
 
 
-class _SeededBatches:
+class _SeededBatches(_Proxy):
     """A batch sampler that gives every index a seed, and goes on in the middle of a pass."""
 
     def __init__(self, sampler: Any, key: tuple[int, ...]) -> None:
-        self._sampler, self._key = sampler, key
+        self._inner, self._key = sampler, key
         self.number = 0
         self.past = 0  # batches of this pass that were left out
         self._begun: Optional[Iterator[list[_Drawn]]] = None
@@ -66,14 +72,6 @@ class _SeededBatches:
         # where workers persist, and uses one.
         begun, self._begun = self._begun, None
         yield from begun or self._batches(self.number)
-
-    def __len__(self) -> int:
-        return len(self._sampler)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith('__'):
-            raise AttributeError(name)
-        return getattr(self._sampler, name)
 
     def skip(self, count: int) -> None:
         """Goes past batches, of several passes if need be, without reading a sample."""
@@ -88,13 +86,12 @@ class _SeededBatches:
     def start(self, number: int) -> None:
         """Begins a pass."""
         self.number, self.past = number, 0
-        samplers: list[Any] = [self._sampler, getattr(self._sampler, 'sampler', None)]
-        for sampler in samplers:
+        for sampler in (self._inner, getattr(self._inner, 'sampler', None)):
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(number)
 
     def _batches(self, number: int) -> Iterator[list[_Drawn]]:
-        batches, place, drawn = iter(self._sampler), 0, 0
+        batches, place, drawn = iter(self._inner), 0, 0
         while True:
             with untouched_random_numbers():  # samplers may draw from the global ones
                 seed_everything(seed_of(*self._key, SAMPLER, number, place))
