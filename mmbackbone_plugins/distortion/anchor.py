@@ -53,10 +53,6 @@ class Anchor:
             raise ValueError(f'the saved reference weights do not fit this model: {some(wrong, 3)}')
         return cls({n: tensors[n].detach().to(device or state[n].device, copy=True) for n in names})
 
-    def save(self) -> dict[str, torch.Tensor]:
-        """The tensors on the CPU, for a checkpoint."""
-        return {name: tensor.cpu() for name, tensor in self.tensors.items()}
-
     def fingerprint(self) -> str:
         """A hash of names, shapes and bits: equal exactly for equal anchors."""
         return fingerprint_tensors(self.tensors)

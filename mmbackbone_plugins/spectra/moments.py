@@ -130,7 +130,8 @@ class SecondMoment:
         ``center`` subtracts ``m m^T``, ``m`` the mean over images of each image's mean. A
         ValueError if no image has counted.
         """
-        self._refuse_empty('second moment')
+        if not self.images:
+            raise ValueError('no image has counted: there is no second moment')
         second, means = self._sums_about(self._point if center else None)  # centred about any
         upper = second.triu()
         matrix = (upper + upper.triu(1).T) / self.images
@@ -138,11 +139,6 @@ class SecondMoment:
             mean = means / self.images
             matrix -= torch.outer(mean, mean)
         return matrix
-
-    def mean(self) -> torch.Tensor:
-        """Mean over images of each image's mean, ``(C,)`` in float64."""
-        self._refuse_empty('mean')
-        return self._sums_about(None)[1] / self.images
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Sums over images, which add up over ranks: an ``all_reduce`` of each is a merge.
@@ -166,10 +162,6 @@ class SecondMoment:
         self._point, self._new = None, False
         self.images, self.samples = state['counts'].tolist()
         return self
-
-    def _refuse_empty(self, what: str) -> None:
-        if not self.images:
-            raise ValueError(f'no image has counted: there is no {what}')
 
     def _allocate(self, device: Any = 'cpu') -> tuple[torch.Tensor, torch.Tensor]:
         if self._second is None or self._means is None:
