@@ -86,7 +86,8 @@ class _SeededBatches(_Proxy):
     def start(self, number: int) -> None:
         """Begins a pass."""
         self.number, self.past = number, 0
-        for sampler in (self._inner, getattr(self._inner, 'sampler', None)):
+        samplers: list[Any] = [self._inner, getattr(self._inner, 'sampler', None)]
+        for sampler in samplers:
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(number)
 
