@@ -1,8 +1,4 @@
-"""What is installed, for a bug report: ``python -m mmbackbone_plugins``.
-
-Versions of the package and of what it stands on, whether mmcv's compiled operators work, and the
-names that configs can use. Nothing is trained, no network is needed.
-"""
+"""What is installed, for a bug report: ``python -m mmbackbone_plugins``."""
 
 import platform
 import sys
@@ -67,11 +63,7 @@ def registered() -> dict[str, list[str]]:
 
 
 def main(problem: Optional[ImportError] = None) -> int:
-    """Prints the report.
-
-    Args:
-        problem: Why the package refuses to be imported; comes last, and nothing is registered.
-    """
+    """Prints the report; last comes the ``problem``, why the package refuses to be imported."""
     rows = [('Python', f'{sys.version.split()[0]}, {platform.platform()}')]
     rows += [(name, installed(name)) for name in STACK]
     rows += [('devices', devices()), ("mmcv's operators", compiled_operators())]

@@ -5,7 +5,9 @@ It imports nothing of the stack by itself: the functions on torch import what th
 
 import importlib
 import inspect
+import re
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -25,13 +27,7 @@ _FAMILIES = {
 
 
 def check_versions() -> None:
-    """Refuses what is known not to work, with one clear message.
-
-    Distribution metadata is read, nothing is imported, so this costs next to nothing.
-
-    Raises:
-        ImportError: If mmengine is missing, both families are installed, or a package is too old.
-    """
+    """Refuses a missing mmengine, both families at once and what is too old; imports nothing."""
     twice = {name: found for name in _FAMILIES if len(found := distributions(name)) > 1}
     if twice:
         both = [pair for found in twice.values() for pair in found]
@@ -59,9 +55,7 @@ def check_versions() -> None:
 def check_operators() -> None:
     """Refuses an mmcv without compiled operators: no detector can be built without them.
 
-    Raises:
-        ImportError: If mmcv is installed and its compiled module is missing or cannot be loaded;
-            mmcv's own, if it cannot be imported itself (libGL is often missing on servers).
+    The ImportError is mmcv's own if it cannot be imported itself (libGL is often missing).
     """
     try:
         importlib.import_module('mmcv')
@@ -95,13 +89,7 @@ def operators_lack_optimisation() -> bool:
 
 
 def distributions(name: str) -> list[tuple[str, str]]:
-    """Installed distributions that provide an import name, with their versions.
-
-    More than one means that both families are installed, and overwrite each other's files.
-
-    Args:
-        name: Import name, e.g. ``'mmdet'``.
-    """
+    """Installed distributions of an import name, with versions; more than one: both families."""
     names = [dist for dist, _ in _FAMILIES.get(name, ())] or [f'onedl-{name}', name]
     return [(dist, have) for dist in names if (have := _installed(dist))]
 
@@ -115,17 +103,8 @@ def _installed(distribution: str) -> Optional[str]:
 
 def _key(text: str) -> tuple[int, ...]:
     """Numbers of a version up to the first part that is not one; pre-releases count as equal."""
-    numbers = []
-    for part in text.split('.')[:3]:
-        digits = ''
-        for character in part:
-            if not character.isdigit():
-                break
-            digits += character
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
+    found = (re.match(r'\d+', part) for part in text.split('.')[:3])
+    return tuple(int(number[0]) for number in takewhile(bool, found) if number)
 
 
 # -- torch -----------------------------------------------------------------------------------------
@@ -141,10 +120,7 @@ def flop_counter() -> Optional[type]:
 
 
 def l2_norms(tensors: list['Tensor']) -> list['Tensor']:
-    """L2 norms of tensors of one type on one device, added up in float64.
-
-    Newer versions of torch take all at once; older ones have no such argument.
-    """
+    """L2 norms of tensors of one type on one device, added up in float64."""
     import torch
 
     try:
@@ -171,11 +147,7 @@ def ddp_options(ddp: 'DistributedDataParallel') -> dict[str, Any]:
 
 
 def ddp_comm_hooks(ddp: 'DistributedDataParallel') -> list[tuple[Any, Any]]:
-    """The communication hooks of a wrapper, as (hook, state).
-
-    Raises:
-        RuntimeError: If there is one that this torch gives no access to (2.0).
-    """
+    """The communication hooks of a wrapper, as (hook, state); a RuntimeError if torch hides it."""
     hooks = getattr(ddp, '_comm_hooks', None)
     if hooks is not None:
         return list(hooks)

@@ -16,12 +16,7 @@ FREEZING_SCHEDULES = Registry('freezing_schedule', scope='mmbackbone_plugins')
 
 
 def find(registry: Registry, kind: Any) -> Optional[Any]:
-    """What a config's ``type`` stands for, from the current scope; None if there is no such name.
-
-    Args:
-        registry: A root registry of mmengine's.
-        kind: The type: a name, with or without a scope, or what it stands for.
-    """
+    """What a config's ``type`` stands for in a root registry, from the current scope, or None."""
     if not isinstance(kind, str):
         return kind
     with registry.switch_scope_and_registry(None) as found:
@@ -32,11 +27,7 @@ def find(registry: Registry, kind: Any) -> Optional[Any]:
 
 
 def registered_names(registry: Registry) -> list[str]:
-    """The names that a config can use without a scope.
-
-    Args:
-        registry: A root registry of mmengine's; that of the default scope goes first.
-    """
+    """The names that a config can use without a scope, those of the default scope first."""
     names: list[str] = []
     with registry.switch_scope_and_registry(None) as found:
         while found is not None:

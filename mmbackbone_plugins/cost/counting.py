@@ -1,9 +1,8 @@
 """Watches the operators of a piece of work: FLOPs of those with a formula, names of the others.
 
-torch's flop counter adds up; a second dispatch mode above it sees every operator, tells forward
-from backward, and notes what the counter has no formula for. Operators of mmcv are functions of a
-compiled module which the dispatcher never sees, so they are replaced by ones that count their
-calls, for the time of the count. Watching changes no number that is computed.
+torch's flop counter adds up; a second dispatch mode above it tells forward from backward, and notes
+what has no formula. Operators of mmcv, which the dispatcher never sees, are replaced meanwhile by
+ones that count their calls. Watching changes no number that is computed.
 """
 
 import sys
@@ -50,11 +49,10 @@ def new_flop_counter() -> Any:
 class OperatorCounter:
     """Counts operators between ``start`` and ``stop``, or within ``with``; works once.
 
-    ``forward`` are FLOPs outside of backward passes, ``backward`` those in them; what gradient
-    checkpointing does again is among them. ``uncounted`` are calls by operator, of what does
-    arithmetic without a formula: custom operators, norms, pooling, interpolation, reductions.
-    Element-wise operators and those that only move, choose or compare are not listed, nor is what
-    follows a backward pass (the optimizer). An ImportError if torch has no flop counter (2.0).
+    ``forward`` are FLOPs outside of backward passes, ``backward`` those in them, with what gradient
+    checkpointing does again. ``uncounted`` are calls of what does arithmetic without a formula, see
+    :class:`StepFlops`; what follows a backward pass (the optimizer) is not listed. An ImportError
+    if torch has no flop counter (2.0).
     """
 
     def __init__(self) -> None:
@@ -140,15 +138,12 @@ def _is_silent(func: Any) -> bool:
 
 @contextmanager
 def _counted_extensions(calls: 'Counter[str]') -> Iterator[None]:
-    """Counts the calls of compiled functions that the dispatcher does not see.
-
-    What they call in turn is theirs, and is not watched: on a CPU, mmcv's rotated overlaps write
-    their matrix entry by entry, three million operators at 1024 px.
-    """
+    """Counts the calls of compiled functions that the dispatcher does not see."""
 
     def counted(name: str, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             calls[name] += 1
+            # On a CPU, mmcv's rotated overlaps call three million operators at 1024 px.
             with _disable_current_modes():
                 return function(*args, **kwargs)
 

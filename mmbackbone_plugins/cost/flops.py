@@ -1,8 +1,7 @@
 """Training FLOPs of one step, counted in a real forward and backward pass.
 
 A rule of thumb such as "backward is twice forward" is wrong as soon as a prefix is frozen: its
-backward disappears as a whole, that of the first layer behind it halves. So a step is run under
-torch's flop counter, with the losses, assigners and samplers of the model.
+backward disappears as a whole, that of the first layer behind it halves.
 """
 
 from dataclasses import dataclass, field

@@ -1,11 +1,9 @@
 """FLOPs of operators by the shapes they work on, where torch's counter is wrong or has nothing.
 
-Seen in torch 2.1 to 2.11: the weight gradient of a convolution is not divided by its groups (and in
-2.1 that of a transposed one is another number altogether); attention with fewer heads of keys than
-of queries raises; attention on a CPU, layers of transformers on the fast path that frozen ones
-take, products with a vector and products in place are not counted.
-
-A formula takes what the operator takes, its tensors as shapes, and ``out_shape``.
+Seen in torch 2.1 to 2.11: the weight gradient of a convolution is not divided by its groups;
+attention with fewer heads of keys than of queries raises; attention on a CPU, layers of
+transformers on the fast path, products with a vector and products in place are not counted. A
+formula takes what the operator takes, its tensors as shapes, and ``out_shape``.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,12 @@
 """What each phase of a run has cost, in one object that survives restarts.
 
-A ledger keeps what was measured: steps, batches by shape, FLOPs of the shapes that were counted,
-seconds, memory, bytes. Totals are worked out when they are asked for. It is written to a JSON file
-at one go, and what a restart has to do again is listed apart from what the run needed.
+It keeps what was measured; totals are worked out when they are asked for. What a restart has to do
+again is listed apart from what the run needed.
 """
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -88,10 +88,7 @@ class Ledger:
     notes: list[str] = field(default_factory=list)  # what a reader must know
 
     def phase(self, name: str, stages: list[str], trainable_parameters: int) -> PhaseCost:
-        """The phase of that name, made if need be.
-
-        Two sets of parameters that are named alike become two phases, ``name`` and ``name (2)``.
-        """
+        """The phase of that name, made if need be; one of other parameters is ``name (2)``."""
         number, key = 1, name
         while key in self.phases and self.phases[key].trainable_parameters != trainable_parameters:
             number += 1
@@ -100,8 +97,7 @@ class Ledger:
 
     def saw_operators(self, step: StepFlops) -> None:
         """Notes operators without a formula: the most calls that any counted step had."""
-        for name, calls in step.uncounted.items():
-            self.uncounted_ops[name] = max(calls, self.uncounted_ops.get(name, 0))
+        self.uncounted_ops = dict(Counter(self.uncounted_ops) | Counter(step.uncounted))
 
     def lose(self, later: 'Ledger') -> None:
         """Books what a later state of this run had more than this one, which the run resumes."""
@@ -195,9 +191,7 @@ class Ledger:
     def read(cls, path: Path) -> 'Ledger':
         """Reads a file, or that of a work dir.
 
-        Raises:
-            FileNotFoundError: If there is none; the message says how to get one.
-            ValueError: If it is not a cost record.
+        A FileNotFoundError if there is none, a ValueError if it is not a cost record.
         """
         path = Path(path)
         file = path / FILE_NAME if path.is_dir() else path

@@ -16,12 +16,10 @@ _STATUS, _CLEAR = Path('/proc/self/status'), Path('/proc/self/clear_refs')
 class PeakMemory:
     """Reads, and sets back where it may (``reset``), the highest amount of memory in use.
 
-    On CUDA that is ``torch.cuda.max_memory_allocated``: weights, optimizer state, gradients and
-    activations, whatever its reserve. mmengine sets the same counter back at every line of its log,
-    so it is to be read at every step. On a CPU it is the resident set of the whole process with
-    all its libraries; Linux lets a process set its high-water mark back, elsewhere the number is
-    the highest since the process began. The C library may keep what has been freed, so that a phase
-    after one with more memory looks as large.
+    On CUDA that is ``torch.cuda.max_memory_allocated``, to be read at every step, for mmengine sets
+    the same counter back at every line of its log. On a CPU it is the resident set of the process;
+    Linux lets it set its high-water mark back, elsewhere the number is the highest since it began.
+    The C library may keep what has been freed: a phase after one with more memory looks as large.
     """
 
     def __init__(self, device: torch.device, reset: bool = True) -> None:

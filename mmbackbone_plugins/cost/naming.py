@@ -22,11 +22,10 @@ def phase_name(
     the model keeps frozen by itself; ``rest`` is whether all else that may train does; ``probing``
     whether nothing of the target has trained yet and something will.
 
-    Returns:
-        ``'full'``: everything that may train does. ``'frozen'``: nothing of the target trains;
-        ``'probing'``: so far (as in DP-FT, arXiv 2303.14744); ``'blocks'``: nothing of it but
-        added blocks. Else the stages that train, joined by ``+``; ``', part of the rest'`` is added
-        where something outside the target is frozen too.
+    ``'full'``: everything that may train does. ``'frozen'``: nothing of the target trains;
+    ``'probing'``: so far (as in DP-FT, arXiv 2303.14744); ``'blocks'``: nothing of it but added
+    blocks. Else the stages that train, joined by ``+``; ``', part of the rest'`` is added where
+    something outside the target is frozen too.
     """
     on = [name for name in trainable if name in training]
     if len(on) == len(trainable) and rest and trainable:
@@ -46,9 +45,8 @@ def first_training(plan: Iterable[Phase], ruled: Collection[str]) -> Optional[in
 class PhaseNames:
     """Names the phases of a run by the parameters that train in them.
 
-    ``stages`` are those that phases are named by, ``allowed`` names of the parameters that may
-    train, in or outside them; ``begins`` is when a schedule first trains something of the stages,
-    None if it never does.
+    ``allowed`` are names of those that may train, in or outside the ``stages`` that phases are
+    named by, which a schedule first trains when it ``begins`` (None: never).
     """
 
     def __init__(

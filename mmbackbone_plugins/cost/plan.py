@@ -1,8 +1,11 @@
 """What a whole run will cost, before it starts: what trains in each phase, and its FLOPs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
+from operator import or_
 from typing import Any, Callable, Optional
 
 from torch import Tensor, nn
@@ -58,11 +61,7 @@ class RunPlan:
     @property
     def uncounted_ops(self) -> dict[str, int]:
         """Calls of operators without a formula: the most that any of the counted steps had."""
-        found: dict[str, int] = {}
-        for step in self.flops.values():
-            for name, calls in step.uncounted.items():
-                found[name] = max(calls, found.get(name, 0))
-        return found
+        return dict(reduce(or_, (Counter(step.uncounted) for step in self.flops.values())))
 
 
 def plan_runs(
@@ -75,10 +74,8 @@ def plan_runs(
 ) -> list[RunPlan]:
     """Counts a step of each distinct phase of some schedules, and one of full fine-tuning.
 
-    The batch is images, (N, C, H, W), normalised, and their N data samples with ground truth; FLOPs
-    are for one image. The freezer is over the model's target, and ``length`` in the unit of the
-    schedules. The model is left as it was. ``report`` is called with the number of steps counted
-    and of all to count.
+    The batch is as :func:`training_flops` takes it; FLOPs are for one image. The model is left as
+    it was. ``report`` is called with the number of steps counted and of all to count.
     """
     full = frozenset(freezer.stage_map.names)
     spans = [plan.phases(length) for plan in plans]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ..utils.text import duration_text, table
+from ..utils.text import duration_text, some, table
 from .ledger import Ledger
 
 _UNITS = ((1e18, 'EFLOPs'), (1e15, 'PFLOPs'), (1e12, 'TFLOPs'), (1e9, 'GFLOPs'), (1e6, 'MFLOPs'))
@@ -26,8 +26,7 @@ def operators_text(calls: Mapping[str, int]) -> str:
     own = [name.partition('.')[2] for name in calls if name.startswith('aten.')]
     words = [', '.join(custom) or 'no custom operators']
     if own:
-        more = f' and {len(own) - _SHOWN} more' if len(own) > _SHOWN else ''
-        words.append(f"torch's own: {', '.join(own[:_SHOWN])}{more}")
+        words.append(f"torch's own: {some(own, _SHOWN)}")
     return '; '.join(words)
 
 

@@ -7,9 +7,8 @@ from torch.nn.parallel import DistributedDataParallel
 class GradientTraffic:
     """Knows the distributed wrappers of a model and what one reduction of theirs takes.
 
-    A wrapper reduces the parameters that required a gradient when it was built, all of them, in
-    every step that synchronises. So the sum is taken when a wrapper is first seen, which must be
-    before anything freezes or thaws.
+    A wrapper reduces what required a gradient when it was built. So the sum is taken when it is
+    first seen, which must be before anything freezes or thaws.
     """
 
     def __init__(self) -> None:

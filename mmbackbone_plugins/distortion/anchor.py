@@ -1,8 +1,7 @@
 """Reference weights theta0: the weights that fine-tuning started from.
 
-An anchor is a plain mapping of tensors outside the module tree, so that neither checkpoints of the
-model nor EMA copies see it. It is taken once, before the first step of a fresh run, and travels
-with the checkpoint: a resumed run that took it anew would measure from tuned weights.
+They are outside the module tree, so that neither checkpoints of the model nor EMA copies see them,
+and travel with the checkpoint: a resumed run that took them anew would measure from tuned weights.
 """
 
 import hashlib
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from ..utils.checkpoints import other_prefix, weights_of
+from ..utils.text import some
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,7 @@ class Anchor:
         names: Iterable[str],
         device: Optional[Union[str, torch.device]] = None,
     ) -> 'Anchor':
-        """Takes those that are wanted out of saved tensors; by default beside the model's own.
-
-        A ValueError lists the first few that are missing or have another shape.
-        """
+        """Takes tensors out of saved ones; a ValueError lists those that do not fit the model."""
         state, names = named_tensors(model), list(names)
         wrong = [f'{n} (missing)' for n in names if n not in tensors]
         wrong += [
@@ -53,15 +50,8 @@ class Anchor:
             if n in tensors and tensors[n].shape != state[n].shape
         ]
         if wrong:
-            more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-            raise ValueError(
-                f'the saved reference weights do not fit this model: {", ".join(wrong[:3])}{more}'
-            )
+            raise ValueError(f'the saved reference weights do not fit this model: {some(wrong, 3)}')
         return cls({n: tensors[n].detach().to(device or state[n].device, copy=True) for n in names})
-
-    def save(self) -> dict[str, torch.Tensor]:
-        """The tensors on the CPU, for a checkpoint."""
-        return {name: tensor.cpu() for name, tensor in self.tensors.items()}
 
     def fingerprint(self) -> str:
         """A hash of names, shapes and bits: equal exactly for equal anchors."""

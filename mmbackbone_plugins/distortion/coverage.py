@@ -27,14 +27,12 @@ class Coverage:
         trains: Optional[frozenset[str]] = None,
         unloaded: Collection[str] = (),
     ) -> 'Coverage':
-        """Goes through the parameters of the target.
+        """Goes through the parameters of the target; added blocks (SE, adapters) are left out.
 
-        Blocks that were added to the backbone (SE, adapters) are left out: they have no pre-trained
-        weights to be held to, and the authors leave them out as well. ``exclude`` are patterns of
-        parameter names as shells know them (``'*.bn?.*'``), ``trains`` the names of parameters that
-        train at some time of the run (None: all), ``unloaded`` those that have no pre-trained
-        weights either. A ValueError if a pattern matches no parameter of the target, or nothing is
-        left.
+        They have no pre-trained weights to be held to, and no more have those that are
+        ``unloaded``. ``exclude`` are patterns of names as shells know them (``'*.bn?.*'``),
+        ``trains`` the parameters that train at some time of the run (None: all). A ValueError if a
+        pattern matches none of the target, or nothing is left.
         """
         added = tuple(
             f'{n}.' for n, m in model.named_modules() if getattr(m, 'is_added_block', False)

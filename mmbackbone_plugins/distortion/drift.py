@@ -118,12 +118,9 @@ def linear_cka(x: Features, y: Features) -> float:
 
 
 def _centred(features: torch.Tensor) -> torch.Tensor:
-    """Features about their mean, at most 1: their fourth powers follow. NaN if they are constant.
-
-    Taken about one of the examples first, so that what is constant becomes 0 and not rounding.
-    """
+    """Features about their mean, at most 1: fourth powers follow. NaN if they are constant."""
     features = features.double()
-    features = features - features[:1]
+    features = features - features[:1]  # so that what is constant becomes 0 and not rounding
     features = features - features.mean(0)
     return features / features.abs().max()
 

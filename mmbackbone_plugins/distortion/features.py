@@ -18,18 +18,14 @@ from .drift import linear_cka, pooled
 
 @torch.no_grad()
 def feature_similarity(
-    backbone: nn.Module,
-    images: Iterable[torch.Tensor],
-    reference: Mapping[str, torch.Tensor],
-    positions: int = 8,
+    backbone: nn.Module, images: Iterable[torch.Tensor], reference: Mapping[str, torch.Tensor]
 ) -> list[float]:
     """Linear CKA of each output of a backbone between now and its reference weights, from 0 to 1.
 
-    Both go forward in eval mode; the module is left as it was, mode and statistics included. There
-    is no second module: the reference weights, by their name in the backbone, take the place of
-    the module's own for one call, and what modules make of their weights for eval mode (LeViT's
-    attention biases) is made anew for it. Images are batches ``(N, 3, H, W)``, preprocessed, on the
-    backbone's device; examples are positions of the feature maps, see :func:`pooled`.
+    Both go forward in eval mode; the module is left as it was. The reference weights, by their name
+    in the backbone, take the place of its own for one call, and what modules make of their weights
+    for eval mode (LeViT's attention biases) is made anew for it. Images are preprocessed batches
+    ``(N, 3, H, W)``; examples are positions of the feature maps, see :func:`pooled`.
     """
     now: list[list[torch.Tensor]] = []
     then: list[list[torch.Tensor]] = []
@@ -42,17 +38,14 @@ def feature_similarity(
             both = (anew(batch), now), (functional_call(anew, weights, (batch,)), then)
             for outputs, kept in both:
                 outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-                kept.append([pooled(feature, positions) for feature in outputs])
+                kept.append([pooled(feature) for feature in outputs])
     if not now:
         raise ValueError('no images to compare features on')
     return [linear_cka(torch.cat(a), torch.cat(b)) for a, b in zip(zip(*now), zip(*then))]
 
 
 class _InEval(nn.Module):
-    """A backbone that is in eval mode for the time of a call, and in train mode outside.
-
-    Modules keep things that they made of their weights as long as they are in eval mode.
-    """
+    """A backbone that is in eval mode for the time of a call, so that it makes all things anew."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

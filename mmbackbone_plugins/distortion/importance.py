@@ -1,7 +1,6 @@
 """Importance of weights: how strongly each of them is held to where it was pre-trained.
 
-A kind of importance is one class with the decorator :func:`importance_kind`. It turns the gradient
-of one batch into scores; their mean over batches is the importance.
+It is the mean over batches of scores, into which a kind of importance turns a batch's gradient.
 
 Source: "Mind the Backbone", arXiv 2303.14744, ``tools/utils.py`` of the authors' code. There every
 process keeps the importance of its own data, so that their weights drift apart; here it is reduced.
@@ -24,7 +23,7 @@ from .rgn import kernel_ratio
 
 
 class ImportanceKind:
-    """What one kind of importance is; a subclass for each.
+    """What one kind of importance is; a subclass for each, see :func:`importance_kind`.
 
     Attributes:
         needs_data: Whether there is anything to estimate. If not, every weight counts the same.
@@ -107,8 +106,7 @@ class EmpiricalFisher(ImportanceKind):
     """``g ** 2`` of one image: the diagonal of the empirical Fisher information, as in EWC's paper.
 
     Our addition. Labels are the annotated ones, not drawn from the model. A batch is taken apart,
-    so that an image's pass sees only itself (and batch statistics of one image). A semi-supervised
-    detector's are its labelled images.
+    so that an image's pass sees only itself (and batch statistics of one image).
     """
 
     single_images = True
@@ -140,9 +138,8 @@ def estimate_importance(
 ) -> dict[str, torch.Tensor]:
     """Importance of every weight of the target, from gradients of the detection loss.
 
-    One forward and backward pass a batch, in train mode, without a step and without a trace: modes,
-    buffers, gradients, ``requires_grad`` and random numbers are put back. Scores are taken and
-    added up in float32, of parameters in half precision too, or in float64 for those of float64.
+    One forward and backward pass a batch, in train mode, without a step and without a trace. Scores
+    are taken and added up in float32, or in float64 for parameters of float64.
 
     Args:
         model: A detector without a distributed wrapper; see :func:`gradient_passes`.
@@ -187,10 +184,9 @@ def estimate_importance(
     parameters = _chosen_parameters(model, target, names)
     totals: dict[str, torch.Tensor] = {}
     passes = 0
-    count = num_batches
     if chosen.single_images:
-        batches, count = _one_by_one(batches, count), None
-    for passes in gradient_passes(model, batches, count, enable=parameters.values()):
+        batches, num_batches = _one_by_one(batches, num_batches), None
+    for passes in gradient_passes(model, batches, num_batches, enable=parameters.values()):
         for name, parameter in parameters.items():
             if parameter.grad is None:  # not on the path to this batch's loss
                 continue

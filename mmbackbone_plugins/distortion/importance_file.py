@@ -1,8 +1,6 @@
-"""Files of importance, and what one is good for.
+"""Files of importance: an estimate takes up to thousands of passes, so it is used again.
 
-An estimate takes up to thousands of passes, so it is kept in the work dir and used again when the
-same run is started once more. It is good for the same configuration, weights and data only: a
-fingerprint of each lies beside the tensors.
+It is good for the same configuration, weights and data only: a fingerprint of each lies beside it.
 """
 
 from collections.abc import Mapping
@@ -79,10 +77,7 @@ def path_in(folder: Path, kind: str, fingerprint: Fingerprint) -> Path:
 
 
 def fingerprint_data(dataset: Any, samples: int = 64) -> str:
-    """A hash of a data set: its length, classes, and annotations of images spread over it.
-
-    Those of ``samples`` images count, of mmengine's data sets (``get_data_info``).
-    """
+    """A hash of a data set: length, classes, and annotations of ``samples`` images over it."""
     length: Optional[int] = len(dataset) if hasattr(dataset, '__len__') else None
     parts: list[Any] = [type(dataset).__name__, length, getattr(dataset, 'metainfo', None)]
     if length and hasattr(dataset, 'get_data_info'):

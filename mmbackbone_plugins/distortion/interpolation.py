@@ -1,15 +1,12 @@
-"""Weights between two sets of weights: those that fine-tuning began with, and what it made of them.
+"""Weights between those that fine-tuning began with and what it made of them."""
 
-Source: WiSE-FT, arXiv 2109.01903; of detectors: WiSE-OD, arXiv 2507.18925. No training, and no cost
-at inference.
-"""
-
-import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import torch
+
+from ..utils.checks import is_number
+from ..utils.text import some
 
 
 def interpolate(
@@ -45,7 +42,7 @@ def interpolate(
             has no tensor in ``target``, or extrapolation makes a running variance negative.
 
     Source:
-        arXiv 2109.01903, arXiv 2507.18925.
+        WiSE-FT, arXiv 2109.01903; of detectors: WiSE-OD, arXiv 2507.18925.
 
     Examples:
         >>> import torch
@@ -76,12 +73,8 @@ def interpolate(
 
 
 def check_weight(weight: Any, extrapolate: bool = False) -> float:
-    """Returns a place on the line.
-
-    Raises:
-        ValueError: If it is no finite number, or not from 0 to 1 without ``extrapolate``.
-    """
-    number = isinstance(weight, Real) and not isinstance(weight, bool) and math.isfinite(weight)
+    """Returns a place on the line; a ValueError if :func:`interpolate` takes no such."""
+    number = is_number(weight)
     if not number or not (extrapolate or 0 <= weight <= 1):
         allowed = 'a finite number' if extrapolate else 'a number from 0 (start) to 1 (end)'
         hint = '' if extrapolate or not number else '; beyond them only with extrapolate'
@@ -95,13 +88,8 @@ def _check_ends(start: Mapping, end: Mapping, names: list[str], prefix: str) -> 
     wrong = [f'{n} (not in the start)' for n in names if n not in start]
     wrong += [f'{n} (not in the end)' for n in start if n.startswith(prefix) and n not in end]
     for name in names:
-        pair = [(tuple(e[name].shape), e[name].dtype) for e in (start, end) if name in e]
-        if pair[0] != pair[-1]:
-            wrong.append(f'{name} (start: {_text(*pair[0])}, end: {_text(*pair[1])})')
+        ends = [f'shape {tuple(e[name].shape)}, {e[name].dtype}' for e in (start, end) if name in e]
+        if ends[0] != ends[-1]:
+            wrong.append(f'{name} (start: {ends[0]}, end: {ends[1]})')
     if wrong:
-        more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-        raise ValueError(f'the ends are not of one architecture: {", ".join(wrong[:3])}{more}')
-
-
-def _text(shape: tuple[int, ...], dtype: torch.dtype) -> str:
-    return f'shape {shape}, {dtype}'
+        raise ValueError(f'the ends are not of one architecture: {some(wrong, 3)}')

@@ -1,12 +1,7 @@
-"""Learning rates from relative gradient norms: who is pulled most trains most, or least.
+"""Learning rates from relative gradient norms: who is pulled most trains most, or least."""
 
-Source: Auto-RGN of "Surgical Fine-Tuning", ICLR 2023 (code: anniesch/surgical-finetuning), trains
-most what is pulled most. "Mind the Backbone", arXiv 2303.14744, holds exactly that back most. Both
-are here, by the sign.
-"""
-
-import math
 from collections.abc import Mapping
+from statistics import fmean
 
 from torch import nn
 
@@ -32,7 +27,9 @@ def rate_factors(rgn: Mapping[str, float], sign: int = 1, floor: float = 0.0) ->
         Factors from 0 to 1 by name.
 
     Source:
-        ``sign=+1``: the authors' ``main.py``, ``auto_tune: RGN``. ``sign=-1``, ``floor``: ours.
+        ``sign=+1``: Auto-RGN of "Surgical Fine-Tuning", ICLR 2023 (code:
+        anniesch/surgical-finetuning, ``main.py``). ``sign=-1``, after arXiv 2303.14744, which holds
+        most what is pulled most, and ``floor``: ours.
 
     Examples:
         >>> from mmbackbone_plugins.distortion.learning_rates import rate_factors
@@ -48,16 +45,10 @@ def rate_factors(rgn: Mapping[str, float], sign: int = 1, floor: float = 0.0) ->
 
 
 def units_of(model: nn.Module, stage_map: StageMap, by: str) -> dict[str, str]:
-    """What shares one learning rate: the unit of every parameter whose rate is changed.
+    """What shares one learning rate: the unit of every parameter of the target, by its name.
 
-    Args:
-        model: The model.
-        stage_map: Stages of the target.
-        by: ``'stage'``: units are stages, norms included. ``'tensor'``: parameters without norms.
-
-    Returns:
-        Units by name of the parameter. Added blocks have none: they start near zero, and their RGN
-        would drown the rest (our reading).
+    By ``'stage'`` units are stages, norms included; by ``'tensor'`` parameters without norms. Added
+    blocks have none: they start near zero, and their RGN would drown the rest (our reading).
     """
     own = {n: s.name for s in stage_map if not s.is_block for n in s.parameters}
     if by == 'stage':
@@ -66,23 +57,14 @@ def units_of(model: nn.Module, stage_map: StageMap, by: str) -> dict[str, str]:
 
 
 def unit_rgn(
-    values: Mapping[str, float], units: Mapping[str, str], norms: frozenset[str]
+    values: Mapping[str, float], units: Mapping[str, str], norms: frozenset[str] = frozenset()
 ) -> dict[str, float]:
-    """RGN of every unit: the mean over its tensors without norms.
-
-    Args:
-        values: RGN by name of the parameter; those without a gradient are not in it.
-        units: Units by name of the parameter.
-        norms: Parameters of norm layers.
-
-    Returns:
-        RGN by unit; units without a measured tensor are left out.
-    """
+    """RGN of every unit that has one: the mean over its tensors but ``norms``, all by name."""
     inside: dict[str, list[float]] = {}
     for name, unit in units.items():
         if name in values and name not in norms:
             inside.setdefault(unit, []).append(values[name])
-    return {unit: math.fsum(found) / len(found) for unit, found in inside.items()}
+    return {unit: fmean(found) for unit, found in inside.items()}
 
 
 def norm_parameters(model: nn.Module) -> frozenset[str]:

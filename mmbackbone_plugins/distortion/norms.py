@@ -22,10 +22,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 @torch.no_grad()
 def l2_norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """L2 norm of every tensor, on its device, without a copy of it and without waiting for it.
-
-    Tensors of any shapes, layouts and number types, on any devices; scalars of float64.
-    """
+    """L2 norm of every tensor, in float64 and on its device; no copy of it, no waiting for it."""
     norms: list[Any] = [None] * len(tensors)
     room = torch.empty(_CHUNK, dtype=torch.float64)
     together: dict[tuple, list[int]] = {}

@@ -25,17 +25,11 @@ def gradient_passes(
 ) -> Iterator[int]:
     """Goes forward and backward batch by batch; at each turn ``.grad`` is that batch's gradient.
 
-    The model, a detector of mmengine's kind, is in train mode, as it and its backbone understand
-    it, and the loss is the sum of all its losses. Afterwards, or when the iterator is closed, the
-    model and all random numbers are as they were (:func:`untouched`). No optimizer takes part.
-    Yields the number of the batch, from 1. Source: arXiv 2303.14744, ``tools/compute_rgn.py``.
-
-    Args:
-        model: The detector.
-        batches: Batches as the training loader yields them. An iterable with a state of its own
-            (a sampler's) is the caller's: hand in a loader made for this.
-        count: Number of batches to take; all by default.
-        enable: Parameters that require a gradient for the time of the passes, frozen or not.
+    The model, a detector of mmengine's kind, is in train mode, and the loss is the sum of all its
+    losses. Afterwards, or when the iterator is closed, the model and all random numbers are as they
+    were (:func:`untouched`). Yields the number of the batch, from 1. Batches are as the training
+    loader yields them, of a loader made for this; parameters to ``enable`` require a gradient
+    meanwhile. Source: arXiv 2303.14744, ``tools/compute_rgn.py``.
     """
     done = 0
     detector: Any = model
@@ -97,11 +91,7 @@ def average_rgn(
     count: Optional[int] = None,
     progress: Optional[Callable[[int], None]] = None,
 ) -> RGNTable:
-    """The paper's analysis: RGN averaged over batches of training data, before any step.
-
-    Means of ratios over batches, not ratios of means; see :func:`gradient_passes` for the
-    arguments. ``progress`` is called with the number of batches done.
-    """
+    """The paper's analysis: RGN averaged over batches, as by :func:`gradient_passes`."""
     choice('granularity', granularity, GRANULARITIES)
     stage_map = StageMap.of(model, target)
     named = dict(model.named_parameters())

@@ -1,8 +1,7 @@
-"""The penalty that holds weights to where they started: ``p.grad += s * (p - theta0)``.
+"""The penalty that holds weights to where they started.
 
 It is added to the gradient, not to the loss, so that it needs no second backward pass and no
-graph: the gradient of ``s / 2 * ||p - theta0||^2`` is known. Source: "Mind the Backbone", arXiv
-2303.14744, ``tools/utils.py`` of the authors' code.
+graph: the gradient of ``s / 2 * ||p - theta0||^2`` is known.
 """
 
 import math
@@ -14,6 +13,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import nn
 
+from ..utils.checks import is_number
 from .norms import l2_norms, wide
 
 Rates = Union[float, Mapping[str, float]]
@@ -70,21 +70,17 @@ def add_penalty_gradient(
 
 def check_coeff(coeff: Any, name: str = 'coeff') -> float:
     """Returns a strength; a ValueError if it is not a finite number of at least 0."""
-    number = isinstance(coeff, Real) and not isinstance(coeff, bool)
-    if not number or not 0 <= coeff < math.inf:
+    if not is_number(coeff, 0):
         raise ValueError(f'{name} must be a finite number of at least 0, got {coeff!r}')
     return float(coeff)
 
 
 @dataclass(frozen=True)
 class Pull:
-    """How the penalty compares with the loss at one step, still on the device.
+    """How the penalty compares with the loss at one step, still on the device."""
 
-    Of each parameter with a gradient, ``(3, len(names))``: norm of the loss gradient, norm of what
-    is added to it, value of the penalty ``s / 2 * ||p - theta0||^2``.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # parameters that have a gradient
+    # (3, len(names)): norms of the loss gradient and of what is added to it, the penalty's value.
     numbers: torch.Tensor
 
 
@@ -93,9 +89,8 @@ def compare(
 ) -> tuple[float, Optional[float], dict[str, float]]:
     """Brings measurements of one step from the device and sums them up.
 
-    Returns:
-        The penalty; the norm of what it adds to the gradients over the norm of the loss gradient,
-        None without a gradient; and that ratio by group, without groups that have no gradient.
+    Returns the penalty; the norm of what it adds to the gradients over the norm of the loss
+    gradient, None without a gradient; and that ratio by group that has one.
     """
     rows: dict[str, list[float]] = {}
     for pull in pulls:
@@ -141,10 +136,7 @@ class Penalty:
 
     @torch.no_grad()
     def add(self, lr: Rates, scale: Optional[torch.Tensor] = None) -> None:
-        """Adds the penalty to the gradients of all parameters that have one.
-
-        ``scale`` is a loss scale that the gradients still carry; the penalty is multiplied by it.
-        """
+        """Adds the penalty to the gradients, times a loss ``scale`` that they still carry."""
         for name, parameter, gradient, rate in self._held(lr):
             moved = self._moved(name, parameter)
             if scale is not None:
@@ -155,8 +147,10 @@ class Penalty:
                 total.add_(moved, alpha=factor)
             else:
                 total.addcmul_(weight, moved, value=factor)
-            if total is not gradient:
-                _narrow(total, gradient)
+            if total is not gradient:  # of half precision; what was NaN or Inf stays to be seen
+                limit = torch.finfo(gradient.dtype).max
+                clipped = total.clamp(-limit, limit)
+                gradient.copy_(torch.where(gradient.isfinite(), clipped, total))
 
     @torch.no_grad()
     def measure(self, lr: Rates, scale: Optional[torch.Tensor] = None) -> Pull:
@@ -224,12 +218,6 @@ def _rate(lr: Rates, name: str) -> float:
     if not number or not 0 <= float(lr) < math.inf:
         raise ValueError(f'lr must be a finite number of at least 0, got {lr!r} for {name!r}')
     return float(lr)
-
-
-def _narrow(total: torch.Tensor, gradient: torch.Tensor) -> None:
-    """Writes a sum to a gradient of half precision; what was NaN or Inf there stays to be seen."""
-    limit = torch.finfo(gradient.dtype).max
-    gradient.copy_(torch.where(gradient.isfinite(), total.clamp(-limit, limit), total))
 
 
 def _fitting(

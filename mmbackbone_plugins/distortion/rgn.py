@@ -1,10 +1,4 @@
-"""Relative gradient norm (RGN): how hard the loss pulls a parameter, relative to its size.
-
-Source: "Mind the Backbone", arXiv 2303.14744. Its text defines RGN as the norm of the gradient over
-the norm of the parameter (``'tensor'`` here); its code averages ratios of absolute values, with
-convolution kernels summed over their window first (``'kernel'`` here). The two differ by a factor
-that depends on the spread of the weights: compare numbers of one kind only.
-"""
+"""Relative gradient norm (RGN): how hard the loss pulls a parameter, relative to its size."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,8 +45,9 @@ def relative_gradient_norm(
             parameters come without names.
 
     Source:
-        arXiv 2303.14744; ``'kernel'``: ``tools/compute_rgn.py`` of the authors' code. That the
-        denominator of ``'tensor'`` has the same eps is our reading.
+        "Mind the Backbone", arXiv 2303.14744: ``'tensor'`` is its text, ``'kernel'`` its code
+        (``tools/compute_rgn.py``). The two differ by a factor that depends on the spread of the
+        weights: compare numbers of one kind only. That ``'tensor'`` has an eps is our reading.
 
     Examples:
         >>> import torch
@@ -100,7 +95,7 @@ def read(
     for part in parts:
         found.values.update((name, next(numbers)) for name in part.names)
         sizes = dict(zip(part.names, part.numels))
-        found.rms.update((name, next(numbers) / max(n, 1) ** 0.5) for name, n in sizes.items())
+        found.rms.update((name, next(numbers) / n**0.5) for name, n in sizes.items())
         found.numels.update(sizes)
     return found, list(numbers)
 
@@ -112,11 +107,7 @@ def measure(
     eps: float = 1e-8,
     scale: Optional[torch.Tensor] = None,
 ) -> Deferred:
-    """Starts a measurement without waiting for the device; see :func:`relative_gradient_norm`.
-
-    The ratios are divided by ``scale``, a loss scale that the gradients still carry, which is exact
-    for a power of two.
-    """
+    """Starts a measurement without waiting; ``scale`` is a loss scale that gradients carry."""
     choice('granularity', granularity, GRANULARITIES)
     if not isinstance(eps, Real) or not 0 <= eps < math.inf:
         raise ValueError(f'eps must be a finite number of at least 0, got {eps!r}')

@@ -50,11 +50,7 @@ class Aggregate:
 
 
 def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optional[Aggregate]:
-    """Aggregates of tensors; None without any.
-
-    A NaN or an Inf among them is never averaged away, by the median neither: then all three
-    numbers are NaN, or Inf where there is no NaN.
-    """
+    """Aggregates of tensors; None without any. All are NaN, or Inf, if one of them is."""
     if not values:
         return None
     ratios = list(values.values())
@@ -64,8 +60,8 @@ def aggregate(values: Mapping[str, float], numels: Mapping[str, int]) -> Optiona
         worst = math.nan if any(map(math.isnan, broken)) else math.inf
         return Aggregate(worst, worst, worst, len(ratios), sum(entries))
     weighted = math.fsum(r * n for r, n in zip(ratios, entries)) / sum(entries)
-    mean = math.fsum(ratios) / len(ratios)
-    return Aggregate(mean, weighted, statistics.median(ratios), len(ratios), sum(entries))
+    mean, median = statistics.fmean(ratios), statistics.median(ratios)
+    return Aggregate(mean, weighted, median, len(ratios), sum(entries))
 
 
 @dataclass(frozen=True)
@@ -96,14 +92,7 @@ class RGNTable:
         frozen: Iterable[str] = (),
         kinds: Mapping[str, str] = {},  # noqa: B006
     ) -> 'RGNTable':
-        """Sorts a measurement into stages and layers.
-
-        Args:
-            measurement: Numbers of parameters of the map.
-            stage_map: The stages.
-            frozen: Names of stages that are frozen; see :func:`frozen_stages`.
-            kinds: See :func:`kinds_of`; without it there is no median over weights.
-        """
+        """Sorts a measurement into stages and layers; the median over weights needs ``kinds``."""
         numels, frozen = measurement.numels, set(frozen)
         # In the order of the network, which that of the optimizers need not be.
         values = {n: measurement.values[n] for n in stage_map.parameters if n in measurement.values}

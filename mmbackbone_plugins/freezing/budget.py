@@ -5,11 +5,10 @@ Whole numbers throughout: a promise not to exceed a budget is not left to roundi
 
 from collections.abc import Sequence
 from fractions import Fraction
-from numbers import Real
 from typing import Optional
 
 from ..registry import FREEZING_SCHEDULES
-from ..utils.checks import choice, whole_number
+from ..utils.checks import choice, is_number, whole_number
 from .schedules import FreezingSchedule, Stages
 
 SIGNALS = ('rgn', 'drift')
@@ -18,35 +17,16 @@ SIGNALS = ('rgn', 'drift')
 class EpochBudget:
     """Divides the FLOPs that a run may spend evenly over its epochs.
 
-    Every epoch trains a suffix of the stages (the last few before the output, or none), for a
-    trained stage below a frozen one needs the backward pass through both. What an epoch may cost is
-    what is left divided by the epochs that are left: what one epoch does not spend all later ones
-    share. So an epoch always leaves enough for the others with everything frozen, and a run in
-    which every epoch takes the longest suffix it may take ends below the budget by no more than
-    the largest difference in cost between two neighbouring suffixes.
+    Every epoch trains a suffix of the stages, for a trained stage below a frozen one needs the
+    backward pass through both. What an epoch may cost is what is left divided by the epochs that
+    are left: what one epoch does not spend all later ones share. So an epoch always leaves enough
+    for the others with everything frozen, and a run in which every epoch takes the longest suffix
+    it may take ends below the budget by no more than the largest difference in cost between two
+    neighbouring suffixes.
 
-    Args:
-        costs: FLOPs of an epoch by the number of stages that train, from 0 to all; the last is full
-            fine-tuning. They do not decrease.
-        budget: Share of full fine-tuning that the run may cost, above 0, at most 1.
-        epochs: Length of the run, from 1.
-        measuring: FLOPs of measuring a signal, once before every epoch but the first.
-
-    Raises:
-        ValueError: If the costs decrease or the budget does not pay for a frozen run.
-
-    Source:
-        Our own; that a schedule decide for itself is left to future work in arXiv 2407.15143.
-
-    Examples:
-        >>> from mmbackbone_plugins.freezing.budget import EpochBudget
-        >>> budget = EpochBudget(costs=[10, 20, 30], budget=0.7, epochs=4)
-        >>> budget.choose([], signal=None)  # 84 over 4 epochs: at most 21
-        1
-        >>> budget.choose([1, 1], signal=[0.9, 0.1])  # 44 over 2 epochs: still less than 30
-        1
-        >>> budget.spent([1, 1, 1, 1]), budget.ceiling
-        (80, 84)
+    Costs are FLOPs of an epoch by the number of stages that train, from 0 to all, which is full
+    fine-tuning; ``measuring`` those of a signal, once before every epoch but the first. A
+    ValueError if costs decrease or the budget, a share, does not pay for a frozen run.
     """
 
     def __init__(
@@ -70,20 +50,12 @@ class EpochBudget:
             )
 
     def spent(self, decisions: Sequence[int]) -> int:
-        """FLOPs of the first epochs, with the measuring before them.
-
-        Args:
-            decisions: Number of stages that trained in each.
-        """
+        """FLOPs of the first epochs, by the number of stages in each, and of measuring."""
         passes = max(len(decisions) - 1, 0)
         return sum(self.costs[count] for count in decisions) + passes * self.measuring
 
     def affordable(self, decisions: Sequence[int]) -> int:
-        """The largest number of stages that the next epoch may train.
-
-        Args:
-            decisions: Number of stages that trained in each epoch before.
-        """
+        """The largest number of stages that the next epoch may train."""
         epochs = self.epochs - len(decisions)
         # The passes to come are set aside at once, so that they do not fall on the last epochs.
         aside = (self.epochs - max(len(decisions), 1)) * self.measuring
@@ -93,16 +65,11 @@ class EpochBudget:
     def choose(
         self, decisions: Sequence[int], signal: Optional[Sequence[float]], sign: int = 1
     ) -> int:
-        """Number of stages that the next epoch trains.
+        """Number of stages that the next epoch trains; 0 only where no more is affordable.
 
-        Args:
-            decisions: Number of stages that trained in each epoch before.
-            signal: A number by stage, from input to output, NaN where there is none; None for the
-                longest suffix that is affordable.
-            sign: 1 for the suffix with the highest mean signal over its stages, -1 for the lowest.
-
-        Returns:
-            Number of stages; 0 only where no more is affordable. Of equals the longer suffix.
+        The signal is a number by stage, from input to output, NaN where there is none. Chosen is
+        the suffix with the highest (``sign=-1``: lowest) mean over its stages, of equals the longer
+        one; without a signal the longest that is affordable.
         """
         most = self.affordable(decisions)
         if signal is None or most == 0:
@@ -137,7 +104,7 @@ class BudgetedFreezing(FreezingSchedule):
         ValueError: If an argument is none of these.
 
     Source:
-        Our own rule.
+        Our own rule; in arXiv 2407.15143 that a schedule decide for itself is future work.
 
     Examples:
         >>> from mmbackbone_plugins import BudgetedFreezing
@@ -153,7 +120,7 @@ class BudgetedFreezing(FreezingSchedule):
         self, budget: float = 0.7, signal: str = 'rgn', sign: int = 1, num_batches: int = 5
     ) -> None:
         super().__init__()
-        if isinstance(budget, bool) or not isinstance(budget, Real) or not 0 < budget <= 1:
+        if not is_number(budget) or not 0 < budget <= 1:
             raise ValueError(
                 f'budget must be a share of full fine-tuning above 0 and at most 1, got {budget!r}'
             )

@@ -17,11 +17,7 @@ from .. import compat
 
 
 def wrapper_conflict(model: nn.Module) -> Optional[str]:
-    """Why a wrapper cannot follow a changing set of trainable parameters; None when it can.
-
-    Args:
-        model: What the runner trains, wrapped or not.
-    """
+    """Why a model's wrapper, if any, cannot follow a changing set of trainable parameters."""
     if not is_model_wrapper(model) or isinstance(model, DataParallel):
         return None
     name = type(model).__name__
@@ -51,17 +47,9 @@ def wrapper_conflict(model: nn.Module) -> Optional[str]:
 def rebuild(ddp: DistributedDataParallel) -> DistributedDataParallel:
     """Wraps the module of a wrapper anew, for the parameters that require a gradient now.
 
-    Parameters are equal on all ranks already, so torch's broadcast at construction is left out
-    where torch lets us. Must be called on every rank, between two steps.
-
-    Args:
-        ddp: The wrapper, of torch or mmengine. It must not be used afterwards.
-
-    Returns:
-        A new wrapper of the same class with the same options, communication hooks included.
-
-    Raises:
-        RuntimeError: If there is a communication hook and torch (2.0) gives no access to it.
+    Must be called on every rank, between two steps. The new wrapper has the class and options of
+    the old one, which must not be used afterwards, communication hooks included (a RuntimeError
+    where torch, 2.0, gives no access to them).
     """
     options = _options(ddp)
     hooks = compat.ddp_comm_hooks(ddp)

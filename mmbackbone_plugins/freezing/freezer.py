@@ -25,24 +25,16 @@ FROZEN_MODES = ('eval', 'norm_eval', 'train')
 
 @dataclass(frozen=True)
 class StageStatus:
-    """State of one stage.
-
-    Attributes:
-        stage: Name of the stage.
-        parameters: Number of its parameters (scalars).
-        trainable_parameters: How many of them require a gradient.
-        trainable: ``'yes'``, ``'no'``, ``'part'``, or ``'kept frozen'`` when nothing trains though
-            the schedule lets it, because the model keeps the stage frozen by itself.
-        mode: ``'train'``, ``'eval'``, ``'norm eval'`` (norm layers only) or ``'mixed'``.
-        unloaded: How many of its parameters no file has filled; None if it is not known.
-    """
+    """State of one stage."""
 
     stage: str
-    parameters: int
-    trainable_parameters: int
+    parameters: int  # number of them (scalars)
+    trainable_parameters: int  # how many of them require a gradient
+    # 'yes', 'no', 'part', or 'kept frozen' when nothing trains though the schedule lets it, because
+    # the model keeps the stage frozen by itself.
     trainable: str
-    mode: str
-    unloaded: Optional[int] = None
+    mode: str  # 'train', 'eval', 'norm eval' (norm layers only) or 'mixed'
+    unloaded: Optional[int] = None  # how many no file has filled; None if it is not known
 
 
 @dataclass(frozen=True)
@@ -63,21 +55,12 @@ class FreezeStatus:
         known = all(s.unloaded is not None for s in self.stages)
         rows = [('stage', 'parameters', 'unloaded', 'trainable', 'mode')]
         for s in self.stages:
-            rows.append(
-                (
-                    s.stage,
-                    f'{s.parameters:,}',
-                    f'{s.unloaded:,}' if known else '',
-                    s.trainable,
-                    s.mode,
-                )
-            )
+            lost = f'{s.unloaded:,}' if known else ''
+            rows.append((s.stage, f'{s.parameters:,}', lost, s.trainable, s.mode))
         rest = self.parameters - sum(s.parameters for s in self.stages)
-        rest_trainable = self.trainable_parameters - sum(
-            s.trainable_parameters for s in self.stages
-        )
+        training = self.trainable_parameters - sum(s.trainable_parameters for s in self.stages)
         if rest:
-            rows.append(('(rest of model)', f'{rest:,}', '', _share(rest_trainable, rest), ''))
+            rows.append(('(rest of model)', f'{rest:,}', '', _share(training, rest), ''))
         total = f'{self.trainable_parameters:,} ({self.ratio:.1%})'
         rows.append(('model', f'{self.parameters:,}', '', total, ''))
         if known:
@@ -149,19 +132,11 @@ class Freezer:
         return [p for p in chosen if id(p) in self._allowed]
 
     def apply(self, trainable: Collection[str]) -> bool:
-        """Lets the given stages train and freezes all others.
+        """Lets the given stages train and freezes all others; a KeyError if a name is no stage.
 
         Modes of stages that train are those that ``model.train()`` gives them, so call it before
-        :meth:`apply_modes` when stages begin to train in the middle of an epoch.
-
-        Args:
-            trainable: Names of the stages that train.
-
-        Returns:
-            Whether a parameter changed from trained to frozen or back.
-
-        Raises:
-            KeyError: If a name is not a stage.
+        :meth:`apply_modes` when stages begin to train in the middle of an epoch. Returns whether a
+        parameter changed from trained to frozen or back.
         """
         unknown = set(trainable) - set(self.stage_map.names)
         if unknown:
@@ -193,14 +168,8 @@ class Freezer:
         """Why a target cannot go forward with only these stages in train mode.
 
         TridentNet has three branches in train mode and one in eval mode, and its losses count on
-        three. Call it when the model is in train mode.
-
-        Args:
-            trainable: Names of the stages that train.
-
-        Returns:
-            The target and what it does otherwise than in train mode; None if it does the same, or
-            if a forward pass cannot be tried.
+        three. Call it when the model is in train mode. None if a target does the same in both, or
+        if a forward pass cannot be tried.
         """
         frozen = self._frozen_modules(trainable)
         for path in self.stage_map.targets if frozen else ():
@@ -212,11 +181,7 @@ class Freezer:
         return None
 
     def status(self, unloaded: Optional[Collection[str]] = None) -> FreezeStatus:
-        """What trains now, stage by stage and in the whole model, in which modes.
-
-        Args:
-            unloaded: Names of parameters that no file has filled; None: that is not known.
-        """
+        """What trains now, in which modes; ``unloaded`` are parameters that no file has filled."""
         lost = [p for n, p in self._model.named_parameters() if n in (unloaded or ())]
         ids = None if unloaded is None else {id(p) for p in lost}
         stages = tuple(self._stage_status(name, ids) for name in self.stage_map.names)
@@ -257,11 +222,8 @@ def reset_optimizer_state(
 ) -> None:
     """Forgets what optimizers remember of parameters that begin to train again.
 
-    Args:
-        optimizers: The optimizers.
-        parameters: The parameters.
-        what: ``'momentum'``: first moments become zero (SGD's momentum buffer, Adam's
-            ``exp_avg``). ``'all'``: the whole state is dropped, as on a fresh start.
+    Of ``'momentum'`` first moments become zero (SGD's momentum buffer, Adam's ``exp_avg``), of
+    ``'all'`` the whole state is dropped, as on a fresh start.
     """
     for optimizer in optimizers:
         for parameter in parameters:

@@ -28,9 +28,7 @@ class _Gradual(FreezingSchedule):
 
 @FREEZING_SCHEDULES.register_module()
 class GradualUnfreezing(_Gradual):
-    """Nothing trains before epoch ``start``; then the deepest stage, then one more at a time.
-
-    Every ``every`` epochs the next stage towards the input joins.
+    """Nothing trains before epoch ``start``; then the deepest stage, and more towards the input.
 
     Args:
         start: The epoch at which the deepest stage begins to train, from 0.
@@ -53,9 +51,7 @@ class GradualUnfreezing(_Gradual):
 
 @FREEZING_SCHEDULES.register_module()
 class FreezeFromInput(_Gradual):
-    """Everything trains before epoch ``start``; then the stages freeze, one after the other.
-
-    First the one nearest the input, and one more every ``every`` epochs until all are frozen.
+    """Everything trains before epoch ``start``; then stages freeze, the nearest the input first.
 
     Args:
         start: The epoch at which the first stage freezes, from 0.

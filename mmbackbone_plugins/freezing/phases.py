@@ -2,23 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from .schedules import FreezingSchedule, Stages
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A span in which the same stages train.
+    """A span in which the same stages train."""
 
-    Attributes:
-        start: First epoch (or iteration) of the span.
-        end: One past its last.
-        trainable: The stages that train.
-    """
-
-    start: int
-    end: int
-    trainable: frozenset[str]
+    start: int  # first epoch (or iteration)
+    end: int  # one past its last
+    trainable: frozenset[str]  # the stages that train
 
     @property
     def length(self) -> int:
@@ -26,25 +21,13 @@ class Phase:
 
 
 def phases(schedule: FreezingSchedule, stages: Stages, end: int) -> Iterator[Phase]:
-    """Divides a run into phases.
-
-    Args:
-        schedule: The schedule.
-        stages: Stage names, ordered from input to output.
-        end: Length of the run, in the schedule's unit.
-
-    Yields:
-        The phases in order; together they cover ``0 .. end - 1``.
-    """
-    start, current = 0, None
-    for time in range(end):
-        trainable = schedule.trainable(time, time, stages)
-        if trainable != current:
-            if current is not None:
-                yield Phase(start, time, current)
-            start, current = time, trainable
-    if current is not None:
-        yield Phase(start, end, current)
+    """Divides a run of ``end`` units of the schedule into phases, in order, which cover it."""
+    sets = (schedule.trainable(time, time, stages) for time in range(end))
+    start = 0
+    for trainable, times in groupby(sets):
+        length = sum(1 for _ in times)
+        yield Phase(start, start + length, trainable)
+        start += length
 
 
 def ever_trained(found: Iterable[Phase]) -> frozenset[str]:

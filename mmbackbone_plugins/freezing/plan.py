@@ -78,16 +78,9 @@ class FreezePlan:
         """The same, but that parameters of the target with these names train at all times.
 
         They become a stage, ``keep_trainable``. So do the norm layers that hold one, which have
-        the mode of what trains; other layers have that of the stage that they are in.
-
-        Args:
-            model: The model.
-            patterns: Regular expressions that are searched for in the names, which begin with the
-                target's or in the target.
-
-        Raises:
-            ValueError: If nothing matches one of them, or all that does is kept frozen by the
-                model itself.
+        the mode of what trains; other layers have that of the stage that they are in. Patterns are
+        regular expressions, searched for in names that begin with the target's or in the target. A
+        ValueError if nothing matches one, or all that does is kept frozen by the model itself.
         """
         found: set[str] = set()
         trains = {name: p.requires_grad for name, p in model.named_parameters()}

@@ -1,11 +1,7 @@
 """Freezing schedules: which stages train at an epoch and iteration.
 
-A schedule is a pure object: :meth:`FreezingSchedule.trainable` depends on nothing but its
-arguments. That is what makes a resumed run take up the phase an uninterrupted one would be in,
-and what lets tools draw a whole run before any training.
-
-A new schedule is one class: derive from :class:`FreezingSchedule`, write ``select`` and register
-it in ``FREEZING_SCHEDULES``.
+A schedule is a pure object: what trains depends on nothing but its arguments. So a resumed run
+takes up the phase an uninterrupted one would be in, and tools draw a run before any training.
 """
 
 import inspect
@@ -21,7 +17,7 @@ Stages = Sequence[str]
 
 
 class FreezingSchedule:
-    """Base of all schedules.
+    """Base of all schedules: a new one derives from it and is in ``FREEZING_SCHEDULES``.
 
     Args:
         by_epoch: The unit in which the schedule counts: epochs, or iterations when False.
@@ -53,31 +49,19 @@ class FreezingSchedule:
         raise NotImplementedError
 
     def trainable(self, epoch: int, iteration: int, stages: Stages) -> frozenset[str]:
-        """The stages that train.
+        """Names of the stages that train; every other stage is frozen.
 
-        Args:
-            epoch: The epoch, from 0.
-            iteration: The iteration since the start of training, from 0.
-            stages: All stage names, ordered from input to output.
-
-        Returns:
-            Names of the stages that train; every other stage is frozen.
-
-        Raises:
-            ValueError: If a time is a share of a run of unknown length.
+        Epoch and iteration count from 0, stages are all from input to output. A ValueError if a
+        time is a share of a run of unknown length.
         """
         if any(is_share(time) for name in self.times for time in _listed(getattr(self, name))):
             raise ValueError(f'{self!r} has shares of a run: take that of resolved(length)')
         return frozenset(self.select(epoch if self.by_epoch else iteration, stages))
 
     def resolved(self, length: int) -> 'FreezingSchedule':
-        """The schedule with times for shares of a run, rounded up.
+        """The schedule with times for shares of a run of ``length`` units, rounded up.
 
-        Args:
-            length: Length of the run in the schedule's unit.
-
-        Raises:
-            ValueError: If times are not distinct at this length, where they have to be.
+        A ValueError if times are not distinct at this length, where they have to be.
 
         Examples:
             >>> from mmbackbone_plugins import ProbeThenFinetune
@@ -120,11 +104,7 @@ def is_share(value: Any) -> bool:
 
 
 def check_time(name: str, value: Any, least: int, allowed: str) -> Union[int, float]:
-    """Returns a time: a whole number of at least ``least``, or a share of the run.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """Returns a whole number of at least ``least`` or a share; a ValueError for all else."""
     if is_share(value):
         return cast(float, value)
     return whole_number(name, value, least, f'{allowed}, or a share of the run in (0, 1)')

@@ -26,18 +26,10 @@ def find_anchor(
 ) -> Anchor:
     """theta0 of some tensors; those that hooks before this one hold already are not copied.
 
-    Args:
-        runner: The runner, in ``before_train``.
-        hook: The hook that asks.
-        model: The model, without a distributed wrapper.
-        names: Names of the tensors.
-        checkpoint: That of the run that is resumed, whose theta0 is let go for what is found; None
-            in a fresh run, whose weights are theta0.
-        offload: Whether they may be in main memory instead of beside the model's own.
-        hint: What the warning of a checkpoint without theta0 ends with.
-
-    Raises:
-        ValueError: If the checkpoint has some of them only, or of other shapes.
+    ``checkpoint`` is that of the run that is resumed, whose theta0 is let go for what is found; a
+    ValueError if it has some of them only, or of other shapes. It is None in a fresh run, whose
+    weights are theta0. ``offload``: they may be in main memory instead of beside the model's own.
+    The warning of a checkpoint without theta0 ends with the ``hint``.
     """
     saved = None if checkpoint is None else checkpoint.get(ANCHOR_KEY)
     if saved is None and checkpoint is not None:
@@ -84,17 +76,7 @@ def _anchor_of(hook: Any) -> Optional[Anchor]:
 def read_anchor(
     path: str, model: nn.Module, names: Sequence[str], target: Union[str, Sequence[str]]
 ) -> Anchor:
-    """Reads theta0 of some parameters.
-
-    Args:
-        path: File or address, of a detector or of the target alone.
-        model: The model, without a distributed wrapper.
-        names: Names of the parameters.
-        target: Dotted path of the target, or a list of paths.
-
-    Raises:
-        ValueError: If it is not there, cannot be read, or does not fit.
-    """
+    """Reads theta0 from a file or address, of a detector or the target; else a ValueError."""
     if not checkpoints.is_address(path) and not Path(path).expanduser().exists():
         raise ValueError(f'anchor={path!r}: there is no such file')
     label = f'anchor={path!r}'
@@ -107,16 +89,7 @@ def read_anchor(
 
 
 def check_same(path: str, anchor: Anchor, before: Optional[str]) -> None:
-    """Refuses to go on with another theta0 than that which a run was begun with.
-
-    Args:
-        path: The file.
-        anchor: What it holds now.
-        before: Its fingerprint then; None if the run had no such file.
-
-    Raises:
-        ValueError: If they differ.
-    """
+    """Refuses another theta0 than a run began with, ``before``; None: it had no such file."""
     if before != anchor.fingerprint():
         was = 'the weights it started from' if before is None else f'fingerprint {before}'
         raise ValueError(

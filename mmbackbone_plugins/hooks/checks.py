@@ -84,11 +84,7 @@ def check_names(name: str, value: Any, allowed: str = 'a text or a list of texts
 
 
 def check_patterns(name: str, value: Any) -> list[str]:
-    """Returns a regular expression or a list of them as a list.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """Returns a regular expression or a list of them as a list; a ValueError for all else."""
     for pattern in (patterns := check_names(name, value)):
         try:
             re.compile(pattern)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -89,6 +89,7 @@ class DistortionRegularizerHook(LoadingHook, GradientHook):
     """
 
     priority = 'NORMAL'  # after FreezingSchedulerHook has decided what trains
+    kept = (ANCHOR_KEY, REFERENCE_KEY, IMPORTANCE_KEY)
 
     def __init__(
         self,
@@ -117,7 +118,6 @@ class DistortionRegularizerHook(LoadingHook, GradientHook):
         if importance_file is not None and not self.kind.needs_data:
             raise ValueError(f'importance_file: importance {importance!r} takes no file')
         self._state: Optional[_State] = None
-        self._checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
         self._estimated: Optional[ImportanceFile] = None
 
     @property
@@ -126,13 +126,6 @@ class DistortionRegularizerHook(LoadingHook, GradientHook):
         return self._state.anchor if self._state else None
 
     # -- when ------------------------------------------------------------------------------------
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keeps what a resumed run needs; weights of ``load_from`` start a fresh run."""
-        super().after_load_checkpoint(runner, checkpoint)
-        if runner._resume:
-            keys = (ANCHOR_KEY, REFERENCE_KEY, IMPORTANCE_KEY)
-            self._checkpoint = {key: checkpoint[key] for key in keys if key in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends theta0 and the importance along."""

@@ -63,6 +63,8 @@ class DriftHook(EpochHook, LoadingHook):
         >>> custom_hooks = [dict(type='DriftHook', interval=1)]
     """
 
+    kept = (ANCHOR_KEY,)
+
     def __init__(
         self,
         target: Union[str, Sequence[str]] = 'backbone',
@@ -77,14 +79,7 @@ class DriftHook(EpochHook, LoadingHook):
         self.seed = check_count('seed', seed, least=0)
         self.offload = flag('offload', offload)
         self.anchor: Optional[Anchor] = None
-        self._checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
         self._run: Optional[_Run] = None
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keeps theta0 of a checkpoint that the run resumes from; taken up in ``before_train``."""
-        super().after_load_checkpoint(runner, checkpoint)
-        if runner._resume:  # not load_from: those weights are the start of a fresh run
-            self._checkpoint = {k: checkpoint[k] for k in (ANCHOR_KEY,) if k in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         super().before_save_checkpoint(runner, checkpoint)

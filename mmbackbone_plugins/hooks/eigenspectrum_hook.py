@@ -20,6 +20,7 @@ from ..spectra.spectrum import check_threshold, summarize
 from ..utils.checks import flag
 from ..utils.names import arguments_by_name
 from ..utils.sampling import SeededBatches
+from ..utils.text import some
 from ..utils.untouched import untouched_attributes
 from ..utils.wrappers import unwrap
 from .checks import check_count, check_names, refuse_second
@@ -195,10 +196,10 @@ class EigenspectrumHook(EpochHook):
         if spectra.rank_limited:
             texts.append(
                 'fewer positions than channels: the number of images limits the dimension, not the '
-                f'network, in {_some(spectra.rank_limited)}; raise num_batches'
+                f'network, in {some(spectra.rank_limited, 5)}; raise num_batches'
             )
         if empty:
-            texts.append(f'left out, for no position counts: {_some(empty)}')
+            texts.append(f'left out, for no position counts: {some(empty, 5)}')
         for text in texts if not self._warned else ():
             print_log(f'EigenspectrumHook: {text}', logger='current', level=logging.WARNING)
         self._warned = True
@@ -236,10 +237,6 @@ class _Run:
             path = self.file.path.parent / line['file']  # type: ignore[union-attr]
             if path.is_file():
                 path.replace(path.with_name(f'{path.name}.superseded'))
-
-
-def _some(names: list[str]) -> str:
-    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
 
 
 def _of_all_ranks(

@@ -27,28 +27,12 @@ class EpochDecisions:
     """The decisions of a :class:`BudgetedFreezing` in a run.
 
     What an epoch costs by the number of stages that train is counted once, in a fresh run, on a
-    batch of the training data. The first process decides for all.
-
-    Args:
-        runner: The runner, in ``before_train``.
-        hook: The FreezingSchedulerHook, with plan and freezer; they are left as they were.
-        checkpoint: That of the run that is resumed; None in a fresh run.
-
-    Attributes:
-        budget: What epochs cost and may cost, in FLOPs.
-        anchor: theta0, where the signal is the drift from it.
-
-    Raises:
-        ValueError: If the run has no epochs, the budget does not pay for a frozen run, or the
-            checkpoint is of a run that decided nothing.
+    batch of the training data. The first process decides for all. Made in ``before_train`` of the
+    ``hook``, a FreezingSchedulerHook with plan and freezer. A ValueError if the budget does not pay
+    for a frozen run, or the ``checkpoint`` to resume from is of a run that decided nothing.
     """
 
-    def __init__(
-        self,
-        runner,
-        hook: Any,
-        checkpoint: Optional[dict[str, Any]] = None,
-    ) -> None:
+    def __init__(self, runner, hook: Any, checkpoint: Optional[dict[str, Any]] = None) -> None:
         self._plan: FreezePlan = hook.plan
         schedule: Any = self._plan.schedule
         self._schedule = schedule
@@ -63,7 +47,7 @@ class EpochDecisions:
         allowed = {id(p) for p in hook.freezer.parameters_of(self._plan.ruled)}
         named = self._model.named_parameters()
         self._parameters = {n: p for n, p in named if id(p) in allowed}
-        self.anchor: Optional[Anchor] = None
+        self.anchor: Optional[Anchor] = None  # where the signal is the drift from it
         self._rgn: Optional[MeasuredRGN] = None
         if schedule.signal == 'rgn':
             self._rgn = MeasuredRGN(runner, self._parameters, schedule.num_batches, frozen=True)
@@ -98,17 +82,9 @@ class EpochDecisions:
         chosen = ruled[len(ruled) - answer[0] :]
         affordable = ruled[len(ruled) - budget.affordable(before) :]
         spent = budget.spent(schedule.decisions)
-        self._lines.write(
-            dict(
-                iter=runner.iter + 1,  # from this iteration on
-                epoch=runner.epoch + 1,
-                trains=chosen,
-                affordable=affordable,
-                signal=signal,
-                spent=spent,
-                ceiling=budget.ceiling,
-            )
-        )
+        place = dict(iter=runner.iter + 1, epoch=runner.epoch + 1)  # from this iteration on
+        line = dict(trains=chosen, affordable=affordable, signal=signal, spent=spent)
+        self._lines.write(dict(**place, **line, ceiling=budget.ceiling))
         share = spent / budget.ceiling
         print_log(
             f'FreezingSchedulerHook: epoch {runner.epoch + 1} trains {_listed(chosen)} '

@@ -10,8 +10,7 @@ class EpochHook(Hook):
     """Measures at the end of every ``interval``-th epoch, and of the last one of the run.
 
     In an iteration loop an epoch is as many iterations as the training loader is long; the last may
-    be cut. Asked in ``after_train_iter``, so that the epoch's last line of the log has what is
-    measured.
+    be cut.
     """
 
     priority = 'NORMAL'  # before LoggerHook, so that the epoch's last line has the scalars

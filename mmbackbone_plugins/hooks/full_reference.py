@@ -20,8 +20,7 @@ def count_full_step(
 ) -> tuple[StepFlops, str]:
     """Counts forward and backward for one image with everything trainable.
 
-    Everything in the model is put back, and random numbers are (:func:`untouched`). One image needs
-    less memory than the run's own batch as a rule. Nothing is exchanged with other ranks. Returns
+    Everything is put back (:func:`untouched`), and nothing is exchanged with other ranks. Returns
     FLOPs for the first image of ``batch``, and its shape as :func:`batch_shape` names it.
     """
     detector = cast(Any, model)

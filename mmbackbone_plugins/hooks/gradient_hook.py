@@ -27,15 +27,14 @@ class GradientHook(Hook, GradientListener):
         self._taps: list[GradientTap] = []
 
     def _find_target(self, runner, kind: str) -> nn.Module:
-        """Finds the target's stages in a run whose gradients can be read, and returns the model.
-
-        The first hook of its kind calls itself ``kind`` in scalars, files and checkpoints.
-        """
+        """Finds the target in a run whose gradients can be read, see :func:`name_of_hook`."""
         self._wrappers = list(tapped_wrappers(runner, type(self).__name__))
         self._runner, self._name = runner, name_of_hook(runner, self, kind)
         self._scalars = Scalars(runner, self._name)
         model = unwrap(runner.model)
         self.stage_map = StageMap.of(model, self.target)
+        named = dict(model.named_parameters())
+        self._parameters = {name: named[name] for name in self.stage_map.parameters}
         return model
 
     def _listen(self) -> list[OptimWrapper]:
@@ -50,10 +49,7 @@ class GradientHook(Hook, GradientListener):
         return [wrapper for wrapper in self._wrappers if id(wrapper) in self._held]
 
     def _remove_frozen(self, prefix: str, totals: Sequence[str]) -> None:
-        """Takes the scalars of frozen stages out of the log: nobody measures them any more.
-
-        ``totals``, those over all stages, go with the last of ``<prefix><stage>``.
-        """
+        """Takes frozen stages out of the log, and ``totals`` with the last ``<prefix><stage>``."""
         size, names = len(prefix), self._scalars.names  # a few attribute reads a step
         shown = [n for n in names if n.startswith(prefix) and n[size:] in self.stage_map.names]
         frozen = [n for n in shown if not self._trains(n[size:])]

@@ -1,9 +1,7 @@
 """Reads, and lets others change, gradients at the two moments when they mean something.
 
 mmengine's ``train_step`` goes backward, steps and clears the gradients at one go; hooks run when
-all is over. This is the only place that reaches in between. It wraps ``step`` of the optimizer
-wrapper's instance and asks the optimizer to call before its own step; it changes nothing itself, so
-training with it is equal bit for bit to training without.
+all is over. This is the only place that reaches in between; it changes nothing itself.
 
 Under a loss scaler the gradients still carry the scale at the first moment. They are left so, and
 the listener is given the scale: unscaling them here would make the scaler refuse its own call, and
@@ -16,6 +14,7 @@ from typing import Any, Optional
 import torch
 from mmengine.optim import OptimWrapper
 
+from ..utils.wrappers import replace_method
 from .runners import optim_wrappers, refuse_sharded
 
 
@@ -47,15 +46,11 @@ class GradientListener:
 
 
 class GradientTap:
-    """Calls listeners around the steps of one optimizer wrapper, whose ``step`` it replaces.
-
-    Made by :func:`listen`; several listeners share one tap, which goes away with the last of them.
-    """
+    """Calls listeners around the steps of one wrapper, until it has none; see :func:`listen`."""
 
     def __init__(self, wrapper: OptimWrapper) -> None:
         self.listeners: list[GradientListener] = []
         self._wrapper = wrapper
-        self._before = wrapper.__dict__.get('step')  # somebody else's, as a rule nobody's
         original = wrapper.step
 
         def step(**kwargs):
@@ -63,8 +58,7 @@ class GradientTap:
             return self._around(original, kwargs) if self.listeners else original(**kwargs)
 
         step.tap = self  # type: ignore[attr-defined]
-        self._step = step
-        wrapper.step = step
+        self._take_off = replace_method(wrapper, 'step', step)
         self._handle = wrapper.optimizer.register_step_pre_hook(self._on_optimizer_step)
         self._inside = False
         self._skipped: Any = True
@@ -95,21 +89,13 @@ class GradientTap:
     def remove(self, listener: GradientListener) -> None:
         """Takes a listener off, and with the last one the tap itself."""
         self.listeners.remove(listener)
-        if self.listeners:
-            return
-        self._handle.remove()
-        if self._wrapper.__dict__.get('step') is self._step:
-            if self._before is None:
-                del self._wrapper.step
-            else:
-                self._wrapper.step = self._before
+        if not self.listeners:
+            self._handle.remove()
+            self._take_off()
 
 
 def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
-    """Calls a listener around every step of an optimizer wrapper.
-
-    ``remove(listener)`` of the tap that it returns undoes this exactly.
-    """
+    """Calls a listener around every step of a wrapper, until the tap's ``remove(listener)``."""
     tap = getattr(wrapper.__dict__.get('step'), 'tap', None)
     if tap is None or not tap.listeners:
         tap = GradientTap(wrapper)
@@ -118,11 +104,7 @@ def listen(wrapper: OptimWrapper, listener: GradientListener) -> GradientTap:
 
 
 def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
-    """The optimizer wrappers of a runner, once it is known that gradients can be read there.
-
-    Raises a ValueError, in the name of ``who``, if the runner or a wrapper hides them or does the
-    step by itself.
-    """
+    """The optimizer wrappers of a runner; a ValueError, by ``who``, if a gradient is hidden."""
     refuse_sharded(runner, who)
     for _, wrapper in optim_wrappers(runner):
         if not isinstance(wrapper, OptimWrapper):
@@ -134,10 +116,7 @@ def tapped_wrappers(runner, who: str) -> Iterator[OptimWrapper]:
 
 
 def current_scale(wrapper: OptimWrapper) -> Optional[torch.Tensor]:
-    """The loss scale that gradients carry now; None where they are true.
-
-    Stays on the device: ``GradScaler.get_scale()`` would wait for it.
-    """
+    """The loss scale that gradients carry now, on its device; None where they are true."""
     scaler = getattr(wrapper, 'loss_scaler', None)
     if scaler is None or not getattr(scaler, 'is_enabled', lambda: True)():
         return None

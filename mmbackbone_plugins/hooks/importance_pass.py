@@ -11,20 +11,11 @@ from torch.utils.data import DataLoader
 
 from ..distortion.anchor import fingerprint_tensors, named_tensors
 from ..distortion.importance import estimate_importance, find_kind
-from ..distortion.importance_file import (
-    Fingerprint,
-    ImportanceFile,
-    fingerprint_data,
-    path_in,
-)
+from ..distortion.importance_file import Fingerprint, ImportanceFile, fingerprint_data, path_in
 from ..utils.branches import check_labelled_loss, has_branches
 from ..utils.files import hash_of
 from ..utils.sampling import Pristine, images_in_batch
-from ..utils.untouched import (
-    seed_everything,
-    untouched_attributes,
-    untouched_random_numbers,
-)
+from ..utils.untouched import seed_everything, untouched_attributes, untouched_random_numbers
 from ..utils.wrappers import unwrap
 from .progress import Progress
 
@@ -32,11 +23,10 @@ from .progress import Progress
 class ImportancePass:
     """One estimate for a run, in ``before_train``, of parameters of the target by their names.
 
-    The data are those of the run's training loader, through a loader and sampler of their own, with
-    a copy of the data set as it is before the first step: the run's are not touched. Each process
-    takes ``num_batches`` at most. Where the same estimate is in the work dir already, it is read. A
-    ValueError if the data set cannot be copied, or the batches have branches and the detector no
-    loss of single labelled images, which the kind needs.
+    The data are those of the run's training loader, through a loader and a copy of the data set of
+    their own. Where the same estimate is in the work dir already, it is read. A ValueError if the
+    data set cannot be copied, or the batches have branches and the detector no loss of single
+    labelled images, which the kind needs.
     """
 
     def __init__(
@@ -72,10 +62,7 @@ class ImportancePass:
         _read(path, self.fingerprint(weights=False), later='weights')
 
     def run(self, path: Optional[str] = None) -> ImportanceFile:
-        """The importance at the present weights: read from ``path`` or the work dir, or estimated.
-
-        A ValueError if the file is of another configuration, other weights or other data.
-        """
+        """The importance at the present weights: of a file that fits, or estimated."""
         answer: list[Any] = [None, None]
         if dist.is_main_process():  # the others may not see its disk
             own = self.fingerprint()

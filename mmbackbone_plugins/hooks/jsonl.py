@@ -16,13 +16,11 @@ from ..utils.files import atomic_write
 class JsonLines:
     """A file of measurements, one JSON object a line; made in ``before_train``.
 
-    A fresh run writes into its own log folder (``<work_dir>/<time of the start>/``). mmengine makes
-    a new one at every start, so the checkpoint remembers the file of the first: a resumed run goes
-    on in that one. Lines of iterations that a resumed run does again (those after its checkpoint,
-    and of its own iteration where a line comes anew) are ``superseded``, and move to
-    ``<name>.superseded``: the file has no iteration twice. Should it be gone, or the checkpoint be
-    of another work dir, a new file is begun. NaN and Inf are written as Python and mmengine write
-    them. ``path`` is None on other ranks than 0.
+    A fresh run writes into its own log folder. mmengine makes a new one at every start, so the
+    checkpoint remembers the file of the first: a resumed run goes on in that one. Lines of
+    iterations that it does again (those after its checkpoint, and of its own iteration where a line
+    comes anew) are ``superseded``, and move to ``<name>.superseded``: the file has no iteration
+    twice. Should it be gone, a new one is begun. ``path`` is None on other ranks than 0.
     """
 
     def __init__(self, runner, name: str) -> None:

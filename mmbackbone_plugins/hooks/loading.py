@@ -27,15 +27,19 @@ class LoadingHook(Hook):
     such a hook nothing is known, and everything counts as loaded.
     """
 
+    kept: tuple[str, ...] = ()  # keys of a checkpoint that a resumed run needs in before_train
+    _checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
+
     def before_run(self, runner) -> None:
         """Watches from before the weights are initialised."""
         if isinstance(getattr(runner, '_train_loop', None), BaseLoop):  # no test by itself
             _of(runner).watch(unwrap(runner.model))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Takes up what was found when a resumed run was begun."""
+        """Takes up what was found when a resumed run was begun; load_from starts a fresh one."""
         if runner._resume:
             _of(runner).restore(checkpoint.get(UNLOADED_KEY))
+            self._checkpoint = {key: checkpoint[key] for key in self.kept if key in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends it along."""
@@ -48,19 +52,10 @@ class LoadingHook(Hook):
     ) -> tuple[frozenset[str], Optional[frozenset[str]]]:
         """Finds the parameters of the target that no file has filled, added blocks left out.
 
-        Args:
-            runner: The runner, in ``before_train``.
-            stage_map: The stages of the target.
-            setting: ``'train'``: one warning a run names the first few. ``'freeze'``: there is
-                none. ``'error'``: see below. Where nothing at all was loaded there is always one.
-            then: What becomes of them, for the warning.
-
-        Returns:
-            Names of those that are set apart, none of a target of which nothing was loaded; and of
-            all, None if it is not known.
-
-        Raises:
-            ValueError: With ``'error'``, if there is one.
+        Of setting ``'train'`` one warning a run names the first few, and what ``then`` becomes of
+        them; of ``'freeze'`` there is none, unless nothing at all was loaded; ``'error'`` is a
+        ValueError. Returns names of those that are set apart, none of a target of which nothing was
+        loaded; and of all, None if it is not known.
         """
         found = _of(runner)
         missing = found.find()
@@ -71,7 +66,10 @@ class LoadingHook(Hook):
             everything |= lost.keys()
             nothing = len(lost) == len(inside)
             files = [f for f in _files(runner) if f.concerns(target)]
-            text = (_nothing if nothing else _some)(model, target, inside, lost, files)
+            if nothing:
+                text = _nothing(target, inside, lost, files)
+            else:
+                text = _some(model, target, inside, lost, files)
             if setting == ERROR:
                 raise ValueError(f'{type(self).__name__}: unloaded={ERROR!r}: {text}')
             if (nothing or setting == TRAIN) and target not in found.said:
@@ -84,16 +82,7 @@ class LoadingHook(Hook):
 def missing_in(
     model: nn.Module, stage_map: StageMap, missing: Mapping[str, str]
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """Goes through the targets that lack something, and leaves added blocks out.
-
-    Args:
-        model: The model, without a distributed wrapper.
-        stage_map: The stages of the targets.
-        missing: Reasons by name of the parameters of the model that no file has filled.
-
-    Yields:
-        A target, its parameters, and those of them that are missing.
-    """
+    """Yields targets that lack something, their parameters, and those missing; no added blocks."""
     added = tuple(f'{n}.' for n, m in model.named_modules() if getattr(m, 'is_added_block', False))
     names = [n for s in stage_map if not s.is_block for n in s.parameters]
     for target in stage_map.targets:
@@ -171,11 +160,7 @@ def _some(
 
 
 def _nothing(
-    model: nn.Module,
-    target: str,
-    inside: list[str],
-    lost: Mapping[str, str],
-    files: list[WeightFile],
+    target: str, inside: list[str], lost: Mapping[str, str], files: list[WeightFile]
 ) -> str:
     text = f'nothing of {target!r} was loaded from a file, so its weights are random'
     if not files:

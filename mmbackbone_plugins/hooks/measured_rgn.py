@@ -1,7 +1,7 @@
 """RGN in a run as it is now, in a few batches of its training data."""
 
-import math
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from mmengine import dist
@@ -18,11 +18,8 @@ from .measuring_cost import counted
 class MeasuredRGN:
     """Measures the relative gradient norm of tensors; nothing of the run is touched.
 
-    Args:
-        runner: The runner, in ``before_train``: the data set is copied as it is then.
-        parameters: What is measured, by name.
-        num_batches: Batches that each process goes through.
-        frozen: Whether tensors that are frozen are measured too.
+    Made in ``before_train``: the data set is copied as it is then. Each process goes through
+    ``num_batches``. ``frozen``: tensors that are frozen are measured too.
     """
 
     def __init__(
@@ -52,11 +49,7 @@ class MeasuredRGN:
         return slice(rank, parts // world * world, world) if parts >= world else slice(None)
 
     def __call__(self, seed: int) -> dict[str, float]:
-        """RGN by tensor: a mean over the batches of all processes, equal on all of them.
-
-        Args:
-            seed: Chooses images and augmentation.
-        """
+        """RGN by tensor: a mean over batches of all processes, equal on all; ``seed`` chooses."""
         batches = self._batches.loaded(seed, self._share(dist.get_rank()))
         enable = self._parameters.values() if self._frozen else ()
         with untouched_attributes([self._runner.message_hub]):
@@ -65,7 +58,4 @@ class MeasuredRGN:
             own = average([measure(self._parameters).read() for _ in passes]).values
         found = dist.all_gather_object(own)
         names = dict.fromkeys(name for part in found for name in part)
-        return {
-            n: math.fsum(part[n] for part in found if n in part) / sum(n in part for part in found)
-            for n in names
-        }
+        return {n: fmean(part[n] for part in found if n in part) for n in names}

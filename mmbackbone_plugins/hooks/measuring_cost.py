@@ -9,15 +9,11 @@ from ..cost.counting import OperatorCounter
 class MeasuringCost:
     """FLOPs of this process that its hook, which records costs, has not entered yet."""
 
-    def __init__(self) -> None:
-        self._flops = 0
-
-    def book(self, flops: int) -> None:
-        self._flops += flops
+    flops = 0
 
     def take(self) -> int:
         """What has been booked since the last time."""
-        flops, self._flops = self._flops, 0
+        flops, self.flops = self.flops, 0
         return flops
 
 
@@ -34,5 +30,5 @@ def counted(runner: Any, passes: Iterator[int]) -> Iterator[int]:
         if number is None:
             return
         for cost in books:
-            cost.book(counter.forward + counter.backward)
+            cost.flops += counter.forward + counter.backward
         yield number

@@ -84,27 +84,23 @@ def check_something_trains(
     """Phases without any parameter to train, in the model or under one AMP optimizer."""
     ruled = {id(p) for p in freezer.parameters_of(freezer.stage_map.names)}
     rest = {id(p) for p in model.parameters() if p.requires_grad and id(p) not in ruled}
-    errors = []
     for phase in {p.trainable: p for p in reversed(phases)}.values():  # each set once
         training = rest | {id(p) for p in freezer.parameters_of(phase.trainable)}
+        when = f'from {phase.start + 1} to {phase.end}, as the log counts'
         if not training:
-            errors.append(
-                f'schedule: nothing trains from {phase.start + 1} to {phase.end}, as the log '
-                'counts; every parameter '
-                'outside the target is frozen too. Leave at least the head trainable'
-            )
-            break
+            return [
+                f'schedule: nothing trains {when}; every parameter outside the target is frozen '
+                'too. Leave at least the head trainable'
+            ]
         for name, wrapper in optim_wrappers(runner):
             # torch's GradScaler.step refuses an optimizer without a single gradient.
             if isinstance(wrapper, AmpOptimWrapper) and not held_by(wrapper) & training:
-                errors.append(
-                    f'optim_wrapper.{name}: none of its parameters trains from {phase.start + 1} '
-                    f'to {phase.end}, as the log counts, and a loss scaler cannot step without '
-                    'gradients; use OptimWrapper for it, or put it into one optimizer with what '
-                    'trains'
-                )
-                return errors
-    return errors
+                return [
+                    f'optim_wrapper.{name}: none of its parameters trains {when}, and a loss '
+                    'scaler cannot step without gradients; use OptimWrapper for it, or put it into '
+                    'one optimizer with what trains'
+                ]
+    return []
 
 
 def check_own_freezing(plan: FreezePlan, freezer: Freezer, phases: Sequence[Phase]) -> list[str]:

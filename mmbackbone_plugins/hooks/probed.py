@@ -20,11 +20,7 @@ PROBED = 'probed.pth'
 
 
 def end_of_probing(plan: FreezePlan, phases: Sequence[Phase]) -> int:
-    """When the target begins to train, in the schedule's unit.
-
-    Raises:
-        ValueError: If it never does, or from the start: then nothing is probed.
-    """
+    """When the target begins to train, in the schedule's unit; a ValueError if nothing probes."""
     begins = first_training(phases, plan.ruled)
     if not begins:
         when = 'never trains the target' if begins is None else 'trains the target from the start'
@@ -36,10 +32,7 @@ def end_of_probing(plan: FreezePlan, phases: Sequence[Phase]) -> int:
 
 
 def keep_probed(runner) -> None:
-    """Writes ``probed.pth`` into the work dir: the weights now, those of an EMA where there is one.
-
-    As checkpoints of mmengine have them, so that it is a start like the last one is an end.
-    """
+    """Writes ``probed.pth``, a checkpoint of the weights now, or of an EMA's if there is one."""
     if not is_main_process():
         return
     checkpoint: dict[str, Any] = dict(

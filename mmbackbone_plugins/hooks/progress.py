@@ -11,10 +11,7 @@ from ..utils.text import duration_text
 
 
 class Progress:
-    """Shows how far a piece of work is and how long it will take; on rank 0 only.
-
-    A bar on a terminal; else a line in the log every so many seconds.
-    """
+    """A bar on a terminal, else a line in the log every so many seconds; on rank 0 only."""
 
     def __init__(self, what: str, total: int, every: float = 30.0) -> None:
         self._what, self._total, self._every = what, total, every

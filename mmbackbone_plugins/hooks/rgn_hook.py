@@ -70,8 +70,7 @@ class RGNHook(GradientHook):
         self._broken: tuple[str, ...] = ()
 
     def before_train(self, runner) -> None:
-        named = dict(self._find_target(runner, 'rgn').named_parameters())
-        self._parameters = {name: named[name] for name in self.stage_map.parameters}
+        self._find_target(runner, 'rgn')
         self._file = JsonLines(runner, f'{self._name}.jsonl')
         self._counts = _counts(runner, self._name)
         # Gradients are equal on all ranks, so one of them looks.
@@ -145,16 +144,10 @@ class RGNHook(GradientHook):
         self._scalars.update(means)
         sleeping = [*table.frozen, *table.without_gradient]
         self._scalars.remove(sleeping if table.network is not None else [*sleeping, 'mean'])
-        self._file.write(
-            dict(
-                iter=runner.iter + 1,  # as mmengine's own scalars count, from 1
-                epoch=runner.epoch + 1,
-                step=self._counts['steps'] + 1,
-                skipped_steps=self._counts['skipped'],
-                granularity=self.granularity,
-                **table.to_dict(),
-            )
-        )
+        # As mmengine's own scalars count, from 1.
+        place = dict(iter=runner.iter + 1, epoch=runner.epoch + 1, step=self._counts['steps'] + 1)
+        how = dict(skipped_steps=self._counts['skipped'], granularity=self.granularity)
+        self._file.write(dict(**place, **how, **table.to_dict()))
         broken = table.broken_stages(self.stage_map)
         if broken and broken != self._broken:
             self._warn(

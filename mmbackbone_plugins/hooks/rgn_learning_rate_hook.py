@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Optional, Union
 
 import torch
@@ -13,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
 from ..distortion.learning_rates import BY, norm_parameters, rate_factors, unit_rgn, units_of
-from ..utils.checks import choice
+from ..utils.checks import choice, is_number
 from ..utils.names import arguments_by_name
 from .checks import check_count
 from .gradient_hook import GradientHook
@@ -84,8 +83,7 @@ class RGNLearningRateHook(GradientHook):
         super().__init__(target)
         if isinstance(sign, bool) or sign not in (1, -1):
             raise ValueError(f'sign must be +1 or -1, got {sign!r}')
-        number = isinstance(floor, Real) and not isinstance(floor, bool)
-        if not number or not 0 <= floor <= 1:
+        if not is_number(floor, 0, 1):
             raise ValueError(f'floor must be a number from 0 to 1, got {floor!r}')
         self.sign, self.floor = int(sign), float(floor)
         self.by = choice('by', by, BY)
@@ -104,16 +102,15 @@ class RGNLearningRateHook(GradientHook):
                 'learning rate; use one with a list of targets'
             )
         model = self._find_target(runner, 'rgn_lr')
-        named = dict(model.named_parameters())
-        self._parameters = {name: named[name] for name in self.stage_map.parameters}
         self._units = units_of(model, self.stage_map, self.by)
         self._norms = norm_parameters(model)
+        names = {id(p): n for n, p in model.named_parameters()}
         self._groups: dict[int, list[tuple[dict, str]]] = {}
         self._rates: list[tuple[dict, Any]] = []  # of the groups that are changed in this step
         for wrapper in self._listen():
             groups = wrapper.optimizer.param_groups
             self._groups[id(wrapper)] = [
-                (g, unit) for i, g in enumerate(groups) if (unit := self._unit(i, g, named))
+                (g, unit) for i, g in enumerate(groups) if (unit := self._unit(i, g, names))
             ]
         self._rgn = MeasuredRGN(runner, self._parameters, self.num_batches)
         self._file = JsonLines(runner, 'rgn_lr.jsonl')
@@ -163,11 +160,9 @@ class RGNLearningRateHook(GradientHook):
             )
             return
         self.factors = rate_factors(rgn, self.sign, self.floor)
-        by_stage: dict[str, list[float]] = {}
-        for name, unit in self._units.items():
-            if unit in self.factors:
-                by_stage.setdefault(self.stage_map.stage_of(name), []).append(self.factors[unit])
-        means = {stage: math.fsum(found) / len(found) for stage, found in by_stage.items()}
+        stages = {n: self.stage_map.stage_of(n) for n in self._units}
+        found = {n: self.factors[unit] for n, unit in self._units.items() if unit in self.factors}
+        means = unit_rgn(found, stages)  # by the rule of a stage's RGN, norms too
         self._scalars.remove([n for n in self._scalars.names if n not in means])
         self._scalars.update(means)
         place = dict(iter=runner.iter + 1, epoch=epoch + 1)  # from this iteration on
@@ -177,9 +172,8 @@ class RGNLearningRateHook(GradientHook):
         kept = dict(factors=self.factors, trained=self._trained, epoch=epoch)
         runner.message_hub.update_info('mmbackbone/rgn_lr', kept)
 
-    def _unit(self, number: int, group: dict, named: dict) -> Optional[str]:
+    def _unit(self, number: int, group: dict, names: dict[int, str]) -> Optional[str]:
         """The unit of a group; None if its rate is not changed."""
-        names = {id(p): n for n, p in named.items()}
         inside = [names[id(p)] for p in group['params'] if id(p) in names]
         units = list(dict.fromkeys(self._units.get(n) for n in inside))
         if len(units) < 2:

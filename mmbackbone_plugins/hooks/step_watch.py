@@ -1,11 +1,13 @@
 """Counts training steps of a run as they happen, without making any of its own."""
 
+from contextlib import ExitStack
 from typing import Any, Callable, Optional
 
 from torch import nn
 
 from ..cost.counting import OperatorCounter
 from ..cost.flops import StepFlops
+from ..utils.wrappers import replace_method
 from .full_reference import batch_shape
 
 
@@ -13,13 +15,13 @@ class StepWatch:
     """Learns the shape of every batch, and counts the step of those that are new.
 
     The shape is known when the data preprocessor has made it, inside the step; the count begins
-    there. ``train_step`` of the model is wrapped on the instance, so that a count ends with its
-    step, even with one that fails.
+    there, and ends with the step, even with one that fails.
     """
 
     def __init__(self, preprocessor: nn.Module) -> None:
         self._counter: Optional[OperatorCounter] = None
         self._model: Any = None
+        self._wrapped = ExitStack()
         self._waiting, self._shape = False, 'unknown'
         # A plain function: a copy of the model must not drag this object along.
         self._handle = preprocessor.register_forward_hook(lambda *call: self.saw_inputs(call[2]))
@@ -56,12 +58,12 @@ class StepWatch:
         return self._shape, self._found
 
     def close(self) -> None:
-        self._unwrap()
+        self._wrapped.close()
         self._handle.remove()
 
     def _wrap(self, model: Any) -> None:
-        self._unwrap()
-        original, self._before = model.train_step, model.__dict__.get('train_step')
+        self._wrapped.close()
+        original = model.train_step
 
         def train_step(*args, **kwargs):
             self.begin_step()
@@ -70,14 +72,5 @@ class StepWatch:
             finally:
                 self.end_count()
 
-        model.train_step = self._step = train_step
+        self._wrapped.callback(replace_method(model, 'train_step', train_step))
         self._model = model
-
-    def _unwrap(self) -> None:
-        model, self._model = self._model, None
-        if model is None or model.__dict__.get('train_step') is not self._step:
-            return  # somebody has wrapped it again: ours is harmless inside
-        if self._before is None:
-            del model.train_step
-        else:
-            model.train_step = self._before

@@ -1,7 +1,4 @@
-"""Scores of oriented detectors, corrupted pictures, and the classes that data sets share.
-
-The measuring itself, over many test sets, is in :mod:`mmbackbone_plugins.lab.sweeps`.
-"""
+"""Scores of oriented detectors, corrupted pictures, and the classes that data sets share."""
 
 from .class_map import CLASS_MAPS, DATASET_CLASSES, CommonClasses, common_classes
 from .corruptions import (

@@ -60,10 +60,7 @@ def check_corruption(corruption: Any, severity: Any, seed: Any) -> None:
 
 
 def image_seed(name: str, corruption: str, severity: int, seed: int = 0) -> int:
-    """Seed of one picture's noise, in 0 .. 2**32 - 1; the same in every process and order.
-
-    ``name`` is what identifies the picture, e.g. its file name.
-    """
+    """Seed of one picture's noise, in 0 .. 2**32 - 1, by its name; the same in every process."""
     text = '\n'.join((name, corruption, str(severity), str(seed)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], 'big')
 

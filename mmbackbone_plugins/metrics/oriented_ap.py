@@ -1,7 +1,6 @@
-"""Average precision of oriented boxes at several IoU thresholds, in one process.
+"""Average precision of oriented boxes at several IoU thresholds, each overlap computed once.
 
-The numbers are those of ``DOTAMetric`` of MMRotate, before it rounds them. It starts a pool of
-processes and computes all overlaps anew for each threshold; here each overlap is computed once.
+The numbers are those of ``DOTAMetric`` of MMRotate, before it rounds them.
 """
 
 from collections.abc import Sequence
@@ -53,9 +52,6 @@ def oriented_ap(
     class that it overlaps most reaches the threshold and no better detection has it already. Equal
     scores keep the order of the images and of the detections in them. As in ``DOTAMetric``, ignored
     boxes of an image that has no other boxes are no excuse.
-
-    ``eval_mode`` is ``'11points'`` (VOC 2007, DOTA's own) or ``'area'`` under the curve (VOC 2012),
-    ``box_type`` ``'rbox'`` or ``'qbox'``.
     """
     from mmdet.evaluation.functional import average_precision
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from .corruptions import BENCHMARK, SEVERITIES
@@ -53,11 +54,8 @@ def robustness_scores(
             'scores must have a finite number for every corruption and severity; missing: '
             + (', '.join(missing) or 'all')
         )
-    means = {
-        name: math.fsum(scores[name][s] for s in severities) / len(severities)
-        for name in corruptions
-    }
-    mpc = math.fsum(means.values()) / len(means)
+    means = {name: fmean(scores[name][s] for s in severities) for name in corruptions}
+    mpc = fmean(means.values())
     return RobustnessScores(float(clean), mpc, mpc / clean if clean else math.nan, means)
 
 

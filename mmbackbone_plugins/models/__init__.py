@@ -1,7 +1,4 @@
-"""Modules that configs name: blocks, the backbone that holds them, other backbones, a neck.
-
-Nothing of MMDetection is imported before its use.
-"""
+"""Modules that configs name: blocks, the backbone that holds them, other backbones, a neck."""
 
 from importlib import import_module
 from typing import Any

@@ -18,11 +18,7 @@ def require_config(name: str, value: Any, example: str) -> None:
 
 
 def backbone_class(config: Mapping[str, Any]) -> type:
-    """The class of what a config of a backbone builds.
-
-    Raises:
-        ValueError: If its type is not registered.
-    """
+    """The class of what a config of a backbone builds; a ValueError if it is not registered."""
     with MODELS.switch_scope_and_registry(config.get('_scope_')):
         kind = _registered('backbone', config['type'])
     if isinstance(kind, type):
@@ -47,16 +43,15 @@ def block_configs(
                 f'per_stage[{option!r}] must have one value for each of {", ".join(stages)}, got '
                 f'{len(values)}: {list(values)!r}'
             )
-    both = sorted(set(block) & set(per_stage))
-    if both:
+    if both := sorted(set(block) & set(per_stage)):
         raise ValueError(f'{", ".join(both)} is given twice, in block and in per_stage')
     configs = [
         {**block, **{option: values[i] for option, values in per_stage.items()}}
         for i in range(len(stages))
     ]
     kind = _block_class(block['type'])
+    accepted = _accepted(kind)
     for option in configs[0]:
-        accepted = _accepted(kind)
         if option != 'type' and not {option, '**'} & accepted:
             raise ValueError(
                 f'{kind.__name__} has no option {option!r}; it has: '

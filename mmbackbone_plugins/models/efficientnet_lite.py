@@ -59,11 +59,7 @@ class EfficientNetLite(EfficientNet):
 
 
 def _layers(width: float, depth: float) -> list:
-    """The table of EfficientNet-B0 in another width and depth; first and last blocks stay single.
-
-    A row is a block: kernel size, channels, ratio of squeeze-and-excitation (0: none), stride,
-    expansion, type.
-    """
+    """The table of EfficientNet-B0 in another width and depth; its ends stay single blocks."""
     stem, *layers, head = EfficientNet.layer_settings['b']
     last = layers[-1][-1][1]
     scaled: list = []
@@ -74,5 +70,6 @@ def _layers(width: float, depth: float) -> list:
             if i and channels != last:
                 blocks += [blocks[-1]] * (math.ceil(depth * len(blocks)) - len(blocks))
             out = make_divisible(channels * width, 8)
+            # A row begins with kernel size, channels and squeeze-and-excitation (0: none).
             scaled[-1] += [[kernel, out, 0, *rest] for kernel, _, _, *rest in blocks]
     return [stem, *scaled, head]

@@ -1,7 +1,4 @@
-"""Where the stages of a backbone end: what :class:`StageBlockBackbone` knows of each family.
-
-A new family is one function with the decorator :func:`stage_output_rule`.
-"""
+"""Where the stages of a backbone end, family by family; see :func:`stage_output_rule`."""
 
 import re
 from collections.abc import Sequence
@@ -101,11 +98,7 @@ def stage_output_rule(family: str) -> Callable[[OutputRule], OutputRule]:
 
 
 def stage_outputs(backbone: nn.Module) -> list[StageOutput]:
-    """Finds the ends of a backbone's stages.
-
-    Raises:
-        ValueError: If no rule knows the backbone, or a rule cannot tell the channels of a stage.
-    """
+    """Finds the ends of a backbone's stages; a ValueError if no rule can tell them."""
     for rule in reversed(_RULES.values()):
         try:
             found = rule(backbone)

@@ -4,12 +4,13 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule, constant_init, trunc_normal_init
+from mmengine.model import constant_init, trunc_normal_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.checks import choice, whole_number
 from ..utils.names import arguments_by_name
+from .added_block import AddedBlock
 
 WIDTH = 64  # of the bottleneck, whatever the width of the backbone
 INITS = ('paper', 'identity')
@@ -17,7 +18,7 @@ INITS = ('paper', 'identity')
 
 @MODELS.register_module()
 @arguments_by_name()
-class Mona(BaseModule):
+class Mona(AddedBlock):
     """Adds to a map what convolutions of three sizes see in a narrow copy of it.
 
     ``x + project2(dropout(gelu(v)))`` with, on the map of 64 channels,
@@ -54,7 +55,6 @@ class Mona(BaseModule):
     """
 
     _abbr_ = 'mona'
-    is_added_block = True  # regularisers leave it: it has no pre-trained weights
 
     def __init__(self, in_channels: int, init: str = 'paper') -> None:
         super().__init__()
@@ -70,7 +70,6 @@ class Mona(BaseModule):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sets the parameters as ``init`` says."""
         for conv in self.adapter_conv.children():
             cast(nn.Conv2d, conv).reset_parameters()
         constant_init(self.norm, 1)
@@ -80,12 +79,6 @@ class Mona(BaseModule):
         trunc_normal_init(self.project2, std=0.02)
         if self.init == 'identity':
             constant_init(self.project2, 0)
-
-    def init_weights(self) -> None:
-        """Undoes what the ``init_cfg`` of a backbone around the block did to its layers."""
-        if not self.is_init:
-            self.reset_parameters()
-        super().init_weights()
 
     def forward(self, x: Tensor) -> Tensor:
         last = x.permute(0, 2, 3, 1)  # channels, for the norm and the linear layers

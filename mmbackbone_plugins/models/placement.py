@@ -33,14 +33,7 @@ class Grid:
 
 
 class Placed:
-    """A block on the output of a module.
-
-    Args:
-        where: Name of the place in messages.
-        block: The block.
-        apply: How it is applied to that output.
-        grid: Where height and width come from when the module is not told them.
-    """
+    """A block on the output of a module; the ``grid`` knows ``(H, W)`` where that is not told."""
 
     def __init__(
         self, where: str, block: nn.Module, apply: Apply, grid: Optional[Grid] = None

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule, constant_init
+from mmengine.model import constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.checks import whole_number
 from ..utils.names import arguments_by_name
+from .added_block import AddedBlock
 
 
 @MODELS.register_module()
 @arguments_by_name()
-class ResidualAdapter(BaseModule):
+class ResidualAdapter(AddedBlock):
     """Adds a 1x1 convolution of a map to it: ``h + A(h)``.
 
     ``A = conv(norm(h))``, or with ``hidden_channels`` ``conv(relu(reduce(norm(h))))``. ``conv`` is
@@ -51,7 +52,6 @@ class ResidualAdapter(BaseModule):
     """
 
     _abbr_ = 'residual_adapter'
-    is_added_block = True  # regularisers leave it: it has no pre-trained weights
 
     def __init__(
         self,
@@ -77,17 +77,10 @@ class ResidualAdapter(BaseModule):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sets the convolutions to where they start: the last one to zero."""
         if self.reduce is not None:
             self.reduce.reset_parameters()
             nn.init.kaiming_normal_(self.reduce.weight, nonlinearity='relu')
         constant_init(self.conv, 0)
-
-    def init_weights(self) -> None:
-        """Undoes what the ``init_cfg`` of a backbone around the block did to its convolutions."""
-        if not self.is_init:
-            self.reset_parameters()
-        super().init_weights()
 
     def forward(self, h: Tensor) -> Tensor:
         a = h if self.norm is None else self.norm(h)

@@ -1,6 +1,7 @@
 """Where a ResNet is free to have another width, and what its feature maps are there."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -15,20 +16,12 @@ _OURS = f'{__package__}.width_resnet.WidthResNet'
 
 @dataclass(frozen=True)
 class WidthSlot:
-    """A place where a ResNet has a width of its own.
+    """A place where a ResNet has a width of its own; its map is seen after norm and ReLU."""
 
-    Attributes:
-        name: ``'stem'``, ``'stage1'``, ... for outputs; ``'stage1.0.conv1'`` inside a block.
-        width: Number of channels there now.
-        module: Name in the backbone of the module at which the feature map can be seen.
-        before: Whether it is the module's input, otherwise its output. All of them are feature
-            maps after norm and ReLU.
-    """
-
-    name: str
-    width: int
-    module: str
-    before: bool = False
+    name: str  # ``'stem'``, ``'stage1'``, ... for outputs; ``'stage1.0.conv1'`` inside a block
+    width: int  # number of channels there now
+    module: str  # in the backbone, whose output the map is
+    before: bool = False  # or rather its input
 
 
 def width_slots(backbone: ResNet) -> list[WidthSlot]:
@@ -36,13 +29,8 @@ def width_slots(backbone: ResNet) -> list[WidthSlot]:
 
     Where the first stage begins with an identity (depths 18 and 34), the stem writes into that
     stage's residual stream: the two are one slot, ``'stage1'``. A width for each would put in a
-    convolution that the baseline does not have.
-
-    Args:
-        backbone: mmdet's ``ResNet`` or ``ResNetV1d``, or a ``WidthResNet``.
-
-    Raises:
-        ValueError: If it is something else; the message says what it is.
+    convolution that the baseline does not have. A ValueError for what is neither mmdet's ``ResNet``
+    or ``ResNetV1d`` nor a ``WidthResNet``.
     """
     kind = f'{type(backbone).__module__}.{type(backbone).__qualname__}'
     if kind not in (*_KNOWN, _OURS):
@@ -69,17 +57,11 @@ def width_slots(backbone: ResNet) -> list[WidthSlot]:
 
 
 class SlotTaps(nn.Module):
-    """Shows the feature map of each slot as the output of a module of its own.
+    """Shows the feature map of each slot of a detector as the output of a module of its own.
 
     A block of mmdet's has one ReLU for all its convolutions, and what they see is the output of no
-    other module. Used as a context, which takes the hooks away again.
-
-    Args:
-        model: A detector with a backbone.
-        slots: Slots of that backbone.
-
-    Attributes:
-        layers: By name of the slot, the name of the module in here.
+    other module. Used as a context, which takes the hooks away again. ``layers`` has the names of
+    the modules in here by that of the slot.
     """
 
     def __init__(self, model: nn.Module, slots: Sequence[WidthSlot]) -> None:
@@ -90,20 +72,17 @@ class SlotTaps(nn.Module):
         self.slots = nn.ModuleDict({key: nn.Identity() for key in keys.values()})
         self.layers = {name: f'slots.{key}' for name, key in keys.items()}
         self._slots = list(slots)
-        self._handles: list[Any] = []
+        self._taps = ExitStack()
 
     def __enter__(self) -> 'SlotTaps':
         for slot in self._slots:
             module = self.model.backbone.get_submodule(slot.module)
-            tap = self._tap(slot)
             add = module.register_forward_pre_hook if slot.before else module.register_forward_hook
-            self._handles.append(add(tap))
+            self._taps.callback(add(self._tap(slot)).remove)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._taps.close()
 
     def _tap(self, slot: WidthSlot) -> Callable[..., None]:
         show = self.slots[slot.name.replace('.', '-')]
@@ -122,15 +101,7 @@ def _convolutions(block: nn.Module) -> list[str]:
 
 
 def width_options(backbone: ResNet, widths: Mapping[str, int]) -> dict[str, Any]:
-    """Arguments of :class:`WidthResNet` that give each slot of a backbone its width.
-
-    Args:
-        backbone: See :func:`width_slots`.
-        widths: Number of channels, by name of the slot; all slots.
-
-    Returns:
-        ``stem_channels``, ``stage_widths`` and ``block_widths``.
-    """
+    """Arguments of :class:`WidthResNet` that give all slots of a backbone their widths."""
     options: dict[str, Any] = dict(
         stem_channels=widths.get('stem', widths['stage1']), stage_widths=[], block_widths=[]
     )

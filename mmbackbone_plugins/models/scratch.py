@@ -21,17 +21,10 @@ def scratch_norm(backbone: Mapping[str, Any], kind: str = 'auto', groups: int = 
     that detectors are trained with are poor; the usual way out is group norm (He et al.,
     arXiv 1811.08883).
 
-    Args:
-        backbone: Config of the backbone.
-        kind: ``'gn'``: group norm; ``'bn'``: batch norm with statistics of the batch; ``'auto'``:
-            the config's own norm if it trains, affine parameters and statistics, else group norm.
-        groups: Number of groups of a group norm that was not there before.
-
-    Returns:
-        A ``norm_cfg``.
-
-    Raises:
-        ValueError: If ``kind`` is not one of the above or ``groups`` is not a positive integer.
+    Returns a ``norm_cfg``. Of kind ``'gn'`` it is a group norm, of ``groups`` where there was none
+    before; of ``'bn'`` a batch norm with statistics of the batch; of ``'auto'`` the norm in the
+    backbone's config if it trains, affine parameters and statistics, else group norm. A ValueError
+    for another kind, or if ``groups`` is not a positive integer.
     """
     if kind not in NORMS:
         raise ValueError(f'norm must be one of {NORMS}, got {kind!r}')
@@ -48,12 +41,9 @@ def scratch_norm(backbone: Mapping[str, Any], kind: str = 'auto', groups: int = 
 
 
 def smallest_multiple(norm: Mapping[str, Any], deep_stem: bool = False, multiple: int = 8) -> int:
-    """What widths must be a multiple of so that a norm's groups divide them.
+    """What widths must be a multiple of, besides ``multiple``, so that a norm's groups divide them.
 
-    Args:
-        norm: A ``norm_cfg``.
-        deep_stem: Whether the stem has convolutions of half its width.
-        multiple: What they are to be a multiple of anyway.
+    ``deep_stem``: those of convolutions of half the stem's width too.
     """
     groups = norm.get('num_groups') or 1
     return math.lcm(multiple, groups * (2 if deep_stem else 1))
@@ -64,17 +54,9 @@ def scratch_overrides(
 ) -> dict[str, Any]:
     """What a config sets on top of another to train with other widths from random weights.
 
-    Args:
-        cfg: The other config; its backbone is mmdet's ``ResNet``, ``ResNetV1d`` or a
-            ``WidthResNet``.
-        widths: ``stem_channels``, ``stage_widths`` and ``block_widths`` of a ``WidthResNet``.
-        norm: The backbone's ``norm_cfg``.
-
-    Returns:
-        Nested settings; where one replaces a dict as a whole it has ``_delete_``.
-
-    Raises:
-        ValueError: If the detector has no neck with ``in_channels``.
+    The other's backbone is one of :func:`width_slots`; ``widths`` are the arguments of a
+    ``WidthResNet``, ``norm`` its ``norm_cfg``. Where a setting replaces a dict as a whole it has
+    ``_delete_``. A ValueError if the detector has no neck with ``in_channels``.
     """
     own = cfg.model.backbone
     neck = cfg.model.get('neck', None)
@@ -117,13 +99,7 @@ def scratch_overrides(
 
 
 def config_text(base: str, overrides: Mapping[str, Any], comment: Sequence[str]) -> str:
-    """Text of a config file, with lists on as few lines as fit.
-
-    Args:
-        base: Path of the config that it inherits, relative to its own folder.
-        overrides: What it sets on top.
-        comment: Lines of the comment at its head.
-    """
+    """Text of a config file over the one at ``base``, with lists on as few lines as fit."""
     head = ''.join(f'# {line}'.rstrip() + '\n' for line in comment)
     body = ''.join(f'{key} = {_code(value, len(key) + 3)}\n' for key, value in overrides.items())
     return f'{head}_base_ = {base!r}\n\n{body}'

@@ -3,12 +3,13 @@
 from typing import Optional
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule, constant_init
+from mmengine.model import constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.checks import choice, whole_number
 from ..utils.names import arguments_by_name
+from .added_block import AddedBlock
 
 
 def _paper(block: 'SEBlock') -> None:
@@ -38,7 +39,7 @@ INITS = {
 
 @MODELS.register_module()
 @arguments_by_name()
-class SEBlock(BaseModule):
+class SEBlock(AddedBlock):
     """Scales each channel of a map by a gate between 0 and 1 (``'identity'``: 2).
 
     ``x * k * sigmoid(fc2(relu(fc1(mean_hw(x)))))``, ``fc1`` and ``fc2`` 1x1 convolutions with bias.
@@ -50,8 +51,7 @@ class SEBlock(BaseModule):
       normal of standard deviation 0.02, biases zero. Gates start closer to 0.5.
     - ``init='identity'``, ``k = 2``: ``fc2`` is zero, so the gate is 1 and the output equals the
       input bit for bit, with the sigmoid at its steepest: ``fc2`` has a gradient from the first
-      step, ``fc1`` from the second. A bias that saturates a sigmoid gives the same output and a
-      gate that cannot learn. Our addition.
+      step, ``fc1`` from the second. Our addition.
 
     It is also a plugin of mmcv (``plugins=`` of MMDetection's bottlenecks).
 
@@ -82,7 +82,6 @@ class SEBlock(BaseModule):
     """
 
     _abbr_ = 'se_block'  # the name of the plugin inside a bottleneck
-    is_added_block = True  # regularisers leave it: it has no pre-trained weights
 
     def __init__(
         self,
@@ -109,14 +108,7 @@ class SEBlock(BaseModule):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sets the parameters as ``init`` says."""
         INITS[self.init][0](self)
-
-    def init_weights(self) -> None:
-        """Undoes what the ``init_cfg`` of a backbone around the block did to its convolutions."""
-        if not self.is_init:
-            self.reset_parameters()
-        super().init_weights()
 
     def gate(self, x: Tensor) -> Tensor:
         """What each channel is multiplied with, ``(N, C, 1, 1)``."""

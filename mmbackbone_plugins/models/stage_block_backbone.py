@@ -1,6 +1,7 @@
 """A backbone with blocks after its stages or in its transformer blocks."""
 
 import functools
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, cast
 
@@ -12,14 +13,7 @@ from ..stages import Division, divide_inside
 from ..utils.checks import choice
 from .block_configs import backbone_class, block_configs, refuse_block_options, require_config
 from .families import StageOutput, stage_at, stage_outputs
-from .placement import (
-    BRANCHES,
-    Grid,
-    Placed,
-    layer_channels,
-    place_in_layer,
-    transformer_layers,
-)
+from .placement import BRANCHES, Grid, Placed, layer_channels, place_in_layer, transformer_layers
 
 POSITIONS = ('after_stage', 'in_blocks')
 
@@ -28,17 +22,15 @@ POSITIONS = ('after_stage', 'in_blocks')
 class StageBlockBackbone:
     """A backbone with a block after each stage, or two in each layer of a transformer.
 
-    The output of a block feeds what comes next: the next stage and the neck, or the next branch.
-
     What is built *is* the original backbone: an object of a subclass of its class, with its
     attributes, its ``init_weights`` and its loading of checkpoints, and with the blocks in one
     more child, ``blocks``. All names stay: a plain checkpoint lacks ``blocks.*`` and nothing else,
-    and a checkpoint of this backbone has ``blocks.*`` and nothing else too much. Forward hooks put
-    the blocks into the path.
+    and a checkpoint of this backbone has ``blocks.*`` and nothing else too much.
 
-    The output of a stage is what its last layer returns: in ResNet after the last ReLU, in Swin
-    and ConvNeXt before the output norm and before the downsampling. In a layer of a transformer
-    one block takes the sum of the layer's input and its attention, and one the layer's output.
+    The output of a block feeds what comes next: the next stage and the neck, or the next branch.
+    That of a stage is what its last layer returns: in ResNet after the last ReLU, in Swin and
+    ConvNeXt before the output norm and before the downsampling. In a layer of a transformer one
+    block takes the sum of the layer's input and its attention, and one the layer's output.
 
     The backbone's own ``frozen_stages`` and ``norm_eval`` are about pre-trained weights and do not
     reach the blocks. In a ``StageMap`` a block is a stage of its own, ``<stage>.block``, and a
@@ -81,17 +73,10 @@ class StageBlockBackbone:
     _block_of_layer: dict[str, str] = {}
     _original: type
 
-    def __new__(
-        cls,
-        backbone: Mapping[str, Any],
-        block: Mapping[str, Any],
-        stages: Optional[Sequence[str]] = None,
-        per_stage: Optional[Mapping[str, Sequence[Any]]] = None,
-        position: str = 'after_stage',
-        **options: Any,
-    ) -> Any:
+    def __new__(cls, backbone: Mapping[str, Any], *args: Any, **settings: Any) -> Any:
         require_config('backbone', backbone, "dict(type='mmdet.ResNet', depth=50)")
-        original = backbone_class({**backbone, **options})
+        options = settings.keys() - inspect.signature(StageBlockBackbone.__init__).parameters.keys()
+        original = backbone_class({**backbone, **{name: settings[name] for name in options}})
         if StageBlockBackbone in original.__mro__:
             raise ValueError('backbone is a StageBlockBackbone already: it has its blocks')
         return object.__new__(_extended(original))
@@ -201,11 +186,9 @@ class StageBlockBackbone:
 
 @functools.cache
 def _extended(original: type) -> type:
-    """The subclass of a backbone's class that is a StageBlockBackbone; one for each class.
-
-    It has the name of the original: rules of a family go by that, and mmdet's layer decay.
-    """
+    """The subclass of a backbone's class that is a StageBlockBackbone; one for each class."""
     own = dict(_original=original, __module__=__name__)
+    # With the name of the original: rules of a family go by that, and mmdet's layer decay.
     return type(original.__name__, (StageBlockBackbone, original), own)
 
 

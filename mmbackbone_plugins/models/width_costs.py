@@ -18,32 +18,20 @@ from .scratch import scratch_overrides
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """What a network costs."""
 
-    Attributes:
-        parameters: Number of parameters of the whole detector.
-        macs: Multiply-adds of backbone and neck for one image.
-    """
-
-    parameters: int
-    macs: int
+    parameters: int  # number of parameters of the whole detector
+    macs: int  # multiply-adds of backbone and neck for one image
 
 
 def count_cost(build: Callable[[], BaseModel], shape: tuple[int, int]) -> Cost:
-    """Counts parameters of a detector, and multiply-adds of its backbone and neck.
+    """Counts parameters of a detector, and multiply-adds for an image of a height and width.
 
     The detector is built and run on torch's ``meta`` device: no memory, no arithmetic, but every
     operator is called with its real shapes and counted by torch's flop counter (convolutions and
     matrix products; a multiply-add is two FLOPs). Heads see the neck's outputs, whose width stays:
-    their multiply-adds are the same whatever the widths of the backbone.
-
-    Args:
-        build: Makes the detector.
-        shape: Height and width of an image in pixels.
-
-    Raises:
-        ValueError: If an operator cannot be counted (deformable convolutions).
-        ImportError: If torch has no flop counter (2.0).
+    their multiply-adds are the same whatever the widths of the backbone. A ValueError if an
+    operator cannot be counted (deformable convolutions).
     """
     counter = new_flop_counter()
     with torch.device('meta'):
@@ -71,14 +59,7 @@ def build_detector(cfg: Config) -> nn.Module:
 
 
 class WidthCosts:
-    """Cost of a config's detector by the widths of its backbone; each choice is counted once.
-
-    Args:
-        cfg: The config.
-        backbone: A backbone with the same slots, see :func:`width_slots`.
-        norm: The ``norm_cfg`` of the detectors to count.
-        shape: Height and width of an image in pixels.
-    """
+    """Cost of a config's detector by the widths of its backbone; each choice is counted once."""
 
     def __init__(
         self, cfg: Config, backbone: nn.Module, norm: Mapping[str, Any], shape: tuple[int, int]

@@ -8,6 +8,7 @@ from mmdet.models.backbones.resnet import Bottleneck, ResNet
 from torch import nn
 
 from ..utils.checks import whole_number
+from ..utils.text import some
 
 BlockWidths = Union[int, Sequence[int]]  # one for all inner convolutions of a block, or one each
 
@@ -80,11 +81,7 @@ class WidthResNet(ResNet):
         whole_number('stem_channels', stem)
         _check_groups(self, options.get('norm_cfg'), stem, options.get('deep_stem', False))
         super().__init__(
-            depth,
-            stem_channels=stem,
-            base_channels=base_channels,
-            num_stages=num_stages,
-            **options,
+            depth, stem_channels=stem, base_channels=base_channels, num_stages=num_stages, **options
         )
         self.inplanes = self.feat_dim = self.stage_widths[-1]
 
@@ -103,13 +100,9 @@ class WidthResNet(ResNet):
 
 
 class _Blocks:
-    """What ``ResLayer`` takes for the class of its blocks: makes each with widths of its own.
+    """What ``ResLayer`` takes for the class of its blocks: makes each with widths of its own."""
 
-    With an expansion of one, ``planes`` is the width of the stage's output, so ``ResLayer``
-    connects blocks and decides on a downsampling branch by the width that they really have.
-    """
-
-    expansion = 1
+    expansion = 1  # so that ResLayer takes ``planes`` for the width of the stage's output
 
     def __init__(self, block: type, widths: Sequence[Sequence[int]]) -> None:
         self._block = block
@@ -155,23 +148,20 @@ def _block_widths(given: Any, planes: list[int], counts: list[int], inner: int) 
     widths: list[list] = []
     for i, (stage, count) in enumerate(zip(stages, counts)):
         where = f'block_widths[{i}]'
-        blocks = [stage] * count if _number(stage) else _listed(where, stage, count, 'block')
+        blocks = _repeated(where, stage, count, 'block')
         widths.append([])
         for j, entry in enumerate(blocks):
-            place = where if _number(stage) else f'{where}[{j}]'
-            each = (
-                [entry] * inner
-                if _number(entry)
-                else _listed(place, entry, inner, 'inner convolution')
-            )
+            place = where if isinstance(stage, int) else f'{where}[{j}]'
+            each = _repeated(place, entry, inner, 'inner convolution')
             for width in each:
                 whole_number(place, width)
             widths[-1].append(each)
     return widths
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int)
+def _repeated(name: str, value: Any, length: int, what: str) -> list:
+    """One number for all, or a list with one entry each."""
+    return [value] * length if isinstance(value, int) else _listed(name, value, length, what)
 
 
 def _listed(name: str, value: Any, length: int, what: str) -> list:
@@ -192,8 +182,7 @@ def _check_groups(net: WidthResNet, norm_cfg: Any, stem: int, deep_stem: bool) -
         named += [(f'block_widths[{i}][{j}]', w) for j, b in enumerate(blocks) for w in b]
     wrong = [f'{name} = {width}' for name, width in named if width % groups]
     if wrong:
-        more = f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''
         raise ValueError(
             f'norm_cfg.num_groups = {groups} must divide every width; it does not divide '
-            f'{", ".join(wrong[:4])}{more}'
+            f'{some(wrong, 4)}'
         )

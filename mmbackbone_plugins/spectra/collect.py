@@ -61,7 +61,6 @@ def collect_moments(
     stride: int = 1,
     groups: Optional[int] = None,
     forward: Optional[Callable[[Any], Any]] = None,
-    geometry: Callable[[Any], Optional[list[ImageGeometry]]] = geometry_of,
     progress: Optional[Callable[[int], None]] = None,
 ) -> dict[str, Any]:
     """Second moments of what modules return, over batches of images.
@@ -85,7 +84,6 @@ def collect_moments(
         groups: Keep that many moments a layer, of disjoint images (image ``i`` is in group
             ``i % groups``), to resample from. They merge to the moment of all.
         forward: Takes a batch; default is :func:`needed_forward`.
-        geometry: Takes a batch and says where images and objects are in it; None for everywhere.
         progress: Called with the number of images done.
 
     Returns:
@@ -124,7 +122,7 @@ def collect_moments(
             inputs = _inputs(batch)
             take = len(inputs) if num_images is None else min(len(inputs), num_images - done)
             for tap in taps:
-                tap.begin(len(inputs), take, done, tuple(inputs.shape[-2:]), geometry(batch))
+                tap.begin(len(inputs), take, done, tuple(inputs.shape[-2:]), geometry_of(batch))
             forward(batch)
             for tap in taps:
                 tap.end()

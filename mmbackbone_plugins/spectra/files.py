@@ -31,10 +31,7 @@ class Spectra:
 
 
 def save_spectra(path: Union[str, Path], spectra: Spectra) -> None:
-    """Writes a compressed ``.npz``: eigenvalues by layer, and ``__info__``, a text of JSON.
-
-    The text has ``info`` and ``summaries`` by layer. A kill leaves the old file or none.
-    """
+    """Writes a ``.npz`` at one go: eigenvalues by layer, and ``__info__``, a text of JSON."""
     summaries = {name: s.summary.to_dict() for name, s in spectra.layers.items()}
     text = json.dumps(dict(info=spectra.info, summaries=summaries))
     content: dict[str, Any] = {INFO: np.array(text)}

@@ -32,22 +32,14 @@ def default_layers(model: nn.Module) -> list[str]:
 
 
 def convolution_layers(model: nn.Module, within: Sequence[str] = ('backbone',)) -> list[str]:
-    """Every 2-D convolution, norm layer and activation of some modules, in the model's order.
-
-    A convolution's output is the feature before the norm, the norm layer's is the one after it,
-    and the activation's the one after that. An activation that a block uses several times (ResNet's
-    has one ReLU for all its convolutions) is told apart by the number of the call.
-    """
+    """Every 2-D convolution, norm layer and activation of some modules, in the model's order."""
     kinds = (*CONVOLUTIONS, *NORMS, *ACTIVATIONS)
     roots = tuple(f'{w}.' for w in within)
     return [n for n, m in model.named_modules() if isinstance(m, kinds) and n.startswith(roots)]
 
 
 def resolve_layers(model: nn.Module, layers: Union[str, Sequence[str]]) -> list[str]:
-    """Names of modules, patterns such as ``'backbone.layer1.*'`` spelled out.
-
-    The ValueError for a module that is not there suggests the nearest ones.
-    """
+    """Names of modules, patterns spelled out; a ValueError suggests the nearest for a wrong one."""
     wanted = [layers] if isinstance(layers, str) else list(layers)
     if not wanted:
         raise ValueError('layers is an empty list; name at least one module, e.g. "backbone"')

@@ -36,10 +36,9 @@ class SecondMoment:
 
     The mean over the ``P_i`` positions of an image comes first, then the mean over ``n`` images, so
     that each image weighs the same whatever its size. Nothing is subtracted: the paper's covariance
-    is uncentred. All sums are in float64, on the device of the features: what float32 cannot
-    tell apart is below what float64 rounds. Channels with a mean far from 0 are added up about the
-    mean of the first images, so that centring at the end loses nothing. Cards with little float64
-    arithmetic take longer; the numbers are the same.
+    is uncentred. All sums are in float64, on the device of the features. Channels with a mean far
+    from 0 are added up about the mean of the first images, so that centring at the end loses
+    nothing.
 
     The state is a sum over images, so two of them merge exactly (within rounding, in any order),
     and it has ``C x C`` numbers whatever the number of images.
@@ -82,17 +81,12 @@ class SecondMoment:
 
     @torch.no_grad()
     def update(self, feature: Array, mask: Optional[Array] = None) -> None:
-        """Adds the images of a batch.
+        """Adds the images of a batch: maps ``(N, C, H, W)`` or tokens ``(N, L, C)`` of a real type.
 
-        Args:
-            feature: Feature maps ``(N, C, H, W)`` or tokens ``(N, L, C)``, of any real type.
-            mask: Positions that count, bool, ``(N, H, W)`` or ``(N, L)``; default is all. An image
-                without any does not count.
-
-        Raises:
-            ValueError: If the shapes do not fit, or features are complex.
-            NonFiniteFeature: If a position that counts is NaN or Inf. The images before it may have
-                been added: the moment is of no use then.
+        The mask is of positions that count, bool, ``(N, H, W)`` or ``(N, L)``; default is all. An
+        image without any does not count. A ValueError if the shapes do not fit or features are
+        complex, of kind :class:`NonFiniteFeature` if a position that counts is NaN or Inf. The
+        images before it may have been added: the moment is of no use then.
         """
         feature = as_tensor(feature)
         flat = self._flat(feature)
@@ -136,7 +130,8 @@ class SecondMoment:
         ``center`` subtracts ``m m^T``, ``m`` the mean over images of each image's mean. A
         ValueError if no image has counted.
         """
-        self._refuse_empty('second moment')
+        if not self.images:
+            raise ValueError('no image has counted: there is no second moment')
         second, means = self._sums_about(self._point if center else None)  # centred about any
         upper = second.triu()
         matrix = (upper + upper.triu(1).T) / self.images
@@ -144,11 +139,6 @@ class SecondMoment:
             mean = means / self.images
             matrix -= torch.outer(mean, mean)
         return matrix
-
-    def mean(self) -> torch.Tensor:
-        """Mean over images of each image's mean, ``(C,)`` in float64."""
-        self._refuse_empty('mean')
-        return self._sums_about(None)[1] / self.images
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Sums over images, which add up over ranks: an ``all_reduce`` of each is a merge.
@@ -172,10 +162,6 @@ class SecondMoment:
         self._point, self._new = None, False
         self.images, self.samples = state['counts'].tolist()
         return self
-
-    def _refuse_empty(self, what: str) -> None:
-        if not self.images:
-            raise ValueError(f'no image has counted: there is no {what}')
 
     def _allocate(self, device: Any = 'cpu') -> tuple[torch.Tensor, torch.Tensor]:
         if self._second is None or self._means is None:
@@ -219,11 +205,7 @@ class SecondMoment:
         return mask.flatten(1)
 
     def _whole(self, flat: torch.Tensor, most: int) -> Iterator[tuple[torch.Tensor, float, int]]:
-        """Batches without a mask, some images or ``most`` positions of an image at a time.
-
-        Yields features ``(C, images, positions)`` in float64, the weight of a position, and the
-        number of the first image.
-        """
+        """Features ``(C, images, positions)``, a position's weight, number of the first image."""
         number, _, positions = flat.shape
         if not positions:
             return

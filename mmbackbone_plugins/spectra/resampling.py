@@ -13,9 +13,8 @@ def resampled(
     """Bootstrap: moments by layer of as many groups as there are, drawn with replacement.
 
     Images are independent, positions of an image are not: what is drawn is groups of whole images,
-    at least two, ``count`` times. What comes in is not changed. Source: Efron, "Bootstrap methods:
-    another look at the jackknife", 1979. Groups are ours: the moments of each image alone would not
-    fit into memory.
+    ``count`` times. What comes in is not changed. Source: Efron, "Bootstrap methods: another look
+    at the jackknife", 1979; groups are ours.
     """
     if len(groups) < 2:
         raise ValueError(f'groups must be at least two to be resampled, got {len(groups)}')

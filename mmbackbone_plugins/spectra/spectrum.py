@@ -1,13 +1,13 @@
 """Eigenvalues of second moments, and what they say in one number."""
 
 import math
-import numbers
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Union
 
 import numpy as np
 import torch
 
+from ..utils.checks import is_number
 from .moments import Array as Values
 from .moments import SecondMoment, as_tensor
 
@@ -16,7 +16,7 @@ ROUNDING = 1e-8
 ROUNDING_BELOW_FLOAT64 = 1e-4
 
 
-def eigenspectrum(matrix: Values, scale: Optional[float] = None) -> Values:
+def eigenspectrum(matrix: Values) -> Values:
     """Eigenvalues of a second moment or covariance, the largest first.
 
     By the symmetric solver, in float64, on the CPU. A second moment has no negative eigenvalues;
@@ -24,8 +24,6 @@ def eigenspectrum(matrix: Values, scale: Optional[float] = None) -> Values:
 
     Args:
         matrix: Symmetric, ``(C, C)``, tensor or array.
-        scale: Trace of the matrix against which a negative eigenvalue is tiny; default is that of
-            ``matrix``. A centred matrix is a difference: its rounding is that of the uncentred one.
 
     Returns:
         ``C`` float64 values, a tensor (on the device of ``matrix``) or an array as given.
@@ -40,7 +38,7 @@ def eigenspectrum(matrix: Values, scale: Optional[float] = None) -> Values:
         >>> eigenspectrum(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
         tensor([4., 1.], dtype=torch.float64)
     """
-    values = _eigenvalues(matrix, scale).clamp(min=0)
+    values = _eigenvalues(matrix).clamp(min=0)
     return values.to(matrix.device) if isinstance(matrix, torch.Tensor) else values.numpy()
 
 
@@ -179,6 +177,7 @@ def summarize(
     scale = None
     if isinstance(moment, SecondMoment):
         images, samples = moment.images, moment.samples
+        # A centred matrix is a difference: its rounding is that of the uncentred one.
         scale = float(moment.matrix().trace()) if center else None
         moment = moment.matrix(center)
     raw = _eigenvalues(moment, scale)
@@ -201,8 +200,8 @@ def summarize(
     return Spectrum(values, summary)
 
 
-def _eigenvalues(matrix: Values, scale: Optional[float]) -> torch.Tensor:
-    """Eigenvalues with their rounding, checked; ``scale`` as in :func:`eigenspectrum`."""
+def _eigenvalues(matrix: Values, scale: Optional[float] = None) -> torch.Tensor:
+    """Eigenvalues with their rounding, checked; tiny ones are so against a trace, ``scale``."""
     tensor = as_tensor(matrix).detach().cpu()
     if tensor.dim() != 2 or tensor.shape[0] != tensor.shape[1] or not len(tensor):
         raise ValueError(f'matrix must be square, got {tuple(tensor.shape)}')
@@ -227,8 +226,7 @@ def _eigenvalues(matrix: Values, scale: Optional[float]) -> torch.Tensor:
 
 def check_threshold(threshold: float, relative: bool = False) -> None:
     """Refuses what is no positive number (below 1 if relative)."""
-    number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not number or not 0 < threshold < (1 if relative else math.inf):
+    if not is_number(threshold) or not 0 < threshold < (1 if relative else math.inf):
         allowed = 'between 0 and 1 (relative)' if relative else 'positive and finite'
         raise ValueError(f'threshold must be {allowed}, got {threshold!r}')
 

@@ -1,15 +1,10 @@
-"""Widths of a network from the intrinsic dimensionalities of its feature maps, under a budget.
+"""Widths of a network from the dimensionalities of its feature maps, under a budget."""
 
-No model is known here: layers are names, and what a choice of widths costs is a function.
-"""
-
-import math
-import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from ..utils.checks import whole_number
+from ..utils.checks import is_number, whole_number
 from .spectrum import Values, intrinsic_dimensionality
 
 Widths = dict[str, int]
@@ -30,10 +25,7 @@ class WidthPlan:
 
 
 def widths_at(alpha: float, dimensionalities: Mapping[str, int], multiple: int = 8) -> Widths:
-    """Widths proportional to dimensionalities, rounded to the nearest multiple, at least one.
-
-    ``alpha`` is channels for each dimension; halves round up.
-    """
+    """Widths ``alpha * dimensionality``, rounded to a multiple, halves up, and at least one."""
     return {
         name: multiple * max(1, int(alpha * dimension / multiple + 0.5))
         for name, dimension in dimensionalities.items()
@@ -116,10 +108,7 @@ def determine_widths(
 def check_budget(
     layers: Iterable[str], macs: Callable[[Widths], int], budget: int, multiple: int = 8
 ) -> None:
-    """Refuses a budget that no widths fit, which takes one count.
-
-    The message of the ValueError says how much the smallest widths cost.
-    """
+    """Refuses a budget that no widths fit, which takes one count; the message has the least."""
     _finite(budget, 'budget')
     least = macs(dict.fromkeys(layers, multiple))
     if not least <= budget:
@@ -130,8 +119,7 @@ def check_budget(
 
 
 def _finite(number: Any, what: str) -> Any:
-    real = isinstance(number, numbers.Real) and not isinstance(number, bool)
-    if not real or not 0 <= number < math.inf:
+    if not is_number(number, 0):
         raise ValueError(f'{what} must be a finite number of MACs, at least 0, got {number!r}')
     return number
 
@@ -147,9 +135,8 @@ def widths_by_threshold(
 ) -> dict[float, WidthPlan]:
     """How much the widths depend on where the line between signal and nothing is drawn.
 
-    As :func:`determine_widths` for the dimensionalities that ``spectra``, the eigenvalues of each
-    layer's second moment, have above each of the thresholds (``relative``: parts of the layer's
-    largest). A threshold above all eigenvalues of all layers has no plan.
+    As :func:`determine_widths` for the dimensionalities that ``spectra``, eigenvalues by layer,
+    have above each threshold. One above all eigenvalues of all layers has no plan.
     """
     plans = {}
     for threshold in thresholds:

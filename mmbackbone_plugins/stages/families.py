@@ -29,11 +29,7 @@ _BESIDE = re.compile(r'(?:norm|patch_embed|transition)(\d+)|(?!stem).*\.(\d+)')
 
 @stage_rule
 def _row_of_stages(module: nn.Module) -> Optional[Division]:
-    """``layer1``, ``layer2``, ...; ``stages.0``, ``stages.1``, ...; ``block1``, ``block2``, ...
-
-    ResNet and its relatives, Swin, EfficientNet, CSP nets, HRNet, PVT, LSKNet, ... What is before
-    the row is the stem, and what is after it belongs to the last stage.
-    """
+    """ResNet and relatives, Swin, EfficientNet, CSP nets, ...: a stem, and stages in a row."""
     before, row, after = _around_row(module)
     if len(row) < 2 or _is_uniform(row):
         return None
@@ -160,14 +156,9 @@ def _number(pattern: re.Pattern, path: str) -> int:
 
 
 def set_vit_stages(module: nn.Module, count: int) -> None:
-    """Divides the blocks of a ViT into so many groups, from now on.
+    """Divides the blocks of a ViT, or of one that a module wraps, into so many groups from now on.
 
-    Args:
-        module: The ViT, or a module that wraps it.
-        count: The number of groups; four unless it is said.
-
-    Raises:
-        ValueError: If it is less than 1 or more than there are blocks, or there is no ViT.
+    A ValueError if they are less than 1 or more than there are blocks, or there is no ViT.
     """
     inner = module.get_submodule(divide_inside(module)[0].rstrip('.'))
     found = next(filter(_vit, [inner, *inner.children()]), None)

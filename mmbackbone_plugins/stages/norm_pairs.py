@@ -12,23 +12,15 @@ from .trace import on_a_copy, tensors_in
 def norms_of_convolutions(module: nn.Module) -> dict[str, str]:
     """Norm layers in eval mode that can be folded: each into one convolution that feeds it alone.
 
-    Args:
-        module: A backbone, in the modes that it is to run in.
-
-    Returns:
-        Name of the norm layer by name of the convolution. The layers are called once in a forward
-        pass, and nothing but the norm takes what the convolution returns.
-
-    Raises:
-        RuntimeError: If no forward pass could be made without data. With ``meta`` tensors an
-            operator that is not torch's own fails, which may take no other memory format.
+    They are by name of the convolution, of a backbone in the modes that it is to run in. A
+    RuntimeError if no forward pass could be made without data: with ``meta`` tensors an operator
+    that is not torch's own fails, which may take no other memory format.
     """
 
     def watched(net: nn.Module, inputs: Any) -> dict[str, str]:
         if not next(net.parameters()).is_meta:
             raise RuntimeError('it has an operator that is not of torch')
-        pairs = _Pairs(net)
-        with pairs:
+        with _Pairs(net) as pairs:
             outputs = net(inputs)
         return pairs.found(outputs)
 

@@ -47,30 +47,23 @@ def stage_rule(rule: StageRule) -> StageRule:
 
 
 def divide_inside(module: nn.Module, ask: bool = True) -> tuple[str, Division]:
-    """The stages of a module: its own word, the rule of its family, or its children.
+    """The stages of a module: its own word (if that is to ``ask``), its family's, or its children.
 
     Children are in the order in which a forward pass first uses their parameters. The items of a
     ``ModuleList`` are taken one by one, and a child that holds more than three quarters of the
-    layers, such as an ``nn.Sequential`` of all stages, is divided itself.
-
-    Args:
-        module: The module; wrappers that only hold another one are looked through.
-        ask: Whether its own word counts.
-
-    Returns:
-        The path of what is divided, with a dot behind it, and its stages.
+    layers, such as an ``nn.Sequential`` of all stages, is divided itself. Wrappers that only hold
+    another module are looked through: with the stages comes the path of what is divided, with a dot
+    behind it.
     """
     prefix, inner = '', module
     while not _known(inner, ask):
         held = [(n, c) for n, c in inner.named_children() if holds_parameters(c)]
-        if (
-            own_parameters(inner)
-            or len(held) != 1
-            or _is_list(held[0][1])
-            or not children_of(held[0][1])
-        ):
+        if own_parameters(inner) or len(held) != 1:
             break
-        prefix, inner = f'{prefix}{held[0][0]}.', held[0][1]
+        name, child = held[0]
+        if _is_list(child) or not children_of(child):
+            break
+        prefix, inner = f'{prefix}{name}.', child
     return prefix, _known(inner, ask) or _by_children(inner, module, prefix) or [('all', [''])]
 
 
@@ -156,7 +149,7 @@ def _parts(module: nn.Module, path: str, layers: int) -> Iterator[tuple[str, lis
 
 def _layers(module: nn.Module) -> int:
     """Number of modules with parameters of their own."""
-    return sum(next(m.parameters(recurse=False), None) is not None for m in module.modules())
+    return sum(map(own_parameters, module.modules()))
 
 
 def _is_list(module: nn.Module) -> bool:

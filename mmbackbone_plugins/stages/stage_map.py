@@ -87,17 +87,14 @@ class StageMap:
         target: Union[str, Sequence[str]] = 'backbone',
         vit_stages: Optional[int] = None,
     ) -> 'StageMap':
-        """Divides the target modules of a model into stages.
+        """Divides the target modules of a model, which has no distributed wrapper, into stages.
 
         Args:
-            model: A model without a distributed wrapper.
+            model: The model; names are those of its parameters and modules.
             target: Dotted path of a module of the model, or a list of them. ``''`` is the model.
             vit_stages: Number of groups that the blocks of a ViT are divided into, four unless
                 it is said. Later maps of the same modules go by it, so that all hooks of a run
                 mean the same stages.
-
-        Returns:
-            The map. Parameter and module names are those of ``model``.
 
         Raises:
             ValueError: If a target does not exist, holds no parameter, or lies inside another, or
@@ -137,10 +134,7 @@ class StageMap:
     def set_apart(
         self, name: str, parameters: Collection[str], modules: Collection[str]
     ) -> 'StageMap':
-        """A map in which some parameters and modules are a stage of their own, the last one.
-
-        Stages that lose everything to it are left out.
-        """
+        """A map in which these are the last stage; stages that lose everything to it are gone."""
         new = Stage(
             name,
             tuple(p for p in self.parameters if p in parameters),
@@ -159,11 +153,7 @@ class StageMap:
         return StageMap([*rest, new], self.targets, containers)
 
     def stage_of(self, parameter: str) -> str:
-        """Name of the stage that holds a parameter.
-
-        Raises:
-            KeyError: If no stage holds it.
-        """
+        """Name of the stage that holds a parameter; a KeyError if none does."""
         return self._stage_of[parameter]
 
     def __getitem__(self, name: str) -> Stage:
@@ -181,11 +171,7 @@ class StageMap:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The submodule at a dotted path.
-
-    Raises:
-        ValueError: If there is none; the message names the part that is missing and what exists.
-    """
+    """The submodule at a dotted path; a ValueError names what is missing, and what there is."""
     module = model
     walked: list[str] = []
     for part in path.split('.') if path else []:
@@ -268,19 +254,13 @@ def _inside(container: str, stages: Iterable[Stage]) -> frozenset[str]:
 
 
 def _assign(names: Iterable[str], prefixes: dict[str, str], first: str) -> dict[str, list[str]]:
-    """Sorts names into stages by their longest matching prefix.
-
-    What no prefix matches (a class token, a pooling layer) joins the stage registered before it,
-    or the first stage when there is none: every name is in exactly one stage.
-    """
+    """Sorts names into stages by their longest matching prefix: each is in exactly one."""
     assigned: dict[str, list[str]] = {}
     current = first
     for name in names:
         parts = name.split('.')
-        for length in range(len(parts), -1, -1):
-            stage = prefixes.get('.'.join(parts[:length]))
-            if stage is not None:
-                current = stage
-                break
+        starts = ('.'.join(parts[:length]) for length in range(len(parts), -1, -1))
+        # What none matches (a class token, a pooling layer) joins what is registered before it.
+        current = next((prefixes[start] for start in starts if start in prefixes), current)
         assigned.setdefault(current, []).append(name)
     return assigned

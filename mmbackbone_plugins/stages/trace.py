@@ -21,22 +21,15 @@ Answer = TypeVar('Answer')
 
 
 def first_uses(module: nn.Module) -> dict[str, int]:
-    """When a forward pass in eval mode first uses each parameter of a module.
+    """When a forward pass in eval mode first uses each parameter of a backbone or neck.
 
-    Args:
-        module: A backbone, or a neck with as many maps as it has ``in_channels``.
-
-    Returns:
-        The time, a count, by name; parameters that the pass does not use are left out.
-
-    Raises:
-        RuntimeError: If no forward pass could be made; it says why.
+    The time is a count, by name; parameters that the pass does not use are left out. A RuntimeError
+    says why no forward pass could be made.
     """
 
     def watched(net: nn.Module, inputs: Any) -> dict[str, int]:
         set_mode(net, False)
-        uses = _Uses(net)
-        with uses:
+        with _Uses(net) as uses:
             net(inputs)
         return uses.found
 
@@ -44,11 +37,7 @@ def first_uses(module: nn.Module) -> dict[str, int]:
 
 
 def parameters_of_outputs(module: nn.Module) -> list[set[str]]:
-    """Names of the parameters that each tensor depends on that a module in eval mode returns.
-
-    Raises:
-        RuntimeError: If no forward pass could be made; it says why.
-    """
+    """Names of the parameters that each tensor which a module in eval mode returns depends on."""
 
     def depend(net: nn.Module, inputs: Any) -> list[set[str]]:
         set_mode(net, False)
@@ -61,16 +50,10 @@ def parameters_of_outputs(module: nn.Module) -> list[set[str]]:
 
 
 def compare_modes(module: nn.Module, modes: Sequence[bool]) -> Optional[str]:
-    """What a module returns in other modes than those it has, if that is something else.
+    """What a module returns in other modes than it has, one for each of ``module.modules()``.
 
-    Height and width of maps are not looked at; dimensions, images and channels are.
-
-    Args:
-        module: The module, in the modes that its caller works with.
-        modes: Another mode for each of ``module.modules()``.
-
-    Returns:
-        The difference in words; None if there is none, or if it cannot be told.
+    The difference in words; None if there is none, or if it cannot be told. Height and width of
+    maps are not looked at; dimensions, images and channels are.
     """
 
     def compared(net: nn.Module, inputs: Any) -> Optional[str]:
@@ -150,7 +133,8 @@ def _inputs(module: nn.Module, device: str) -> Iterator[Any]:
     """Inputs that a module may take, two images each: in train mode norms want more than one."""
     maps = getattr(module, 'in_channels', None)
     if isinstance(maps, (list, tuple)):  # a neck
-        yield tuple(torch.zeros(2, c, s, s, device=device) for c, s in zip(maps, _halved(64)))
+        sides = [max(64 >> i, 1) for i in range(len(maps))]
+        yield tuple(torch.zeros(2, c, s, s, device=device) for c, s in zip(maps, sides))
     layers = list(module.modules())
     widths = [m.in_channels for m in layers if isinstance(m, nn.Conv2d)]
     if not widths:
@@ -166,17 +150,8 @@ def _inputs(module: nn.Module, device: str) -> Iterator[Any]:
             yield torch.zeros(2, channels, *size, device=device)
 
 
-def _halved(size: int) -> Iterator[int]:
-    while True:
-        yield size
-        size = max(size // 2, 1)
-
-
 def _bare_copy(module: nn.Module, device: str) -> nn.Module:
-    """A copy in the same modes, with tensors of the same shapes on another device.
-
-    It has no hooks: what those do, and the objects that they belong to, are somebody else's.
-    """
+    """A copy in the same modes, with tensors of the same shapes, and no hooks: others own those."""
     memo: dict[int, Any] = {}  # deepcopy takes the copies of what is in here as they are
     for part in module.modules():
         tensors = [*part._parameters.values(), *part._buffers.values()]

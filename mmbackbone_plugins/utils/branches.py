@@ -29,10 +29,7 @@ def only_labelled(batch: Any) -> Any:
 
 
 def losses_of(model: nn.Module, data: Any) -> dict[str, Any]:
-    """Losses of a preprocessed batch; of labelled images alone where there are no others.
-
-    For which a detector without such a loss raises a ValueError.
-    """
+    """Losses of a preprocessed batch; of labelled images alone where there are no others."""
     if has_branches(data) and set(data['inputs']) == {LABELLED}:
         check_labelled_loss(model)
         inputs, samples = data['inputs'][LABELLED], data['data_samples'][LABELLED]

@@ -1,8 +1,7 @@
 """Reads files of weights: checkpoints, anchors, importance; one reader for all of them.
 
 What comes along under the name of a checkpoint is often something else: half of a file, the pointer
-that Git LFS leaves, the login page of a server. Each is one line here that names the file and says
-what it is.
+that Git LFS leaves, the login page of a server. Each is one line of an error.
 """
 
 import os
@@ -181,13 +180,7 @@ def other_prefix(found: Collection[str], wanted: Collection[str]) -> str:
 
 
 def fitting_prefix(found: Collection[str], wanted: Collection[str]) -> Optional[str]:
-    """What stands before most of the names that are wanted; None if fewer than half are there.
-
-    Examples:
-        >>> from mmbackbone_plugins.utils.checkpoints import fitting_prefix
-        >>> fitting_prefix(['backbone.stem.weight', 'head.weight'], ['stem.weight'])
-        'backbone.'
-    """
+    """What stands before most of the names that are wanted; None if fewer than half are there."""
     inside, counts = set(wanted), Counter[str]()
     for name in found:
         starts = [0, *(i + 1 for i, c in enumerate(name) if c == '.')]

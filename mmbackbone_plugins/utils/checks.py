@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -13,10 +13,7 @@ def whole_number(
     allowed: str = 'a positive integer',
     most: float = math.inf,
 ) -> int:
-    """Returns a whole number of at least ``least`` and at most ``most``.
-
-    A ValueError for anything else names the argument and ``allowed``, what is allowed in words.
-    """
+    """Returns a whole number from ``least`` to ``most``; a ValueError says what is ``allowed``."""
     # bool is an Integral in Python, but rho=True is a mistake and not rho=1.
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not least <= int(value) <= most:
@@ -24,10 +21,14 @@ def whole_number(
     return int(value)
 
 
+def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether it is a finite real number from ``least`` to ``most``; True and False are none."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and math.isfinite(value) and least <= value <= most
+
+
 def flag(name: str, value: Any) -> bool:
-    """Returns a truth value; a ValueError for anything else, such as a text, which would count as
-    true.
-    """
+    """Returns a truth value; a ValueError for all else, such as a text, which counts as true."""
     if not isinstance(value, bool):
         raise ValueError(f'{name} must be True or False, got {value!r}')
     return value

@@ -5,16 +5,7 @@ from typing import Any
 
 
 def every_dataset(config: Any, where: str = 'dataset') -> Iterator[tuple[str, dict[str, Any]]]:
-    """A dataset's config and all that it wraps (``dataset``, ``datasets``), from the outside in.
-
-    Yields the path of each, as in ``train_dataloader.dataset.datasets.0``, which begins with
-    ``where``, and its config. A loader wraps a dataset; what is no mapping has none.
-
-    Examples:
-        >>> joined = dict(type='ConcatDataset', datasets=[dict(type='A'), dict(type='B')])
-        >>> [where for where, _ in every_dataset(joined)]
-        ['dataset', 'dataset.datasets.0', 'dataset.datasets.1']
-    """
+    """A dataset's config and all that it (or a loader) wraps, outside in, each with its path."""
     if not config or not isinstance(config, dict):
         return
     yield where, config

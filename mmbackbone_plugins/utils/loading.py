@@ -1,8 +1,7 @@
 """Which parameters of a model come from a file: seen while the files are loaded.
 
-The names in a file say little about that: modules rename, convert and resize what they find, and
-PyTorch and mmengine leave out what does not fit. So every module of the model notes what it is
-given, and the values are compared once everything is loaded.
+The names in a file say little about that: modules rename, convert and resize what they find. So
+every module notes what it is given, and the values are compared once everything is loaded.
 """
 
 import copy
@@ -19,17 +18,11 @@ from .untouched import untouched_random_numbers
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file that a part of a model is initialised from.
+    """A file that a part of a model is initialised from."""
 
-    Attributes:
-        module: Name of the part; ``''`` is the model.
-        path: File or address.
-        prefix: What is taken of the file: names that begin so, without it; None: all.
-    """
-
-    module: str
-    path: str
-    prefix: Optional[str] = None
+    module: str  # name of the part; ``''`` is the model
+    path: str  # file or address
+    prefix: Optional[str] = None  # of the names that are taken of it, without it; None: all
 
     def concerns(self, target: str) -> bool:
         """Whether it may fill a part of the module of this name."""
@@ -45,19 +38,8 @@ class LoadRecord:
 
     Parts that are initialised already were filled when they were built: of those with an
     ``init_cfg`` (MMPretrain's ``LoRAModel`` does so) a copy is initialised again to see how, all
-    others (timm's, with ``pretrained=True``) are taken for loaded.
-
-    Args:
-        model: The model, without a distributed wrapper, before its ``init_weights()``.
-
-    Examples:
-        >>> from torch import nn
-        >>> from mmbackbone_plugins.utils.loading import LoadRecord
-        >>> model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
-        >>> record = LoadRecord(model)
-        >>> _ = model.load_state_dict(nn.Sequential(nn.Linear(2, 2)).state_dict(), strict=False)
-        >>> record.close()
-        {'1.weight': '', '1.bias': ''}
+    others (timm's, with ``pretrained=True``) are taken for loaded. The model is one without a
+    wrapper, before its ``init_weights()``.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -87,12 +69,7 @@ class LoadRecord:
         return self
 
     def close(self) -> dict[str, str]:
-        """Ends the watch.
-
-        Returns:
-            The parameters whose values are those of no file, by name, with the reason if it is
-            another than that no file has them.
-        """
+        """Ends the watch: parameters with values of no file, by name, with a reason if known."""
         for handle in self._handles:
             handle.remove()
         found = {}

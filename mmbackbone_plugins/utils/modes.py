@@ -1,8 +1,7 @@
 """Modes of modules, train and eval, set as modules set them themselves.
 
-A mode is more than the flag ``training``. Modules override ``train()``: LeViT, TinyViT and
-EfficientFormer keep attention biases, made from their weights, as long as they are in eval mode;
-backbones of MMDetection freeze their stages anew. Whoever changes modes comes through here.
+A mode is more than the flag ``training``: LeViT, TinyViT and EfficientFormer keep attention biases
+as long as they are in eval mode, and backbones of MMDetection freeze their stages anew.
 """
 
 from collections.abc import Iterable

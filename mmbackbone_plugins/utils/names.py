@@ -27,10 +27,7 @@ def nearest(name: Any, known: Iterable[str], count: int = 1, cutoff: float = 0.6
 
 
 def check_arguments(kind: Callable[..., Any], arguments: Mapping[str, Any], hint: str = '') -> None:
-    """Refuses arguments that a class or function does not take, and too few of them.
-
-    The ValueError has the nearest name or else the ``hint``, and all that there are.
-    """
+    """Refuses arguments that a callable does not take, and too few; names a near one."""
     parameters = inspect.signature(kind).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return

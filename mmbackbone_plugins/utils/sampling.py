@@ -21,9 +21,7 @@ class Pristine:
 
     Reading an image may change what the next one is: transforms keep pictures, count, and draw from
     random numbers of their own, and hooks exchange whole pipelines. Annotations, which nothing
-    changes, are shared by all copies and the original: what mmengine's data sets keep them in, and
-    every array, tensor, list or mapping of 1000 entries or more. Those that are yet to be loaded
-    (``lazy_init``) are loaded now. A ValueError if it cannot be copied.
+    changes, are shared by all copies and the original. A ValueError if it cannot be copied.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -71,15 +69,13 @@ def _annotations(dataset: Any) -> dict[int, Any]:
 class SeededBatches:
     """Batches of a loader's data set that are a function of the seed alone.
 
-    Images are chosen without replacement, and the random numbers that augment an image depend on
-    its place among the chosen. Each is read from a copy of the data set as it was when this was
-    made (:class:`Pristine`), so make it before the first step: what was read before, by whom and
-    how many of them, and a pipeline that the run exchanges later, change nothing. Transforms that
-    mix in pictures which they have kept find none. The loader, its data set, its sampler and its
-    workers are not touched: samples are loaded here, one batch at a time, of ``batch_size`` images
-    (default: the loader's), and preprocessed by the model, which is without a wrapper. All ranks
-    together take ``num_batches`` or ``num_images`` at most; batches go round. Of a semi-supervised
-    detector's data set (``MultiBranch``) these are the labelled images.
+    Images are chosen without replacement, of a semi-supervised detector's data set the labelled
+    ones. Random numbers that augment an image depend on its place among the chosen. Each is read
+    from a copy of the data set as it was when this was made (:class:`Pristine`), before the first
+    step: what was read since, and a pipeline that the run exchanges, change nothing. Transforms
+    that mix in pictures which they have kept find none. The loader is not touched: samples are
+    loaded here, one batch of ``batch_size`` images (default: the loader's) at a time, and
+    preprocessed by the model. All ranks together take ``num_batches`` or ``num_images`` at most.
 
     A ValueError if the data set has no length, is empty, cannot be copied, or has branches of which
     none is of labelled images.
@@ -97,15 +93,12 @@ class SeededBatches:
         world_size: int = 1,
     ) -> None:
         dataset, self.model = loader.dataset, model
+        kind = type(dataset).__name__
         if not hasattr(dataset, '__len__'):
-            raise ValueError(
-                f'images are chosen from a data set of known length, {type(dataset).__name__} '
-                'has none'
-            )
+            raise ValueError(f'images are chosen from a data set of known length, {kind} has none')
         if not len(dataset):
             raise ValueError(
-                f'the data set ({type(dataset).__name__}) has no images: check ann_file, '
-                'data_root and filter_cfg'
+                f'the data set ({kind}) has no images: check ann_file, data_root and filter_cfg'
             )
         self._dataset, self._collate = Pristine(dataset), Pristine(loader.collate_fn)
         self._late = loads_boxes_after_resize(dataset)
@@ -127,13 +120,9 @@ class SeededBatches:
         self.parts = [numbered[i : i + size] for i in starts][self._share]
 
     def loaded(self, seed: int, share: slice = slice(None)) -> Iterator[Any]:
-        """Other images, by another seed, in batches as the training loader yields them.
+        """Other images, by another seed, in a share of batches as the training loader yields them.
 
         Random numbers are left as the seed of a batch makes them: iterate where that is undone.
-
-        Args:
-            seed: Chooses the images and their augmentation.
-            share: Which of the batches.
         """
         self._choose(seed)
         for part in self.parts[share]:
@@ -217,14 +206,10 @@ def loads_boxes_after_resize(dataset: Any) -> bool:
 
     MMDetection's validation pipelines are made so, for the metrics compare at the file's scale.
     """
-    while not hasattr(dataset, 'pipeline'):
-        inner = getattr(dataset, 'dataset', None)
-        dataset = (
-            next(iter(getattr(dataset, 'datasets', None) or ()), None) if inner is None else inner
-        )
-        if dataset is None:
-            return False
-    steps: Sequence[Any] = getattr(dataset.pipeline, 'transforms', ())
+    while dataset is not None and not hasattr(dataset, 'pipeline'):
+        inside = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or ())]
+        dataset = next((one for one in inside if one is not None), None)
+    steps: Sequence[Any] = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     names = [type(step).__name__ for step in steps]
     resized = [i for i, name in enumerate(names) if 'Resize' in name]
     loaded = [i for i, name in enumerate(names) if name.endswith('LoadAnnotations')]

@@ -14,16 +14,7 @@ SAMPLE, SAMPLER, STEP, EPOCH = range(4)  # what random numbers are for
 
 
 def seed_of(*key: int) -> int:
-    """A seed for a tuple of numbers; neighbours have nothing in common.
-
-    Args:
-        key: Whole numbers from 0.
-
-    Examples:
-        >>> from mmbackbone_plugins.utils.seeded_loader import seed_of
-        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
-        (True, False)
-    """
+    """A seed for whole numbers from 0; neighbours, and others in order, have nothing in common."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
@@ -34,11 +25,22 @@ class _Drawn(NamedTuple):
     seed: int
 
 
-class _SeededDataset:
-    """A data set that sets the seeds before it reads what :class:`SeededLoader` has drawn.
+class _Proxy:
+    """Asks what is inside for all that it has not itself."""
 
-    Whatever else is asked of it, and set, is its inner data set's.
-    """
+    _inner: Any
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):  # a data set's ``__getitems__`` would read several under one seed
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+class _SeededDataset(_Proxy):
+    """Sets the seeds before it reads what :class:`SeededLoader` has drawn; all else is inner."""
 
     def __init__(self, dataset: Any) -> None:
         object.__setattr__(self, '_inner', dataset)
@@ -49,14 +51,6 @@ class _SeededDataset:
             index = index.index
         return self._inner[index]
 
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith('__'):  # ``__getitems__`` would read several under one seed
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._inner, name, value)
 
@@ -64,11 +58,11 @@ class _SeededDataset:
         return type(self), (self._inner,)
 
 
-class _SeededBatches:
+class _SeededBatches(_Proxy):
     """A batch sampler that gives every index a seed, and goes on in the middle of a pass."""
 
     def __init__(self, sampler: Any, key: tuple[int, ...]) -> None:
-        self._sampler, self._key = sampler, key
+        self._inner, self._key = sampler, key
         self.number = 0
         self.past = 0  # batches of this pass that were left out
         self._begun: Optional[Iterator[list[_Drawn]]] = None
@@ -78,14 +72,6 @@ class _SeededBatches:
         # where workers persist, and uses one.
         begun, self._begun = self._begun, None
         yield from begun or self._batches(self.number)
-
-    def __len__(self) -> int:
-        return len(self._sampler)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith('__'):
-            raise AttributeError(name)
-        return getattr(self._sampler, name)
 
     def skip(self, count: int) -> None:
         """Goes past batches, of several passes if need be, without reading a sample."""
@@ -100,13 +86,13 @@ class _SeededBatches:
     def start(self, number: int) -> None:
         """Begins a pass."""
         self.number, self.past = number, 0
-        samplers: list[Any] = [self._sampler, getattr(self._sampler, 'sampler', None)]
+        samplers: list[Any] = [self._inner, getattr(self._inner, 'sampler', None)]
         for sampler in samplers:
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(number)
 
     def _batches(self, number: int) -> Iterator[list[_Drawn]]:
-        batches, place, drawn = iter(self._sampler), 0, 0
+        batches, place, drawn = iter(self._inner), 0, 0
         while True:
             with untouched_random_numbers():  # samplers may draw from the global ones
                 seed_everything(seed_of(*self._key, SAMPLER, number, place))
@@ -125,13 +111,9 @@ class SeededLoader:
 
     Samples are read under random numbers of their own, so that it does not matter which worker
     reads one, how many there are, and what was read before. Samplers that draw from the global
-    random numbers draw from those of seed, epoch and place too.
-
-    Args:
-        loader: The loader; changed in place, for others hold it. An iterator over it that is there
-            already goes on as before.
-        seed: The seed.
-        rank: Number of the process; each augments in its own way.
+    random numbers draw from those of seed, epoch and place too. Each rank augments in its own way.
+    The loader is changed in place, for others hold it; an iterator over it that is there already
+    goes on as before.
     """
 
     def __init__(self, loader: DataLoader, seed: int, rank: int = 0) -> None:
@@ -141,21 +123,12 @@ class SeededLoader:
         self._set(dataset=_SeededDataset(loader.dataset), batch_sampler=self._batches)
 
     def start(self, number: int, past: int = 0) -> None:
-        """Begins an epoch.
-
-        Args:
-            number: Its number, from 0.
-            past: Batches of it that are left out, because they were trained on before.
-        """
+        """Begins an epoch, without the batches that were trained on before (``past``)."""
         self._batches.start(number)
         self._batches.skip(past)
 
     def endless(self, past: int) -> Iterator[Any]:
-        """Batches of one pass after the other.
-
-        Args:
-            past: Batches from the beginning that are left out; none of them is read.
-        """
+        """Batches of one pass after the other, without the first ones; none of those is read."""
         self.start(0, past)
         while True:
             yield from self._loader
@@ -171,15 +144,7 @@ class SeededLoader:
 
 
 def hidden_state(loader: DataLoader) -> list[str]:
-    """Samplers and transforms that keep something from one sample to the next.
-
-    Args:
-        loader: The loader.
-
-    Returns:
-        What they are and what they keep, for a message: a cache of samples, random numbers of their
-        own.
-    """
+    """Samplers and transforms that keep a cache of samples or random numbers, for a message."""
     own = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
     found, seen, rest = [], set(), [loader.dataset, loader.batch_sampler, loader.sampler]
     while rest:

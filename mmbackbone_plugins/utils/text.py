@@ -1,4 +1,4 @@
-"""Tables and durations as text."""
+"""Tables, lists of names and durations as text."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,11 @@ def table(rows: Sequence[Sequence[str]], align: str = '') -> str:
     return '\n'.join(
         '  '.join(f'{c:{a}{w}}' for c, a, w in zip(row, align, widths)).rstrip() for row in rows
     )
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first few of some names, and how many more there are."""
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
 
 
 def duration_text(seconds: float) -> str:

@@ -15,9 +15,8 @@ from torch import nn
 def untouched(model: nn.Module) -> Iterator[None]:
     """Puts everything back that a forward or backward pass changes in a model without a wrapper.
 
-    Modes, parameters, buffers (running statistics), gradients, ``requires_grad``, whatever else the
-    modules keep in themselves (:func:`untouched_attributes`), and the state of the random numbers
-    of Python, numpy and torch on all devices. Takes the memory of a second set of weights.
+    Modes, parameters, buffers, gradients, ``requires_grad``, whatever else the modules keep in
+    themselves, and the state of all random numbers. Takes the memory of a second set of weights.
     """
     modules = modules_of(model)
     owned: dict[torch.Tensor, Any] = dict.fromkeys(
@@ -43,10 +42,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
-    """All modules of a model, and those that it keeps outside the module tree.
-
-    The teacher of a distillation is kept so, for that it is not saved with the student.
-    """
+    """All modules of a model, and those that it keeps outside the tree, such as a teacher."""
     found = dict.fromkeys(model.modules())
     rest = list(found)
     while rest:
@@ -109,17 +105,14 @@ def _copies(objects: list[Any], attributes: list[dict[str, Any]]) -> list[dict[s
 def untouched_random_numbers() -> Iterator[None]:
     """Puts the state of all random numbers back."""
     python, numpy = random.getstate(), np.random.get_state()
-    cpu = torch.get_rng_state()
     # Asking for the state would start CUDA in a process that does not use it.
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     try:
-        yield
+        with torch.random.fork_rng(devices):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if devices is not None:
-            torch.cuda.set_rng_state_all(devices)
 
 
 def seed_everything(seed: int) -> None:

@@ -250,13 +250,13 @@ def test_an_anchor_is_a_copy_with_a_fingerprint():
     with torch.no_grad():
         net.conv1.weight[0, 0, 0, 0] += 1
     assert anchor.fingerprint() == mark != Anchor.of(net, names).fingerprint()
-    assert Anchor.load(anchor.save(), net, names).fingerprint() == mark
+    assert Anchor.load(anchor.tensors, net, names).fingerprint() == mark
     assert 'tensor' not in repr(anchor)
 
 
 def test_an_anchor_of_another_model_is_refused():
     net = backbone()
-    saved = Anchor.of(net, StageMap.of(net, '').parameters).save()
+    saved = Anchor.of(net, StageMap.of(net, '').parameters).tensors
     del saved['conv1.weight'], saved['bn1.weight'], saved['bn1.bias']
     saved['layer1.0.conv1.weight'] = torch.ones(3)
     message = r'do not fit this model: conv1.weight \(missing\), .* and 1 more'

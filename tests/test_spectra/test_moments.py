@@ -139,7 +139,7 @@ def test_centring_beside_a_mean_far_from_zero(ratio, parts):
     assert distance(moment.matrix(center=True), plain(near)[1]) < 1e-12
     second, _ = plain(batches)
     assert distance(moment.matrix(), second) < 1e-13
-    assert distance(moment.mean(), plain_mean(batches)) < 1e-13
+    assert distance(moment.state_dict()['means'] / 6, plain_mean(batches)) < 1e-13
     again = SecondMoment(8).load_state_dict(moment.state_dict())  # sums about 0, as ever
     assert (again.images, again.samples) == (6, 2400)
     assert distance(again.matrix(), second) < 1e-13
@@ -217,7 +217,6 @@ def test_what_is_not_finite_is_refused(value):
         ),
         (lambda m: m.update(torch.rand(2, 4, 3, 3), torch.ones(2, 3, 3)), 'mask must be bool'),
         (lambda m: m.matrix(), 'no image has counted'),
-        (lambda m: m.mean(), 'no image has counted'),
         (lambda m: m.merge(SecondMoment(5)), 'moments of 4 and 5 channels do not merge'),
         (lambda m: m.update(torch.rand(2, 4, 3, 3) * 1j), 'features must be real, got'),
         (lambda m: m.load_state_dict(SecondMoment(5).state_dict()), 'a moment of 4 channels has'),
