@@ -230,17 +230,18 @@ class _Part:
             pair = modules[start + convolution], modules[start + norm]
             if inside.issuperset(pair) and not _watched(*pair):
                 pairs[pair[0]] = pair[1]
-        made = _Made(leading, pairs, self._half)
+        parts = self._outside or any(p.requires_grad for p in self._target.parameters())
+        made = _Made(leading if parts else [*leading, self._target], pairs, self._half)
         if leading:
             names = [s.name for s in self._stages if modules[s.modules[0]] in inside]
             way = f'{len(pairs)} of {norms} norms folded{why}'
             exact = not (made.tensors or self._compiled)
             self._say(f'{", ".join(names)}: {way}' + exact * ', so it is exact')
         if leading and self._compiled:
-            parts = [m for m in self._inside if [*m.children()]]
+            inner = [m for m in self._inside if [*m.children()]]
             nothing = {norm: nn.Identity() for norm in pairs.values()}
             with made.in_place():
-                for module in parts if self._outside else [self._target]:
+                for module in inner if parts else [self._target]:
                     made.compiled[module] = CompiledForward(module, nothing, self._uncompiled)
         return made
 

@@ -17,7 +17,7 @@ class CompiledForward:
     """A compiled copy of a module in eval mode, which shares the tensors that it has now.
 
     The graph is of the copy, which nobody else knows; if something is written into the tensors, a
-    new copy is due. It is one for images of all sizes: torch is told that they change.
+    new copy is due. It is for images of one size, until torch sees others: then for those of all.
 
     Args:
         module: The module.
@@ -39,7 +39,7 @@ class CompiledForward:
             memo.update((id(m), other) for m, other in replaced.items())
             # The compiler may take the weights for constants, and lay them out for its operators.
             self._config = importlib.import_module('torch._inductor.config')
-            self._graph = torch.compile(copy.deepcopy(module, memo), dynamic=True)
+            self._graph = torch.compile(copy.deepcopy(module, memo))
         except Exception as error:  # a module may refuse in any way, and a version of torch
             self._give_up(error)
 
