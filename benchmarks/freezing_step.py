@@ -9,6 +9,7 @@ Ways to run the same step, alternating in one process, medians and ratios:
 - detached: the backbone's outputs are detached, as in the DBF authors' code;
 - frozen:   this package's freezer;
 - folded, bf16: the same, through frozen_forward='folded' and 'bf16';
+- folded, compiled and bf16, compiled: with frozen_compile=True (--compile);
 - floor:    the backbone in eval mode under ``no_grad``, written by hand;
 - suffix:   the last stage trains on a frozen prefix (--suffix): by the freezer, folded, and by hand
   with the prefix in eval mode under ``no_grad``.
@@ -30,6 +31,7 @@ from owners import owners_at_peak
 from mmbackbone_plugins.lab.fitting import peak_bytes
 
 FORWARDS = ('folded', 'bf16')
+COMPILED = ('folded, compiled', 'bf16, compiled')
 WAYS = ('full', 'detached', 'frozen', *FORWARDS, 'floor')
 SUFFIX = ('suffix', 'suffix folded', 'suffix by hand')
 BELOW = ('conv1', 'bn1', 'layer1', 'layer2', 'layer3')
@@ -40,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--light', action='store_true', help='FPN of 64 channels, two convolutions, 15 classes'
     )
+    parser.add_argument('--compile', action='store_true', help='rows of compiled frozen parts')
     parser.add_argument('--suffix', action='store_true', help='rows of a last stage that trains')
     parser.add_argument(
         '--breakdown', action='store_true', help='print who allocated what is there at the peak'
@@ -64,7 +67,10 @@ class Steps:
         self.freezer = Freezer(self.model, StageMap.of(self.model))
         self.forward = self.model.backbone.forward
         self.other = {
-            way: FrozenForward(self.model, ['backbone'], way, lambda text: None) for way in FORWARDS
+            way: FrozenForward(
+                self.model, ['backbone'], way.split(',')[0], lambda text: None, way in COMPILED
+            )
+            for way in FORWARDS + (COMPILED if args.compile else ())
         }
         self.way = ''
 
@@ -77,9 +83,10 @@ class Steps:
         for name in BELOW:
             vars(getattr(backbone, name)).pop('forward', None)
         trains = ('stage4',) if way in SUFFIX[:2] else everything
-        self.freezer.apply(() if way in ('frozen', *FORWARDS) else trains)
-        for other in self.other.values():
-            other.drop()
+        self.freezer.apply(() if way in ('frozen', *self.other) else trains)
+        for way_there, other in self.other.items():
+            if way_there not in COMPILED:  # a graph takes long to make, and nothing has changed
+                other.drop()
         self.model.train()
         self.freezer.apply_modes()
         with self.other.get(way.removeprefix('suffix '), nullcontext()):
@@ -109,7 +116,7 @@ class Steps:
 
 def measure_steps(args: argparse.Namespace) -> dict:
     steps, memory, owners = Steps(args), {}, {}
-    names = WAYS + SUFFIX if args.suffix else WAYS
+    names = WAYS + (COMPILED if args.compile else ()) + (SUFFIX if args.suffix else ())
     for way in names:
         steps.prepare(way)
         for _ in range(2):  # a first step may allocate what stays

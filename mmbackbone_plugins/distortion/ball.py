@@ -52,18 +52,18 @@ class FastTrainableProjection(Projection):
     @torch.no_grad()
     def before(self, scale: Optional[torch.Tensor] = None) -> None:
         self._names = [n for n, p in self._params.items() if p.grad is not None]
-        slopes = Sums(self._names)
-        for name in self._names:
-            gradient, unit = self._params[name].grad, self._units.get(name)
-            if unit is None:
-                continue
-            parts = in_parts(gradient, unit)
+        slopes, rest = Sums(self._names), []
+        for name in self._units.keys() & set(self._names):
+            parts = in_parts(self._params[name].grad, self._units[name])
             if parts is None:
-                product = wide_gradient(self._params[name]) * unit
+                rest.append(name)
+            for pull, unit in parts or ():
+                slopes.add(name, torch.dot(pull, unit))
+        for names in self._parts(rest):
+            pulls = [wide_gradient(self._params[n]) for n in names]
+            products = torch._foreach_mul(pulls, [self._units[n] for n in names])
+            for name, product in zip(names, products):
                 slopes.add(name, product.sum(dtype=torch.float64))
-            else:
-                for pull, direction in parts:
-                    slopes.add(name, torch.dot(pull, direction))
         self._slopes = slopes.read(self._learned.device)
         if scale is not None:
             self._slopes /= scale.to(self._slopes.device)
@@ -81,30 +81,27 @@ class FastTrainableProjection(Projection):
         index = [self._place[n] for n in self._names]
         old = self._learned[:, index]
         new = self._learn(old)
-        shares = []
-        for name, radius in zip(self._names, new[0]):
-            p, theta0, unit = self._params[name], self._anchor[name], self._units.get(name)
-            now = p.detach().to(wide(p.dtype))  # no copy, for most types
+        radii = new[0].clamp_(min=self.LEAST)
+        limits: list[Any] = radii.tolist() if readable(radii) else list(radii.unbind())
+        most, shares = [], []
+        for name, limit in zip(self._names, limits):
+            p, unit = self._params[name], self._units.get(name)
+            # No copy, for most types, but where the step may have been skipped.
+            now = p.detach().to(wide(p.dtype), copy=kept is not None)
             c = torch.empty_like(now) if unit is None or kept is not None else unit
-            n = _units(now, theta0, c, self.LEAST)
-            most = n.amax()
-            radius.copy_(torch.minimum(radius, most).clamp_(min=self.LEAST))
-            if readable(c) and radius >= most:  # all of it is inside
-                shares.append(radius.new_zeros(()))
-            else:
-                size = n.clamp(max=radius.to(n.dtype))
-                shares.append(1 - (size / n).mean())
-                out = now if kept is None else None
-                inside = torch.addcmul(theta0.to(c.dtype), size, c, out=out)
-                if kept is not None:
-                    inside = torch.where(kept, now, inside)
-                if kept is not None or now.dtype != p.dtype:
-                    p.copy_(inside)
+            n = _project(now, self._anchor[name].to(now.dtype), c, limit, self.LEAST)
+            most.append(n.amax())
+            if self.measures:
+                shares.append(1 - (n.clamp(max=limit) / n).mean())
             if kept is not None:
+                now = torch.where(kept, p, now)
                 c = torch.where(kept, 0 if unit is None else unit, c)
+            if kept is not None or now.dtype != p.dtype:
+                p.copy_(now)
             self._units[name] = c
+        torch.minimum(radii, torch.stack(most), out=radii)
         self._learned[:, index] = new if kept is None else torch.where(kept, old, new)
-        share = torch.stack([s.double() for s in shares]).to(far)
+        share = torch.stack(shares).to(far) if shares else far
         return torch.stack([share if kept is None else torch.where(kept, 0, share), far])
 
     def _learn(self, old: torch.Tensor) -> torch.Tensor:
@@ -137,24 +134,28 @@ class FastTrainableProjection(Projection):
         }
 
 
-def _units(p: torch.Tensor, theta0: torch.Tensor, out: torch.Tensor, least: float) -> torch.Tensor:
-    """Writes ``c / n`` for ``c = p - theta0``, and returns n: L1 norms of rows, plus ``least``.
+def _project(
+    p: torch.Tensor, theta0: torch.Tensor, c: torch.Tensor, radius: Any, least: float
+) -> torch.Tensor:
+    """Writes ``c / n`` for ``c = p - theta0``, and projects p.
 
-    Of a tensor of one dimension there is one norm.
+    Returns:
+        n: L1 norms of rows, plus ``least``. Of a tensor of one dimension there is one.
     """
-    tensors: list[Any] = [p, theta0, out]
+    whole: list[Any] = [(p, theta0, c)]
     if p.dim() > 1 and readable(p):  # some rows at a time, which stay in the cache
         rows = max(1, PART * len(p) // p.numel())
-        parts = list(zip(*(t.split(rows) for t in tensors)))
-    else:
-        parts = [tuple(tensors)]
+        whole = list(zip(*(t.split(rows) for t in (p, theta0, c))))
     norms = []
-    for now, then, part in parts:
+    for now, then, part in whole:
         torch.sub(now, then, out=part)
         flat = part.flatten(1) if part.dim() > 1 else part.reshape(1, -1)
-        # Faster than the norm of torch, and as exact: it adds up in pairs.
-        n = flat.abs().sum(1).view(-1, *[1] * (part.dim() - 1))
+        # On a CPU faster than the norm of torch, and as exact: it adds up in pairs.
+        n = flat.abs().sum(1) if readable(flat) else torch.linalg.vector_norm(flat, 1, 1)
+        n = n.view(-1, *[1] * (part.dim() - 1)).add_(least)
         n = n if part.dim() else n[0]
-        norms.append(n.add_(least))
+        norms.append(n)
         part.div_(n)
+        if not readable(n) or n.amax() > radius:  # else all of it is inside
+            torch.addcmul(then, n.clamp(max=radius), part, out=now)
     return torch.cat(norms) if len(norms) > 1 else norms[0]

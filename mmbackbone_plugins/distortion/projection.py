@@ -26,8 +26,8 @@ class Projection:
 
     Attributes:
         setting: Name of the one setting of this kind.
-        measures: Whether the numbers of the next :meth:`after` are read; a kind that has to go over
-            the weights for its distances may leave them NaN else.
+        measures: Whether the numbers of the next :meth:`after` are read; a kind that has to work
+            for them may leave them NaN else.
 
     Args:
         params: Parameters by name.

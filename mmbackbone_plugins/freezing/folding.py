@@ -18,9 +18,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from .. import compat
 from ..stages import StageMap, find_module
-from ..stages.norm_pairs import norms_of_convolutions
+from ..stages.norm_pairs import folded, norms_of_convolutions
 from ..stages.trace import tensors_in
 from ..utils.checks import choice
+from .forwards import CompiledForward, patched, usual
 
 FROZEN_FORWARDS = ('exact', 'folded', 'bf16', 'fp16')
 _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -43,6 +44,8 @@ class FrozenForward:
         targets: Dotted paths of its parts.
         how: ``'folded'``, ``'bf16'`` or ``'fp16'``.
         report: Is told what is replaced, and why something cannot be.
+        compiled: Whether torch.compile makes graphs of them. A stage with hooks inside goes forward
+            without, and all do where it cannot.
 
     Raises:
         ValueError: If ``how`` is none of these.
@@ -64,11 +67,15 @@ class FrozenForward:
     """
 
     def __init__(
-        self, model: nn.Module, targets: Sequence[str], how: str, report: Callable[[str], None]
+        self,
+        model: nn.Module,
+        targets: Sequence[str],
+        how: str,
+        report: Callable[[str], None],
+        compiled: bool = False,
     ) -> None:
         half = _HALF.get(choice('how', how, FROZEN_FORWARDS[1:]))
-        self._model = model
-        self._parts = [_Part(model, path, half, report) for path in targets]
+        self._parts = [_Part(model, path, half, report, compiled) for path in targets]
 
     def drop(self) -> None:
         """Forgets the other weights: what trains, or in which mode it is, has changed."""
@@ -100,38 +107,56 @@ class _Made:
         self, leading: list[nn.Module], pairs: dict[nn.Module, nn.Module], half: Any
     ) -> None:
         self.pairs = pairs
-        self._sources = [t for m in leading for t in (*m.parameters(False), *m.buffers(False))]
-        self._state = self._state_now()
+        self.compiled: dict[nn.Module, CompiledForward] = {}
+        self._dicts = [tensors for m in leading for tensors in (m._parameters, m._buffers)]
+        self._sources = self._sources_now()  # held, for what is freed leaves its address to others
+        self._state = _state(self._sources)
         self.tensors: list[tuple[dict[str, Any], str, torch.Tensor]] = []
         layers = [m for m in leading if isinstance(m, (_ConvNd, nn.Linear))]
         for layer in layers if half or pairs else ():
             weight, bias = layer.weight.detach(), layer.bias
             if layer in pairs:
-                weight, bias = _folded(weight, bias, pairs[layer])
+                weight, bias = folded(weight, bias, pairs[layer])
             if pairs and weight.dim() == 4:
                 weight = weight.contiguous(memory_format=torch.channels_last)
             for name, tensor in (('weight', weight), ('bias', bias)):
                 if tensor is not None:
                     other = tensor.detach().to(half or tensor.dtype)
-                    self.tensors.append((layer._parameters, name, other))
+                    self.tensors.append((layer._parameters, name, nn.Parameter(other, False)))
 
     @property
     def stale(self) -> bool:
         """Whether something was written into what these were made from, or a pair has a hook."""
-        return self._state != self._state_now() or any(_watched(*p) for p in self.pairs.items())
+        now = _state(self._sources_now())
+        return self._state != now or any(_watched(*p) for p in self.pairs.items())
 
-    def _state_now(self) -> list[tuple[int, int]]:
-        return [(t.data_ptr(), t._version) for t in self._sources]
+    def _sources_now(self) -> list[torch.Tensor]:
+        return [t for tensors in self._dicts for t in tensors.values() if t is not None]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The layers have the other weights."""
+        with ExitStack() as stack:
+            for tensors, name, other in self.tensors:
+                stack.callback(tensors.__setitem__, name, tensors[name])
+                tensors[name] = other
+            yield
 
 
 class _Part:
     """One target."""
 
     def __init__(
-        self, model: nn.Module, path: str, half: Any, report: Callable[[str], None]
+        self,
+        model: nn.Module,
+        path: str,
+        half: Any,
+        report: Callable[[str], None],
+        compiled: bool,
     ) -> None:
         self.made: Optional[_Made] = None
         self._model, self._path, self._half, self._report = model, path, half, report
+        self._compiled = compiled
         self._target = find_module(model, path)
         self._stages = StageMap.of(model, path)
         # The outermost modules of the target that are in the leading stages, and that are not.
@@ -147,8 +172,8 @@ class _Part:
             return
         if self.made is None or self.made.stale:
             self.made = self._make()
-        if self.made.tensors:
-            self._patch = _patched(self._target, self._forward)
+        if self.made.tensors or self.made.compiled:
+            self._patch = patched(self._target, self._forward)
             self._patch.__enter__()
 
     def remove(self) -> None:
@@ -157,6 +182,10 @@ class _Part:
             self._patch = None
             if not self._called:
                 self._say('exact, for it goes forward in pieces')
+
+    def _uncompiled(self, text: str) -> None:
+        self._compiled = False  # in later phases neither
+        self._say(text)
 
     def _say(self, text: str) -> None:
         if text not in self._said:
@@ -201,40 +230,52 @@ class _Part:
             pair = modules[start + convolution], modules[start + norm]
             if inside.issuperset(pair) and not _watched(*pair):
                 pairs[pair[0]] = pair[1]
-        made = _Made(leading, pairs, self._half)
+        parts = self._outside or any(p.requires_grad for p in self._target.parameters())
+        made = _Made(leading if parts else [*leading, self._target], pairs, self._half)
         if leading:
             names = [s.name for s in self._stages if modules[s.modules[0]] in inside]
             way = f'{len(pairs)} of {norms} norms folded{why}'
-            self._say(f'{", ".join(names)}: {way}' + ('' if made.tensors else ', so it is exact'))
+            exact = not (made.tensors or self._compiled)
+            self._say(f'{", ".join(names)}: {way}' + exact * ', so it is exact')
+        if leading and self._compiled:
+            inner = [m for m in self._inside if [*m.children()]]
+            nothing = {norm: nn.Identity() for norm in pairs.values()}
+            with made.in_place():
+                for module in inner if parts else [self._target]:
+                    made.compiled[module] = CompiledForward(module, nothing, self._uncompiled)
         return made
 
     def _replaced(self, made: _Made, own: Callable, *args: Any, **kwargs: Any) -> Any:
         device = next(self._target.parameters()).device.type
-        usual = partial(_usual, dtype=compat.autocast_dtype(device) or torch.float32)
+        usually = partial(usual, dtype=compat.autocast_dtype(device) or torch.float32)
 
         def fast(forward: Callable, *args: Any, **kwargs: Any) -> Any:
             with torch.autocast(device, self._half):
                 return forward(*args, **kwargs)
 
         def exact(forward: Callable, *args: Any, **kwargs: Any) -> Any:
-            return forward(*usual(args), **usual(kwargs))
+            return forward(*usually(args), **usually(kwargs))
 
         with ExitStack() as stack:
-            for tensors, name, other in made.tensors:
-                stack.callback(tensors.__setitem__, name, tensors[name])
-                tensors[name] = other
+            stack.enter_context(made.in_place())
+            for module, graph in made.compiled.items():
+                if module is self._target:
+                    own = partial(graph, own)
+                    own = partial(fast, own) if self._half else own
+                else:
+                    stack.enter_context(patched(module, graph))
             for norm in made.pairs.values():
-                stack.enter_context(_patched(norm, lambda own, x: x))
+                stack.enter_context(patched(norm, lambda own, x: x))
             for module in self._inside if self._half else ():
-                stack.enter_context(_patched(module, fast))
+                stack.enter_context(patched(module, fast))
             for module in self._outside:
-                stack.enter_context(_patched(module, exact))
+                stack.enter_context(patched(module, exact))
             outputs = own(*args, **kwargs)
         if type(outputs) not in (list, tuple):
-            return usual(outputs)
+            return usually(outputs)
         kind, outputs = type(outputs), list(outputs)
         for i in range(len(outputs)):  # one after the other: there are never two of each
-            outputs[i] = usual(outputs[i])
+            outputs[i] = usually(outputs[i])
         return kind(outputs)
 
 
@@ -250,50 +291,10 @@ def _leading(stages: StageMap, model: nn.Module) -> Iterator[nn.Module]:
         yield from inside
 
 
-def _folded(
-    weight: torch.Tensor, bias: Optional[torch.Tensor], norm: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of a convolution that does what its norm does too, computed in float64."""
-    mean, scale = norm.running_mean.double(), (norm.running_var.double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight.detach().double()
-    shift = (0 if bias is None else bias.detach().double()) - mean
-    shift = shift * scale + (0 if norm.bias is None else norm.bias.detach().double())
-    folded = weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))
-    return folded.to(weight.dtype), shift.to(weight.dtype)
+def _state(sources: list[torch.Tensor]) -> list[tuple[int, int]]:
+    return [(t.data_ptr(), t._version) for t in sources]
 
 
 def _watched(convolution: nn.Module, norm: nn.Module) -> bool:
     """Whether a forward hook would see features between the two."""
     return bool(convolution._forward_hooks or norm._forward_pre_hooks or norm._forward_hooks)
-
-
-@contextmanager
-def _patched(module: nn.Module, forward: Callable) -> Iterator[None]:
-    """Lets a module go forward through a function, which is given its own forward first."""
-    before = vars(module).get('forward')
-    vars(module)['forward'] = partial(forward, module.forward)
-    try:
-        yield
-    finally:
-        if before is None:
-            del vars(module)['forward']
-        else:
-            vars(module)['forward'] = before
-
-
-def _usual(tree: Any, dtype: torch.dtype) -> Any:
-    """The same with all maps in row-major memory and of one type."""
-    if isinstance(tree, torch.Tensor):
-        tree = tree.to(dtype) if tree.is_floating_point() else tree
-        if tree.is_contiguous() or tree.dim() != 4 or tree.requires_grad or tree.is_cuda:
-            return tree.contiguous()
-        # A matrix at a time, which torch transposes by blocks: five times as fast on a CPU.
-        maps = torch.empty(tree.shape, dtype=tree.dtype, device=tree.device)
-        for image, other in zip(maps.flatten(2), tree.permute(0, 2, 3, 1).flatten(1, 2)):
-            image.copy_(other.t())
-        return maps
-    if isinstance(tree, dict):
-        return {key: _usual(value, dtype) for key, value in tree.items()}
-    if type(tree) in (list, tuple):
-        return type(tree)(_usual(value, dtype) for value in tree)
-    return tree

@@ -9,8 +9,9 @@ from typing import Any, Optional, Union
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from ..freezing.folding import FROZEN_FORWARDS
 from ..registry import find, registered_names
-from ..utils.checks import whole_number
+from ..utils.checks import choice, flag, whole_number
 from ..utils.names import nearest, type_name
 
 
@@ -91,6 +92,27 @@ def check_patterns(name: str, value: Any) -> list[str]:
         except re.error as error:
             raise ValueError(f'{name}: {pattern!r} is no regular expression: {error}') from None
     return patterns
+
+
+def check_frozen_forward(how: Any, compiled: Any, mode: str) -> str:
+    """Returns how frozen stages go forward; a ValueError if their modes or a graph exclude it."""
+    choice('frozen_forward', how, FROZEN_FORWARDS)
+    if how != 'exact' and mode == 'train':
+        raise ValueError(
+            f'frozen_forward={how!r} needs norms in eval mode; with '
+            "frozen_mode='train' allowed is 'exact'"
+        )
+    if flag('frozen_compile', compiled) and how == 'exact':
+        raise ValueError(
+            "frozen_compile=True: a compiled graph rounds otherwise, so frozen_forward='exact' has "
+            "none; allowed are 'folded', 'bf16' and 'fp16'"
+        )
+    if compiled and mode != 'eval':
+        raise ValueError(
+            'frozen_compile=True: a graph draws its own random numbers, so all of a frozen stage '
+            f"must be in eval mode; allowed is frozen_mode='eval', got {mode!r}"
+        )
+    return how
 
 
 def check_path(name: str, value: Any) -> Optional[str]:

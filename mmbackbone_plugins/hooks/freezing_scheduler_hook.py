@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..freezing.building import build_schedule, misplaced
 from ..freezing.ddp import rebuild
-from ..freezing.folding import FROZEN_FORWARDS, FrozenForward
+from ..freezing.folding import FrozenForward
 from ..freezing.freezer import FROZEN_MODES, Freezer, reset_optimizer_state
 from ..freezing.phases import Phase
 from ..freezing.plan import FreezePlan
@@ -21,7 +21,7 @@ from ..utils.names import arguments_by_name
 from ..utils.wrappers import unwrap
 from . import preflight
 from .checkpoint_keys import ANCHOR_KEY, DECISIONS_KEY
-from .checks import check_patterns, check_target
+from .checks import check_frozen_forward, check_patterns, check_target
 from .epoch_decisions import EpochDecisions
 from .loading import TRAIN, UNLOADED, LoadingHook
 from .probed import end_of_probing, keep_probed
@@ -75,7 +75,8 @@ class FreezingSchedulerHook(LoadingHook):
             are. ``'folded'``: with norms folded into convolutions in channels-last memory.
             ``'bf16'`` or ``'fp16'``: that in half precision. Needs norms in eval mode. See
             :class:`~mmbackbone_plugins.FrozenForward`.
-        frozen_compile: Must be False: a compiled forward pass of a frozen part is not supported.
+        frozen_compile: Whether torch.compile makes graphs of what ``frozen_forward`` replaces, not
+            of ``'exact'``, for a graph rounds otherwise. Needs ``frozen_mode='eval'``.
         keep_probed: Whether the weights are kept in ``probed.pth``, in the work dir, when the
             target begins to train: the start of an interpolation.
 
@@ -118,17 +119,8 @@ class FreezingSchedulerHook(LoadingHook):
             vit_stages if vit_stages is None else whole_number('vit_stages', vit_stages)
         )
         self.keep_probed = flag('keep_probed', keep_probed)
-        self.frozen_forward = choice('frozen_forward', frozen_forward, FROZEN_FORWARDS)
-        if self.frozen_forward != 'exact' and self.frozen_mode == 'train':
-            raise ValueError(
-                f'frozen_forward={frozen_forward!r} needs norms in eval mode; with '
-                "frozen_mode='train' allowed is 'exact'"
-            )
-        if flag('frozen_compile', frozen_compile):
-            raise ValueError(
-                'frozen_compile=True: a compiled forward pass of a frozen part is not supported; '
-                "allowed is False, with frozen_forward='folded', 'bf16' or 'fp16' for speed"
-            )
+        self.frozen_forward = check_frozen_forward(frozen_forward, frozen_compile, frozen_mode)
+        self.frozen_compile = frozen_compile
         self.forward: Optional[FrozenForward] = None
         self.freezer: Optional[Freezer] = None
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
@@ -172,7 +164,8 @@ class FreezingSchedulerHook(LoadingHook):
             self.plan = self.plan.release(model, apart)
         self.freezer = Freezer(model, self.plan.stage_map, self.frozen_mode)
         if self.frozen_forward != 'exact':
-            self.forward = FrozenForward(model, stage_map.targets, self.frozen_forward, self._say)
+            how = self.frozen_forward, self._say, self.frozen_compile
+            self.forward = FrozenForward(model, stage_map.targets, *how)
         self.phases = self.plan.phases(length)
         with _named():
             self._probed_at = end_of_probing(self.plan, self.phases) if self.keep_probed else None

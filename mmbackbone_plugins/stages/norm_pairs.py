@@ -27,6 +27,18 @@ def norms_of_convolutions(module: nn.Module) -> dict[str, str]:
     return on_a_copy(module, watched)
 
 
+def folded(
+    weight: torch.Tensor, bias: Optional[torch.Tensor], norm: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a convolution that does what its norm does too, computed in float64."""
+    mean, scale = norm.running_mean.double(), (norm.running_var.double() + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight.detach().double()
+    shift = (0 if bias is None else bias.detach().double()) - mean
+    shift = shift * scale + (0 if norm.bias is None else norm.bias.detach().double())
+    folded = weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))
+    return folded.to(weight.dtype), shift.to(weight.dtype)
+
+
 class _Pairs(TorchFunctionMode):
     """Notes what convolutions return, and who takes it."""
 

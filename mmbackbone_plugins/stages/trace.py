@@ -151,22 +151,36 @@ def _inputs(module: nn.Module, device: str) -> Iterator[Any]:
 
 
 def _bare_copy(module: nn.Module, device: str) -> nn.Module:
-    """A copy in the same modes, with tensors of the same shapes, and no hooks: others own those."""
-    memo: dict[int, Any] = {}  # deepcopy takes the copies of what is in here as they are
+    """A copy in the same modes, with tensors of the same shapes on another device."""
+
+    def bare(tensor: torch.Tensor) -> torch.Tensor:
+        # One dtype: what half precision can do differs from device to device.
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        return tensor.detach().to(device, dtype, copy=True)
+
+    return copy.deepcopy(module, copied_tensors(module, bare))
+
+
+def copied_tensors(
+    module: nn.Module, other: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[int, Any]:
+    """What ``copy.deepcopy`` takes as it is: a module's tensors in another form, and no hooks.
+
+    What hooks do, and the objects that they belong to, are somebody else's.
+    """
+    memo: dict[int, Any] = {}
     for part in module.modules():
         tensors = [*part._parameters.values(), *part._buffers.values()]
         for name, value in [*enumerate(tensors), *vars(part).items()]:
             if isinstance(value, torch.Tensor):
-                # One dtype: what half precision can do differs from device to device.
-                dtype = torch.float32 if value.is_floating_point() else value.dtype
-                bare = value.detach().to(device, dtype, copy=True)
+                bare = other(value)
                 is_parameter = isinstance(value, nn.Parameter)
                 memo[id(value)] = nn.Parameter(bare, requires_grad=False) if is_parameter else bare
             elif isinstance(value, dict) and str(name).endswith('_hooks'):
                 memo[id(value)] = type(value)()
             elif isinstance(value, getattr(torch.distributed, 'ProcessGroup', ())):
                 memo[id(value)] = value  # of mmcv's SyncBatchNorm; it cannot be copied
-    return copy.deepcopy(module, memo)
+    return memo
 
 
 def tensors_in(tree: Any) -> Iterator[torch.Tensor]:

@@ -487,13 +487,28 @@ MUTATIONS = [
         ('spd: coeff is nothing', 'self.value * away', 'away'),
     ),
     *_of(
+        'freezing/folding.py',
+        'tests/test_freezing/test_compiled.py',
+        (
+            "compiled: the target's own tensors",
+            'leading if parts else [*leading',
+            'leading or [*leading',
+        ),
+    ),
+    *_of(
+        'freezing/forwards.py',
+        'tests/test_freezing/test_compiled.py',
+        ('compiled: hooks are not seen', 'modes > 0 or any(', 'modes > 0 and any('),
+        ('compiled: norms stay', '(id(m), other) for', '(0, other) for'),
+    ),
+    *_of(
         'distortion/ball.py',
         'tests/test_distortion/test_projection.py',
         ('ftp: k on both signs', 'torch.where(self._slopes > 0, self', 'torch.where(True, self'),
         (
             'ftp: the largest row is no limit',
-            'torch.minimum(radius, most)',
-            'radius.clone()',
+            'torch.minimum(radii, torch.stack(most), out=radii)',
+            'radii',
         ),
         ('ftp: rows are tensors', 'part.flatten(1) if part.dim() > 1 else ', ''),
         ('ftp: a loss scale stays', 'self._slopes /= ', 'self._slopes /= 1 + 0 * '),

@@ -1,10 +1,13 @@
 """Runs in which frozen stages go forward in another form: near the exact run, and else the same."""
 
+import gc
 import json
+import weakref
 
 import pytest
 import rig
 import torch
+import torch._dynamo  # while torch.compile is its own: the import uses it
 
 from mmbackbone_plugins import FrozenForward
 
@@ -86,6 +89,24 @@ def test_trained_and_frozen_epochs_with_ema_validation_and_hooks(tmp_path):
         assert kept[0][key].keys() == kept[1][key].keys()
 
 
+def test_compiled_in_two_phases_and_after_each_of_them_gone(tmp_path, monkeypatch):
+    copies = []
+
+    def compile_(module, **options):
+        copies.append(weakref.ref(module))
+        return module
+
+    monkeypatch.setattr(torch, 'compile', compile_)
+    runs = [
+        rig.train(tmp_path / str(len(more)), hooks=[rig.dbf(2, **more)], epochs=4)
+        for more in (FOLDED, dict(FOLDED, frozen_compile=True))
+    ]
+    assert len(copies) == 2  # every second epoch is frozen
+    assert runs[0].losses == runs[1].losses
+    gc.collect()
+    assert not any(copy() for copy in copies)
+
+
 def test_resumed_in_the_middle_of_a_folded_span_equals_uninterrupted(tmp_path):
     options = dict(hooks=[rig.dbf('inf', **FOLDED)], epochs=3)
     whole = rig.train(tmp_path / 'whole', **options)
@@ -125,7 +146,11 @@ def test_what_excludes_it_is_an_error():
     for how in ('folded', 'bf16', 'fp16'):
         with pytest.raises(ValueError, match="needs norms in eval mode.*allowed is 'exact'"):
             rig.HOOKS.build(rig.dbf(2, frozen_forward=how, frozen_mode='train'))
-    with pytest.raises(ValueError, match='frozen_compile=True.*not supported'):
-        rig.HOOKS.build(rig.dbf(2, frozen_compile=True))
+    for more, allowed in (
+        ({}, "'folded', 'bf16'"),
+        (dict(FOLDED, frozen_mode='norm_eval'), 'eval'),
+    ):
+        with pytest.raises(ValueError, match=f'frozen_compile=True: .*{allowed}'):
+            rig.HOOKS.build(rig.dbf(2, frozen_compile=True, **more))
     with pytest.raises(ValueError, match='how must be one of'):
         FrozenForward(torch.nn.Identity(), [''], 'exact', print)
