@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 
 from ....utils.files import atomic_write
 from ..folder import TRAIN, read_progress
+from ..repeats import load_repeats, repeat_text
 from ..results import load_results
 from .content import compose
 from .figure_writer import FOLDER, FigureWriter
@@ -76,9 +77,12 @@ def write_report(
     title = title or f'Benchmark {work_dir.resolve().name}'
     writer = FigureWriter(work_dir, out, summary)
     progress = _progress(work_dir, summary.missing)
+    repeats = load_repeats(work_dir)
     content = compose(summary, writer, title, command, remarks, progress)
+    content.facts.extend(('Repeated', repeat_text(repeat)) for repeat in repeats)
     _remove_old_figures(out, writer.files)
     everything = dict(title=title, command=command, figures=writer.files, **to_dict(summary))
+    everything['repeats'] = repeats
     with atomic_write(out / SUMMARY) as file:
         json.dump(everything, file, indent=1)
     with atomic_write(out / 'runs.csv') as file:
