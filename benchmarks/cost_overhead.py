@@ -1,4 +1,4 @@
-"""What keeping the record costs: TrainingCostHook against a training step.
+"""What keeping the record costs: TrainingCostHook, and RandomStateHook, against a training step.
 
     python benchmarks/cost_overhead.py                  # R50-FPN RetinaNet, 384 px, batch 2
     python benchmarks/cost_overhead.py --detector faster-rcnn
@@ -7,6 +7,7 @@
 The hook's own methods are timed, those that run at every step and what it puts around a step,
 with its files and scalars; on a GPU it also asks the allocator for its peak there. Whole steps
 with the hook alternate with those without, and a step that is counted with the same step uncounted.
+RandomStateHook is timed by itself, with the reading of its batch in the same process.
 """
 
 import statistics
@@ -58,6 +59,31 @@ def seconds_per_step(hook, runner, data, calls: int) -> float:
     return total / calls
 
 
+def random_seconds_per_step(batch: int, calls: int) -> float:
+    """Seconds that RandomStateHook adds to a step and to reading its samples, which are nothing."""
+    from mmengine.runner import EpochBasedTrainLoop
+
+    from mmbackbone_plugins import RandomStateHook
+
+    loader = torch.utils.data.DataLoader(range(batch * calls), batch)
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    runner = SimpleNamespace(seed=0, epoch=0, iter=0, train_loop=loop, train_dataloader=loader)
+
+    def epoch(hooks) -> float:
+        start, runner.hooks = clock('cpu'), hooks
+        for hook in hooks:
+            hook.before_train(runner)
+            hook.before_train_epoch(runner)
+        for number, _ in enumerate(loader):
+            for hook in hooks:
+                hook.before_train_iter(runner, number)
+        for hook in hooks:
+            hook.after_train(runner)
+        return clock('cpu') - start
+
+    return statistics.median(epoch([RandomStateHook()]) - epoch([]) for _ in range(5)) / calls
+
+
 def main() -> int:
     parser = make_parser(__doc__, rounds=9)
     parser.add_argument('--detector', choices=DETECTORS, default='retinanet')
@@ -105,11 +131,14 @@ def main() -> int:
             dict(count=lambda: count_full_step(runner, model, data, allowed)), 3, args.device
         )['count']
         hook.after_train(runner)
+    own_random = random_seconds_per_step(args.batch, args.calls)
     figures = dict(
         parameters=sum(1 for _ in model.parameters()),
         step_ms=1e3 * plain,
         hook_us=1e6 * own,
         hook_of_a_step=own / plain,
+        random_us=1e6 * own_random,
+        random_of_a_step=own_random / plain,
         counted_step_of_a_step=ratio(seconds, 'counted', 'step'),
         hooked_step_of_a_step=ratio(whole, 'hooked', 'step'),
         steps_in_a_row=row,

@@ -22,6 +22,7 @@ _TIERS = {
     'run': [
         'test_benchmark.py',
         'test_queue.py',
+        'test_repeats.py',
         'test_report_browser.py',
         'test_combine.py',
         'test_compat.py',

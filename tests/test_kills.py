@@ -4,7 +4,9 @@ import random
 import signal
 from pathlib import Path
 
+import cv2
 import kills
+import numpy as np
 import pytest
 import rig
 
@@ -76,14 +78,18 @@ WITHIN = {
 }
 
 
+def by_epoch(options):
+    """Whether checkpoints are those of epochs, of which one has four steps."""
+    return 'model' in options and 'iters' not in options
+
+
 def finished(folder, ranks, options):
     """Ends what was killed, and compares it with an uninterrupted training."""
     whole, cut = folder / 'whole', folder / 'cut'
     for work_dir in (cut, whole):
         kills.wait(kills.start(work_dir, ranks, options), work_dir)
-    every = 4 if options.get('model') else options.get('interval', 1)
+    steps, every = (24, 4) if by_epoch(options) else (STEPS, options.get('interval', 1))
     names = [path.name for path in whole.glob('*_*.pth') if path.stem.split('_')[0] in NAMES]
-    steps = 24 if options.get('model') else STEPS
     assert len(names) == -(-steps // every)
     # One that a kill has torn, and that the resumed run had no need of, stays torn.
     intact = [name for name in names if defect(cut / name) is None]
@@ -103,13 +109,74 @@ NAMES = ('epoch', 'iter')
 def test_killed_at_random(name, tmp_path):
     ranks, options = CASES[name]
     dice = random.Random(name)
-    every, kind = options.get('interval', 1), 'epoch' if options.get('model') else 'iter'
-    last = 4 if options.get('model') else STEPS - 6
+    every, kind = options.get('interval', 1), 'epoch' if by_epoch(options) else 'iter'
+    last = 4 if by_epoch(options) else STEPS - 6
     for at in sorted(dice.choices(range(every, last, every), k=KILLS)):
         checkpoint = f'{kind}_{at}.pth'
         assert kills.kill_at_random(tmp_path / 'cut', ranks, options, dice, checkpoint)
     records = finished(tmp_path, ranks, options)
     assert bool(records) == any(hook in options['hooks'] for hook in (RGN, BUDGET, RATES, DRIFT))
+
+
+def segmentor(folder):
+    """A training of MMSegmentation: its data set and random steps, drop path and dropout."""
+    noise = np.random.default_rng(0)
+    for i, kind in ((i, kind) for i in range(6) for kind in ('images', 'labels')):
+        shape, values = ((72, 64), 3) if kind == 'labels' else ((72, 64, 3), 256)
+        path = folder / kind / f'{i}.png'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), noise.integers(0, values, shape, np.uint8))
+    steps = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        dict(type='RandomResize', scale=(72, 64), ratio_range=(0.5, 2.0), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=(64, 64), cat_max_ratio=0.75),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PhotoMetricDistortion'),
+        dict(type='PackSegInputs'),
+    ]
+    data = dict(
+        type='BaseSegDataset',
+        data_root=str(folder),
+        data_prefix=dict(img_path='images', seg_map_path='labels'),
+        img_suffix='.png',
+        metainfo=dict(classes=('a', 'b', 'c')),
+        pipeline=steps,
+    )
+    head = dict(
+        type='UPerHead',
+        in_channels=rig.CHANNELS,
+        in_index=[0, 1, 2, 3],
+        channels=16,
+        num_classes=3,
+        norm_cfg=dict(type='BN'),
+    )
+    return dict(
+        model=dict(
+            type='EncoderDecoder',
+            data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 64)),
+            backbone=dict(rig.swin(), type='SwinTransformer'),
+            decode_head=head,
+            test_cfg=dict(mode='whole'),
+        ),
+        iters=STEPS,
+        hooks=[RANDOM, BY_ITER, RGN],
+        optimizer=rig.ADAMW,
+        default_scope='mmseg',
+        train_dataloader=dict(
+            batch_size=2,
+            num_workers=1,
+            sampler=dict(type='InfiniteSampler', shuffle=True),
+            collate_fn=dict(type='pseudo_collate'),
+            dataset=data,
+        ),
+    )
+
+
+def test_a_segmentor_killed_at_random(tmp_path, monkeypatch):
+    pytest.importorskip('mmseg')
+    monkeypatch.setitem(CASES, 'segmentor', (1, segmentor(tmp_path)))
+    test_killed_at_random('segmentor', tmp_path)
 
 
 @pytest.mark.parametrize('name', WITHIN)

@@ -3,6 +3,7 @@
     python tools/benchmark.py PLAN.yml --dry-run    # what it will do, and what that costs
     python tools/benchmark.py PLAN.yml              # do it; the same command goes on after a stop
     python tools/benchmark.py PLAN.yml --report     # tables and figures of what is finished
+    python tools/benchmark.py PLAN.yml --repeat d/m/full/seed0  # does the seed give the same bits?
 
 Finished runs are skipped, interrupted ones go on from their last checkpoint, failed ones are tried
 again; a failure does not stop the others.
@@ -21,12 +22,19 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('plan', help='YAML file of the plan')
     parser.add_argument('--work-dir', help="folder of the benchmark instead of the plan's own")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         '--only',
         nargs='+',
         default=[],
         metavar='NAME',
         help='runs to do, as dataset/detector/method/seed0 or a leading part of it; * is anything',
+    )
+    which.add_argument(
+        '--repeat',
+        nargs='+',
+        metavar='NAME',
+        help='finished runs to train once more, in folders of their own, and to compare bit by bit',
     )
     parser.add_argument('--dry-run', action='store_true', help='print the runs and their cost only')
     parser.add_argument('--report', action='store_true', help='write the report only')
@@ -49,10 +57,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def report(plan) -> None:
-    from mmbackbone_plugins.lab.benchmarking import RunFolder, slurm
+    from mmbackbone_plugins.lab.benchmarking import RunFolder, compare_repeats, slurm
     from mmbackbone_plugins.lab.benchmarking.report import write_report
 
     slurm.note_ends([RunFolder.of(plan, run) for run in plan.runs], plan.work_dir)
+    compare_repeats(plan)
     path = write_report(plan.work_dir, planned=plan.runs, question=plan.primary)
     print(f'report: {path}')
 
@@ -78,7 +87,10 @@ def work(args: argparse.Namespace) -> int:
     from mmbackbone_plugins.lab import benchmarking, launch
 
     plan = benchmarking.read_plan(args.plan, args.work_dir)
-    folders = [benchmarking.RunFolder.of(plan, run) for run in plan.only(args.only)]
+    if args.repeat:
+        folders = benchmarking.repeats(plan, args.repeat)
+    else:
+        folders = [benchmarking.RunFolder.of(plan, run) for run in plan.only(args.only)]
     if args.report:
         report(plan)
         return 0
@@ -112,7 +124,7 @@ def work(args: argparse.Namespace) -> int:
     report(plan)
     for name in queue.failed:
         print(f'failed: {name}', file=sys.stderr)
-    if plan.choice and not left:
+    if plan.choice and not left and not args.repeat:
         print(f'chosen settings: {benchmarking.write_choice(plan)}')
     return 1 if left else 0
 

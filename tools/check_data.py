@@ -1,12 +1,13 @@
-"""Count the pictures and boxes of DOTA or DIOR-R, and name what is missing or malformed.
+"""Count the pictures and labels of a data set, and name what is missing or malformed.
 
     python tools/check_data.py CONFIG
     python tools/check_data.py --format dota data/split_ss_dota
     python tools/check_data.py --format dior data/DIOR
 
-A config is checked on the files of its loaders; a folder in the layout of configs/_base_/datasets/
-(DOTA after MMRotate's img_split.py). Files are read as training reads them; of each flaw it is said
-whether training stops there. The last line is the verdict. Ends with status 1 if anything is wrong.
+A config of DOTA, DIOR-R or a data set of MMSegmentation (LoveDA, iSAID) is checked on the files
+of its loaders; a folder in the layout of configs/_base_/datasets/ (DOTA after MMRotate's
+img_split.py). Files are read as training reads them; of each flaw it is said whether training stops
+there. The last line is the verdict. Ends with status 1 if anything is wrong.
 """
 
 import argparse
@@ -73,20 +74,27 @@ class Bar:
 
 def work(args: argparse.Namespace) -> int:
     from mmbackbone_plugins.lab import launch
-    from mmbackbone_plugins.lab.datasets import check_splits, splits_of_config, splits_of_root
+    from mmbackbone_plugins.lab.datasets import (
+        check_masks,
+        check_splits,
+        splits_of_config,
+        splits_of_root,
+    )
     from mmbackbone_plugins.lab.processes import cores
     from mmbackbone_plugins.utils.files import atomic_write
 
     jobs = args.jobs or cores()
     if args.format:
-        splits = splits_of_root(args.format, args.source)
+        checked, check = splits_of_root(args.format, args.source), check_splits
     else:
-        splits = splits_of_config(launch.load_config(args.source, args.cfg_options))
+        checked, check = launch.load_config(args.source, args.cfg_options), check_masks
+        if checked.get('default_scope') != 'mmseg':
+            checked, check = splits_of_config(checked), check_splits
     if args.out:  # a folder that cannot be written is found before the work, not after it
         args.out.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=args.out.parent).close()
     try:
-        report = check_splits(splits, not args.quick, jobs, Bar())
+        report = check(checked, not args.quick, jobs, Bar())
     except BrokenExecutor:
         raise OSError(f'one of {jobs} processes was killed; try fewer --jobs') from None
     if args.out:

@@ -23,7 +23,7 @@ NAME = re.compile(
 )
 SCHEDULES = {
     'frozen': 'FrozenBackbone()',
-    'dbf-rho10': 'StepFreezing(rho=10, by_epoch=True)',
+    'dbf-rho10': 'StepFreezing(rho=10, by_epoch={})',
     'dp-ft': 'ProbeThenFinetune(probe=0.5, by_epoch={})',
 }
 

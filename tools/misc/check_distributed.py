@@ -117,7 +117,8 @@ def digest(tensors: Any) -> str:
 
 
 def make_watch():
-    """A hook that counts reduced bytes, wrappers and phases."""
+    """A hook that counts reduced bytes, wrappers and phases, and notes seeds."""
+    import torch
     from mmengine.hooks import Hook
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
@@ -132,6 +133,7 @@ def make_watch():
             self.reduced: list[int] = []
             self.expected: list[int] = []
             self.wrappers: list[Any] = []
+            self.seeds: list[int] = []
             runner.model.register_comm_hook(self, count)
 
         def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
@@ -140,6 +142,9 @@ def make_watch():
             self.reduced.append(0)
             if not self.wrappers or self.wrappers[-1] is not runner.model:
                 self.wrappers.append(runner.model)
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            self.seeds.append(torch.initial_seed())
 
         def phases(self) -> int:
             pairs = zip(self.expected, self.expected[1:])
@@ -191,6 +196,9 @@ def check(method: str, folder: Path, launcher: str) -> list[str]:
         wrong.append(f'step {step} reduced {sent:,} bytes, what trains has {trains:,}')
     if len(watch.wrappers) != watch.phases():
         wrong.append(f'{watch.phases()} phases, but {len(watch.wrappers)} distributed wrappers')
+    seeds = [seed for of_rank in all_gather_object(watch.seeds) for seed in of_rank]
+    if len(set(seeds)) < len(seeds):  # RandomStateHook is in all configs
+        wrong.append('two steps, or two ranks, draw the same random numbers')
     runner.visualizer.close()
     return sorted({text for texts in all_gather_object(wrong) for text in texts})
 

@@ -5,4 +5,6 @@ model = dict(
     pretrained=None,
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://resnet50_v1c')),
 )
+# A resumed run equals an uninterrupted one though both crop and flip at random.
+default_hooks = dict(random_state=dict(type='RandomStateHook'))
 randomness = dict(seed=0)

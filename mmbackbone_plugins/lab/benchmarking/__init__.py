@@ -7,6 +7,7 @@ from .plan import Plan, Run
 from .plan_file import read_plan
 from .prepare import prepare
 from .queue import Local, Queue
+from .repeats import compare_repeats, repeats
 from .results import Result, load_results
 from .trials import write_choice
 
@@ -17,11 +18,13 @@ __all__ = [
     'Result',
     'Run',
     'RunFolder',
+    'compare_repeats',
     'forecast',
     'load_results',
     'plan_table',
     'prepare',
     'read_plan',
+    'repeats',
     'slurm',
     'write_choice',
 ]

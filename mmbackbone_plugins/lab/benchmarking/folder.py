@@ -26,6 +26,7 @@ from .results import Result, read_result
 
 VERSION = 1
 SPEC, CONFIG, TRAIN, PROGRESS, LOG = 'run.json', 'config.py', 'train', 'progress.json', 'log.txt'
+RUNS, REPEATS = 'runs', 'repeats'
 HOOKS = {
     'cost': 'TrainingCostHook',
     'rgn': 'RGNHook',
@@ -43,11 +44,12 @@ class RunFolder:
     command: str
 
     @classmethod
-    def of(cls, plan: Plan, run: Run) -> 'RunFolder':
-        """The folder of a run of a plan; nothing is made."""
+    def of(cls, plan: Plan, run: Run, kind: str = RUNS) -> 'RunFolder':
+        """The folder of a run of a plan, or of its second training; nothing is made."""
         command = ['python', 'tools/benchmark.py', str(plan.path), '--work-dir', str(plan.work_dir)]
-        path = plan.work_dir / 'runs' / run.name
-        return cls(run, path, shlex.join([*command, '--only', run.name]))
+        path = plan.work_dir / kind / run.name
+        option = '--only' if kind == RUNS else '--repeat'
+        return cls(run, path, shlex.join([*command, option, run.name]))
 
     @classmethod
     def read(cls, path: Path) -> 'RunFolder':

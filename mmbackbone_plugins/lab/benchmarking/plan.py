@@ -89,7 +89,7 @@ class Plan:
         with atomic_write(self.work_dir / 'plan.yml') as file:
             file.write(self.path.read_text(encoding='utf-8'))
 
-    def only(self, patterns: Iterable[str]) -> tuple[Run, ...]:
+    def only(self, patterns: Iterable[str], option: str = '--only') -> tuple[Run, ...]:
         """Runs whose name, or a leading part of it, matches a pattern with ``*``.
 
         Raises:
@@ -102,7 +102,7 @@ class Plan:
         for pattern in patterns:
             if not any(_matches(name, pattern) for name in names):
                 raise ValueError(
-                    f'--only {pattern!r} matches no run of the plan{nearest(pattern, names)}; '
+                    f'{option} {pattern!r} matches no run of the plan{nearest(pattern, names)}; '
                     'runs are called dataset/detector/method/seed0, and * stands for anything'
                 )
         return tuple(r for r in self.runs if any(_matches(r.name, p) for p in patterns))

@@ -25,14 +25,15 @@ class SplitReport:
 
 @dataclass
 class DataReport:
-    """What is in a data set, and what is wrong."""
+    """What is in a data set, and what is wrong; ``unit`` is what is counted by class."""
 
     splits: list[SplitReport]
     flaws: list[tuple[str, Flaw]]
+    unit: str = 'boxes'
 
     def text(self, shown: int = 10) -> str:
         """Counts as tables, and the first flaws of each kind."""
-        rows = ['split pictures used originals official empty boxes difficult'.split()]
+        rows = [f'split pictures used originals official empty {self.unit} difficult'.split()]
         for split in self.splits:
             counts = [split.images, split.used, split.originals, split.official, split.empty]
             counts += [sum(split.classes.values()), split.difficult]
@@ -72,7 +73,7 @@ class DataReport:
         splits = [
             dict(
                 {name: getattr(split, name) for name in names},
-                boxes=sum(split.classes.values()),
+                **{self.unit: sum(split.classes.values())},
                 classes=dict(split.classes),
             )
             for split in self.splits

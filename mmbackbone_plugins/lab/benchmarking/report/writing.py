@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 
 from ....utils.files import atomic_write, write_json
 from ..folder import TRAIN, read_progress
+from ..repeats import load_repeats, repeat_text
 from ..results import load_results
 from .content import compose
 from .figure_writer import FOLDER, FigureWriter
@@ -72,9 +73,12 @@ def write_report(
     title = title or f'Benchmark {work_dir.resolve().name}'
     writer = FigureWriter(work_dir, out, summary)
     progress = _progress(work_dir, summary.missing)
+    repeats = load_repeats(work_dir)
     content = compose(summary, writer, title, command, remarks, progress)
+    content.facts.extend(('Repeated', repeat_text(repeat)) for repeat in repeats)
     _remove_old_figures(out, writer.files)
     everything = dict(title=title, command=command, figures=writer.files, **to_dict(summary))
+    everything['repeats'] = repeats
     write_json(out / SUMMARY, everything)
     with atomic_write(out / 'runs.csv') as file:
         _write_runs(file, summary)
