@@ -126,17 +126,11 @@ class FreezingSchedulerHook(LoadingHook):
         self.plan: Optional[FreezePlan] = None  # with the phases, known from before_train on
         self.phases: tuple[Phase, ...] = ()
         self.decisions: Optional[EpochDecisions] = None  # of schedules that follow a signal
-        self._checkpoint: Optional[dict] = None  # of the run that is resumed
+        if self.schedule.decides:
+            self.kept = (ANCHOR_KEY, DECISIONS_KEY)
         self._time: Optional[int] = None
 
     # -- when ------------------------------------------------------------------------------------
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keeps what a resumed run has to know."""
-        super().after_load_checkpoint(runner, checkpoint)
-        if runner._resume and self.schedule.decides:
-            kept = (ANCHOR_KEY, DECISIONS_KEY)
-            self._checkpoint = {key: checkpoint[key] for key in kept if key in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends it along."""

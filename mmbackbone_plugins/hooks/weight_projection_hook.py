@@ -66,6 +66,7 @@ class WeightProjectionHook(LoadingHook, GradientHook):
 
     # After the hooks that change gradients, so that they are final here; before LoggerHook.
     priority = 55
+    kept = (ANCHOR_KEY, PROJECTION_KEY)
 
     def __init__(
         self,
@@ -90,17 +91,9 @@ class WeightProjectionHook(LoadingHook, GradientHook):
         self.interval = check_count('interval', interval)
         self.anchor: Optional[Anchor] = None
         self.coverage: Optional[Coverage] = None
-        self._checkpoint: Optional[dict[str, Any]] = None  # of the run that is resumed
         self._rules: dict[int, Projection] = {}  # by optimizer wrapper
 
     # -- when ------------------------------------------------------------------------------------
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keeps what a resumed run needs; weights of ``load_from`` start a fresh run."""
-        super().after_load_checkpoint(runner, checkpoint)
-        if runner._resume:
-            keys = (ANCHOR_KEY, PROJECTION_KEY)
-            self._checkpoint = {key: checkpoint[key] for key in keys if key in checkpoint}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Sends theta0 and what was learned along."""
