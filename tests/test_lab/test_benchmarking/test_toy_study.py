@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 
 import pytest
 import yaml
+from scipy import stats
 
 from mmbackbone_plugins.lab.benchmarking import RunFolder, load_results, read_plan
 
@@ -141,5 +142,18 @@ def test_advice_quotes_the_evidence():
     evidence = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
     advice = (ROOT / 'docs/howto/which_part.md').read_text(encoding='utf-8')
     quoted = re.findall(r'[+−]\d+\.\d \[[^]]+\]', advice) + ['24.1 ± 2.3', '20.8 ± 0.7']
-    assert len(quoted) > 12
+    assert len(quoted) > 10
     assert [text for text in quoted if text not in evidence or text not in advice] == []
+
+
+def test_the_repeated_difference():
+    """Full and EWC with the seeds that came after, alone and with the first three."""
+    later, first = scores_of(STUDY / 'repeated'), scores_of(STUDY / 'tuned')
+    page = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
+    assert sorted(later['ewc']) == sorted(later['full']) == [4, 5, 6, 7, 8]
+    both = {method: {**first[method], **later[method]} for method in later}
+    for found, place in ((later, 0), (both, 0), (both, 1)):
+        paired = [found['ewc'][seed][place] - found['full'][seed][place] for seed in found['full']]
+        half = stats.t.ppf(0.975, len(paired) - 1) * stdev(paired) / len(paired) ** 0.5
+        mean = fmean(paired)
+        assert f'{text(mean)} [{text(mean - half)}, {text(mean + half)}]' in page
