@@ -88,6 +88,8 @@ class FastTrainableProjection(Projection):
             p, unit = self._params[name], self._units.get(name)
             # No copy, for most types, but where the step may have been skipped.
             now = p.detach().to(wide(p.dtype), copy=kept is not None)
+            if isinstance(limit, torch.Tensor):  # torch 2.0 clamps by one of the same type only
+                limit = limit.to(now.dtype)
             c = torch.empty_like(now) if unit is None or kept is not None else unit
             n = _project(now, self._anchor[name].to(now.dtype), c, limit, self.LEAST)
             most.append(n.amax())

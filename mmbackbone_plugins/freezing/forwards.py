@@ -39,6 +39,8 @@ class CompiledForward:
             memo.update((id(m), other) for m, other in replaced.items())
             # The compiler may take the weights for constants, and lay them out for its operators.
             self._config = importlib.import_module('torch._inductor.config')
+            if not hasattr(self._config, 'freezing'):
+                raise RuntimeError('weights are constants from torch 2.1 on')
             self._graph = torch.compile(copy.deepcopy(module, memo))
         except Exception as error:  # a module may refuse in any way, and a version of torch
             self._give_up(error)

@@ -11,7 +11,10 @@ from torch import nn
 
 from mmbackbone_plugins import FrozenForward
 
-pytestmark = pytest.mark.filterwarnings('ignore:stages of')
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:stages of'),
+    pytest.mark.newer_torch,  # for weights as constants
+]
 DRAWN = torch.Generator().manual_seed(1)
 IMAGES = torch.rand(2, 3, 32, 32, generator=DRAWN)
 FOLDED = "'backbone': 0, 1, 2, 3: 2 of 2 norms folded"

@@ -89,6 +89,7 @@ def test_trained_and_frozen_epochs_with_ema_validation_and_hooks(tmp_path):
         assert kept[0][key].keys() == kept[1][key].keys()
 
 
+@pytest.mark.newer_torch
 def test_compiled_in_two_phases_and_after_each_of_them_gone(tmp_path, monkeypatch):
     copies = []
 
