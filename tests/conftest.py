@@ -59,7 +59,8 @@ def pytest_collection_modifyitems(items):
         if not any(item.get_closest_marker(name) for name in ('unit', 'slow', *_TIERS)):
             item.add_marker(_tier(item.path))
     if compat.flop_counter() is None:
-        reason = f"torch {torch.__version__} has no flop counter, no access to DDP's hooks"
+        lacks = "no flop counter, no access to DDP's hooks, no compiled constants"
+        reason = f'torch {torch.__version__} has {lacks}'
         absent = pytest.mark.skip(reason=reason)
         for item in items:
             if item.get_closest_marker('newer_torch'):
