@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..stages.trace import copied_tensors
+from ..utils.wrappers import replace_method
 
 
 class CompiledForward:
@@ -68,15 +69,11 @@ class CompiledForward:
 @contextmanager
 def patched(module: nn.Module, forward: Callable) -> Iterator[None]:
     """Lets a module go forward through a function, which is given its own forward first."""
-    before = vars(module).get('forward')
-    vars(module)['forward'] = partial(forward, module.forward)
+    undo = replace_method(module, 'forward', partial(forward, module.forward))
     try:
         yield
     finally:
-        if before is None:
-            del vars(module)['forward']
-        else:
-            vars(module)['forward'] = before
+        undo()
 
 
 def usual(tree: Any, dtype: torch.dtype) -> Any:
