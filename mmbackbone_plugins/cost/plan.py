@@ -61,7 +61,8 @@ class RunPlan:
     @property
     def uncounted_ops(self) -> dict[str, int]:
         """Calls of operators without a formula: the most that any of the counted steps had."""
-        return dict(reduce(or_, (Counter(step.uncounted) for step in self.flops.values())))
+        found = (Counter(step.uncounted) for step in self.flops.values())
+        return dict(reduce(or_, found, Counter()))
 
 
 def plan_runs(

@@ -95,7 +95,7 @@ def read(
     for part in parts:
         found.values.update((name, next(numbers)) for name in part.names)
         sizes = dict(zip(part.names, part.numels))
-        found.rms.update((name, next(numbers) / n**0.5) for name, n in sizes.items())
+        found.rms.update((name, next(numbers) / max(n, 1) ** 0.5) for name, n in sizes.items())
         found.numels.update(sizes)
     return found, list(numbers)
 
