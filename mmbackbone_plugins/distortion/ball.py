@@ -53,7 +53,7 @@ class FastTrainableProjection(Projection):
     def before(self, scale: Optional[torch.Tensor] = None) -> None:
         self._names = [n for n, p in self._params.items() if p.grad is not None]
         slopes, rest = Sums(self._names), []
-        for name in self._units.keys() & set(self._names):
+        for name in (n for n in self._names if n in self._units):
             parts = in_parts(self._params[name].grad, self._units[name])
             if parts is None:
                 rest.append(name)
