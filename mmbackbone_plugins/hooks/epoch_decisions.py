@@ -82,9 +82,17 @@ class EpochDecisions:
         chosen = ruled[len(ruled) - answer[0] :]
         affordable = ruled[len(ruled) - budget.affordable(before) :]
         spent = budget.spent(schedule.decisions)
-        place = dict(iter=runner.iter + 1, epoch=runner.epoch + 1)  # from this iteration on
-        line = dict(trains=chosen, affordable=affordable, signal=signal, spent=spent)
-        self._lines.write(dict(**place, **line, ceiling=budget.ceiling))
+        self._lines.write(
+            dict(
+                iter=runner.iter + 1,  # from this iteration on
+                epoch=runner.epoch + 1,
+                trains=chosen,
+                affordable=affordable,
+                signal=signal,
+                spent=spent,
+                ceiling=budget.ceiling,
+            )
+        )
         share = spent / budget.ceiling
         print_log(
             f'FreezingSchedulerHook: epoch {runner.epoch + 1} trains {_listed(chosen)} '

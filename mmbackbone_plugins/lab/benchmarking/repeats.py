@@ -83,10 +83,8 @@ def _checkpoint(folder: RunFolder) -> Path:
 
 
 def _compare(*folders: RunFolder) -> dict[str, Any]:
-    weights = []
-    for path in map(_checkpoint, folders):
-        weights.append(checkpoints.weights_of(checkpoints.read(path), str(path)))
-    a, b = weights
+    paths = map(_checkpoint, folders)
+    a, b = (checkpoints.weights_of(checkpoints.read(path), str(path)) for path in paths)
     names = list({**a, **b})
     differ = [name for name in names if not (name in a and name in b and _same(a[name], b[name]))]
     first, second = (folder.result() for folder in folders)

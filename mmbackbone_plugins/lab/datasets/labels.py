@@ -151,9 +151,12 @@ def flaws_of(label: Label, size: Optional[tuple[int, int]]) -> list[Flaw]:
     if not all(map(math.isfinite, label.corners)):
         return found  # said when it was read
     xs, ys = label.corners[0::2], label.corners[1::2]
-    triangles = combinations([complex(*corner) for corner in zip(xs, ys)], 3)
-    # Twice their areas; all are 0 where all corners are on one line.
-    if max(abs(((b - a).conjugate() * (c - a)).imag) for a, b, c in triangles) < 1e-3:
+    # Twice the areas of triangles; all are 0 where all corners are on one line.
+    doubled = (
+        (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        for (ax, ay), (bx, by), (cx, cy) in combinations(zip(xs, ys), 3)
+    )
+    if max(map(abs, doubled)) < 1e-3:
         found.append(Flaw('box without area', label.where, _shown(label.corners)))
     if size and (max(xs) <= 0 or max(ys) <= 0 or min(xs) >= size[0] or min(ys) >= size[1]):
         detail = f'{_shown(label.corners)} in {size[0]} x {size[1]}'
