@@ -3,6 +3,7 @@
 from .distortion_regularizer_hook import DistortionRegularizerHook
 from .drift_hook import DriftHook
 from .eigenspectrum_hook import EigenspectrumHook
+from .feature_cache_hook import FeatureCacheHook
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .random_state_hook import RandomStateHook
 from .rgn_hook import RGNHook
@@ -14,6 +15,7 @@ __all__ = [
     'DistortionRegularizerHook',
     'DriftHook',
     'EigenspectrumHook',
+    'FeatureCacheHook',
     'FreezingSchedulerHook',
     'RGNHook',
     'RGNLearningRateHook',

@@ -14,6 +14,7 @@ from ..utils.seeded_loader import EPOCH, STEP, SeededLoader, hidden_state, seed_
 from ..utils.untouched import seed_everything
 from .checkpoint_keys import RANDOM_KEY
 from .checks import refuse_second
+from .iterations import read_on
 
 
 @HOOKS.register_module()
@@ -82,10 +83,7 @@ class RandomStateHook(Hook):
             )
         self._loader = SeededLoader(loader, self._seed, get_rank())
         if isinstance(loop, IterBasedTrainLoop):
-            goes_past = not hasattr(loop.dataloader_iterator, 'skip_iter')
-            loop.dataloader_iterator = _Endless(
-                self._loader.endless(runner.iter), runner.iter if goes_past else 0
-            )
+            read_on(loop, self._loader.endless(runner.iter), runner.iter)
 
     def before_train_epoch(self, runner) -> None:
         """Begins an epoch's numbers; of one that was cut, after what was trained on before."""
@@ -134,27 +132,3 @@ class RandomStateHook(Hook):
     @staticmethod
     def _say(text: str) -> None:
         print_log(f'RandomStateHook: {text}', logger='current', level=logging.WARNING)
-
-
-class _Endless:
-    """What a loop of iterations reads from.
-
-    Args:
-        batches: The batches, from where the run is.
-        past: Batches that the loop asks for and throws away on its way there.
-    """
-
-    def __init__(self, batches: Any, past: int) -> None:
-        self._batches, self._past = batches, past
-
-    def __iter__(self) -> '_Endless':
-        return self
-
-    def __next__(self) -> Any:
-        if self._past:
-            self._past -= 1
-            return None
-        return next(self._batches)
-
-    def skip_iter(self, num_iters: int) -> None:
-        """The batches begin after these already."""

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from .untouched import seed_everything, untouched_random_numbers
 
-SAMPLE, SAMPLER, STEP, EPOCH = range(4)  # what random numbers are for
+SAMPLE, SAMPLER, STEP, EPOCH, VIEW = range(5)  # what random numbers are for
 
 
 def seed_of(*key: int) -> int:
@@ -25,7 +25,7 @@ class _Drawn(NamedTuple):
     seed: int
 
 
-class _Proxy:
+class Proxy:
     """Asks what is inside for all that it has not itself."""
 
     _inner: Any
@@ -39,17 +39,11 @@ class _Proxy:
         return getattr(self._inner, name)
 
 
-class _SeededDataset(_Proxy):
-    """Sets the seeds before it reads what :class:`SeededLoader` has drawn; all else is inner."""
+class ProxyDataset(Proxy):
+    """A data set around another one, which keeps all attributes."""
 
     def __init__(self, dataset: Any) -> None:
         object.__setattr__(self, '_inner', dataset)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, _Drawn):
-            seed_everything(index.seed)
-            index = index.index
-        return self._inner[index]
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._inner, name, value)
@@ -58,7 +52,17 @@ class _SeededDataset(_Proxy):
         return type(self), (self._inner,)
 
 
-class _SeededBatches(_Proxy):
+class _SeededDataset(ProxyDataset):
+    """Sets the seeds before it reads what :class:`SeededLoader` has drawn; all else is inner."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, _Drawn):
+            seed_everything(index.seed)
+            index = index.index
+        return self._inner[index]
+
+
+class _SeededBatches(Proxy):
     """A batch sampler that gives every index a seed, and goes on in the middle of a pass."""
 
     def __init__(self, sampler: Any, key: tuple[int, ...]) -> None:
@@ -86,10 +90,7 @@ class _SeededBatches(_Proxy):
     def start(self, number: int) -> None:
         """Begins a pass."""
         self.number, self.past = number, 0
-        samplers: list[Any] = [self._inner, getattr(self._inner, 'sampler', None)]
-        for sampler in samplers:
-            if hasattr(sampler, 'set_epoch'):
-                sampler.set_epoch(number)
+        set_epoch(self._inner, number)
 
     def _batches(self, number: int) -> Iterator[list[_Drawn]]:
         batches, place, drawn = iter(self._inner), 0, 0
@@ -120,7 +121,7 @@ class SeededLoader:
         self._loader = loader
         self._before = dict(dataset=loader.dataset, batch_sampler=loader.batch_sampler)
         self._batches = _SeededBatches(loader.batch_sampler, (seed, rank))
-        self._set(dataset=_SeededDataset(loader.dataset), batch_sampler=self._batches)
+        set_parts(loader, dataset=_SeededDataset(loader.dataset), batch_sampler=self._batches)
 
     def start(self, number: int, past: int = 0) -> None:
         """Begins an epoch, without the batches that were trained on before (``past``)."""
@@ -136,11 +137,21 @@ class SeededLoader:
 
     def restore(self) -> None:
         """Gives the loader back what it had."""
-        self._set(**self._before)
+        set_parts(self._loader, **self._before)
 
-    def _set(self, **parts: Any) -> None:
-        for name, part in parts.items():
-            object.__setattr__(self._loader, name, part)  # torch forbids it, for open iterators
+
+def set_epoch(batch_sampler: Any, number: int) -> None:
+    """Tells a batch sampler, and the sampler in it, which pass begins."""
+    samplers: list[Any] = [batch_sampler, getattr(batch_sampler, 'sampler', None)]
+    for sampler in samplers:
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(number)
+
+
+def set_parts(loader: DataLoader, **parts: Any) -> None:
+    """Gives a loader another data set or sampler; torch forbids it, for open iterators."""
+    for name, part in parts.items():
+        object.__setattr__(loader, name, part)
 
 
 def hidden_state(loader: DataLoader) -> list[str]:
