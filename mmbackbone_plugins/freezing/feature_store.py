@@ -245,7 +245,7 @@ def _content(path: str, check: bool) -> Record:
     if len(data) < _HEAD.size:
         raise ValueError('it is too short')
     magic, checksum, length = _HEAD.unpack(data[: _HEAD.size].tobytes())
-    if magic != _MAGIC or (check and zlib.crc32(memoryview(data)[_HEAD.size :]) != checksum):
+    if magic != _MAGIC or (check and zlib.crc32(data[_HEAD.size :].data) != checksum):
         raise ValueError('its checksum is another')
     start = _HEAD.size + length
     image, sample, levels = pickle.loads(data[_HEAD.size : start].tobytes())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Callable
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..distortion.passes import allow_single_values
 from ..freezing.feature_cache import restless
+from ..freezing.forwards import patched
 from ..utils.branches import has_branches, losses_of
 from ..utils.seeded_loader import hidden_state
 from ..utils.untouched import seed_everything, untouched, untouched_attributes
@@ -140,21 +142,14 @@ def probe(runner, model: Any, batch: Any) -> Probe:
         calls.append(outputs)
         if missing < 0:
             return outputs
-        changed = [
-            torch.full_like(o, torch.nan) if i == missing else o for i, o in enumerate(outputs)
-        ]
+        changed = list(outputs)
+        changed[missing] = torch.full_like(outputs[missing], torch.nan)
         return type(outputs)(changed)
 
-    def losses() -> Any:
-        with _once(runner, model):
-            undo = replace_method(model.backbone, 'forward', lambda *a: forward(own, *a))
-            try:
-                found = losses_of(model, model.data_preprocessor(pickle.loads(pickled), True))
-            finally:
-                undo()
-        return [
-            v for value in found.values() for v in (value if isinstance(value, list) else [value])
-        ]
+    def losses() -> list[Tensor]:
+        with _once(runner, model), patched(model.backbone, forward):
+            found = losses_of(model, model.data_preprocessor(pickle.loads(pickled), True))
+        return list(chain.from_iterable(v if isinstance(v, list) else [v] for v in found.values()))
 
     pickled = pickle.dumps(batch)
     usual = losses()
