@@ -175,11 +175,11 @@ def units_read(phases: Sequence[Phase], views: int) -> int:
     return sum(max(0, p.length - views) for p in phases if not p.trainable)
 
 
-def restless(backbone: nn.Module) -> list[str]:
-    """Names of the modules that do something else in train mode, and are in it."""
-    names = []
-    for name, module in backbone.named_modules():
-        drops = isinstance(module, _DropoutNd) or type(module).__name__ == 'DropPath'
-        if module.training and (isinstance(module, _NormBase) or drops):
-            names.append(name)
-    return names
+def restless(backbone: nn.Module) -> dict[str, nn.Module]:
+    """The modules, by name, that do something else in train mode."""
+    kinds = (_NormBase, _DropoutNd)
+    return {
+        name: module
+        for name, module in backbone.named_modules()
+        if isinstance(module, kinds) or type(module).__name__ == 'DropPath'
+    }

@@ -58,7 +58,7 @@ def check_run(runner, model: Any) -> None:
         )
     rulers = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
     modes = {h.frozen_mode for h in rulers} - {'eval'}
-    loud = [] if rulers else restless(model.backbone)
+    loud = [] if rulers else [n for n, m in restless(model.backbone).items() if m.training]
     if modes or loud:
         what = f'frozen_mode={modes.pop()!r}' if modes else f'{", ".join(loud[:3])} in train mode'
         raise ValueError(

@@ -109,12 +109,13 @@ class FeatureCacheHook(Hook):
         refuse_second(runner, self)
         model: Any = unwrap(runner.model)
         check_run(runner, model)
-        self._loader, self._backbone = runner.train_dataloader, model.backbone
+        self._loader = runner.train_dataloader
         self._inner = self._loader.dataset
         self._views = ViewLoader(self._loader, self.views, self.seed, get_world_size(), self._find)
         found = probe(runner, model, check_views(self._loader, self._views))
         store = self._store(runner)
         self._tensors = named_tensors(model.backbone)
+        self._restless = list(restless(model.backbone).values())
         self._settings = self._describe(runner, model)
         several = images_in_batch(self._loader) > 1
         self.cache = FeatureCache(model.backbone, store, found.read, self.dtype, several)
@@ -225,8 +226,8 @@ class FeatureCacheHook(Hook):
 
     def _look(self, runner, modes: bool = True) -> bool:
         """Whether the backbone is frozen; the store is told if its weights are others."""
-        trains = any(p.requires_grad for p in self._backbone.parameters())
-        if trains or (modes and restless(self._backbone)):
+        trains = any(t.requires_grad for t in self._tensors.values())
+        if trains or (modes and any(m.training for m in self._restless)):
             self._begun = None
             return False
         now = [(t.data_ptr(), t._version) for t in self._tensors.values()]
