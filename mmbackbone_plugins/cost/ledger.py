@@ -81,6 +81,7 @@ class Ledger:
     lost: Lost = field(default_factory=Lost)  # what restarts have lost; not in the totals
     validation_seconds: float = 0.0
     measuring_flops: int = 0  # of passes between the steps, from which a hook decides something
+    features_read_bytes: int = 0  # of a cache, in place of a frozen backbone's forward passes
     counting_seconds: float = 0.0  # of a step of full fine-tuning, apart from training
     # One entry per start: its first iteration, number of ranks, device, torch.
     parts: list[dict[str, Any]] = field(default_factory=list)

@@ -72,6 +72,8 @@ def cost_text(ledger: Ledger) -> str:
         lines.append(f'full fine-tuning: {flops_text(full)}; {saved}')
     if ledger.measuring_flops:
         lines.append(f'of the total, to measure a signal: {flops_text(ledger.measuring_flops)}')
+    if ledger.features_read_bytes:
+        lines.append(f'features read, not computed: {ledger.features_read_bytes / 1e9:.2f} GB')
     if ledger.memory_kind:
         lines.append(f'memory: peak of {ledger.memory_kind}')
     if ledger.uncounted_ops:

@@ -11,7 +11,8 @@ class Counted:
     """FLOPs of one batch, forward and backward.
 
     Batches are named by their shape, images x height x width in pixels, padding included:
-    ``'2x800x1344'``; ``'unknown'`` where there was no way to know.
+    ``'2x800x1344'``, and ``'2x800x1344, 1 read'`` where the features of an image were not computed;
+    ``'unknown'`` where there was no way to know.
     """
 
     forward: int
@@ -40,17 +41,19 @@ def weigh(
 def _flops_of(shape: str, counted: Mapping[str, Counted], part: str) -> int:
     if shape in counted:
         return getattr(counted[shape], part)
-    images, pixels = _size(shape)
+    images, pixels, read = _size(shape)
 
-    def distance(other: str) -> tuple[float, float]:
+    def distance(other: str) -> tuple[float, float, float]:
         there = _size(other)
-        return abs(math.log(there[1] / pixels)), abs(math.log(there[0] / images))
+        share = abs(there[2] / there[0] - read / images)
+        return share, abs(math.log(there[1] / pixels)), abs(math.log(there[0] / images))
 
     nearest = min(counted, key=distance)
-    return round(getattr(counted[nearest], part) * images * pixels / math.prod(_size(nearest)))
+    return round(getattr(counted[nearest], part) * images * pixels / math.prod(_size(nearest)[:2]))
 
 
-def _size(shape: str) -> tuple[int, int]:
-    """Images, and pixels of one; an unknown shape is like any other of its kind."""
-    numbers = [int(n) for n in shape.split('x')] if shape[:1].isdigit() else [1, 1, 1]
-    return numbers[0], numbers[1] * numbers[2]
+def _size(shape: str) -> tuple[int, int, int]:
+    """Images, pixels of one, and images that were read; an unknown shape is like any other."""
+    size, _, read = shape.partition(', ')
+    numbers = [int(n) for n in size.split('x')] if size[:1].isdigit() else [1, 1, 1]
+    return numbers[0], numbers[1] * numbers[2], int(read.split()[0]) if read else 0

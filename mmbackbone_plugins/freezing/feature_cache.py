@@ -61,7 +61,6 @@ class FeatureCache:
         self._spent = 0.0
         self._seconds: dict[str, list[float]] = dict(read=[], computed=[])  # of whole batches
         self.images = dict(read=0, computed=0)
-        self.bytes_read = 0
 
     def wait(self, waiting: list[Waiting], spent: float = 0.0) -> None:
         """The next forward pass is of these images; ``spent`` are seconds that it took to load."""
@@ -107,7 +106,6 @@ class FeatureCache:
             ]
         self.images['computed'] += len(new)
         self.images['read'] += len(records)
-        self.bytes_read += sum(r.nbytes for r in records)
         if not new or not records:
             self._time('computed' if new else 'read', start, images)
         return kind(outputs)

@@ -96,7 +96,8 @@ class FeatureCacheHook(Hook):
             raise ValueError(f"folder={folder!r} needs storage='disk', got {storage!r}")
         self.seed = check_count('seed', seed, 0)
         self.cache: Optional[FeatureCache] = None
-        self.images_read = 0  # of the batch that is trained on
+        # Of the batch that is trained on: images whose features were read, and their bytes.
+        self.images_read = self.bytes_read = 0
         self._views: Optional[ViewLoader] = None
         self._reads = False
         self._filled: Any = None
@@ -157,7 +158,8 @@ class FeatureCacheHook(Hook):
             keeps = frozen and self._reads and record is None
             sample = pickle.dumps(data_batch['data_samples'][i]) if keeps else b''
             waiting.append(Waiting(view.key, record, (tuple(image.shape), image.dtype), sample))
-        self.images_read = sum(w.record is not None for w in waiting)
+        records = [w.record for w in waiting if w.record is not None]
+        self.images_read, self.bytes_read = len(records), sum(r.nbytes for r in records)
         self._waiting = waiting if frozen else None
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:

@@ -26,11 +26,16 @@ class StepWatch:
         # A plain function: a copy of the model must not drag this object along.
         self._handle = preprocessor.register_forward_hook(lambda *call: self.saw_inputs(call[2]))
 
-    def before_step(self, model: nn.Module, wanted: Callable[[str], bool]) -> None:
-        """Gets ready for a step; ``wanted`` says of a shape whether it needs a count."""
+    def before_step(
+        self, model: nn.Module, wanted: Callable[[str], bool], images_read: int = 0
+    ) -> None:
+        """Gets ready for a step; ``wanted`` says of a shape whether it needs a count.
+
+        ``images_read`` are those whose features are read and not computed.
+        """
         if model is not self._model:
             self._wrap(model)
-        self._wanted, self._shape = wanted, 'unknown'
+        self._wanted, self._shape, self._read = wanted, 'unknown', images_read
         self._found: Optional[StepFlops] = None
 
     def begin_step(self) -> None:
@@ -42,7 +47,7 @@ class StepWatch:
         if not self._waiting:
             return
         self._waiting = False  # the first of this step only
-        self._shape = batch_shape(data)
+        self._shape = batch_shape(data) + (f', {self._read} read' if self._read else '')
         if self._wanted(self._shape):
             self._counter = OperatorCounter().start()
 

@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, cast
+from typing import Any, Callable, Optional, cast
 
 import torch
 from mmengine.dist import get_world_size, is_main_process
@@ -26,6 +26,7 @@ from ..utils.wrappers import unwrap
 from .checkpoint_keys import COST_KEY
 from .checks import check_count, refuse_second
 from .cost_file import open_ledger, say
+from .feature_cache_hook import FeatureCacheHook
 from .full_reference import count_full_step
 from .measuring_cost import MeasuringCost
 from .runners import refuse_sharded
@@ -84,6 +85,7 @@ class TrainingCostHook(Hook):
         self._resumed = False
         self.measuring: Optional[MeasuringCost] = None  # None: FLOPs are not counted
         self._traffic = GradientTraffic()
+        self._cache: Optional[FeatureCacheHook] = None
         self._run: Optional[_Run] = None
 
     def before_run(self, runner) -> None:
@@ -121,6 +123,7 @@ class TrainingCostHook(Hook):
         self.ledger.parts.append(dict(iteration=runner.iter, **part))
         counts = self.measuring is not None
         self._saved = None
+        self._cache = next((h for h in runner.hooks if isinstance(h, FeatureCacheHook)), None)
         self._run = _Run(
             ledger=self.ledger,
             path=path,
@@ -142,6 +145,7 @@ class TrainingCostHook(Hook):
         run = self._run
         if run is None:
             return
+        images_read = self._read_features(runner, data_batch, run)
         if self.measuring is not None:  # those of all ranks are alike
             run.ledger.measuring_flops += self.measuring.take() * run.ledger.parts[-1]['ranks']
         waited, phase = time.perf_counter() - run.mark, run.phase
@@ -157,7 +161,8 @@ class TrainingCostHook(Hook):
         self._traffic.look(runner.model)
         if run.watch is not None:
             known, room = phase.counted, len(phase.counted) < self.max_shapes
-            run.watch.before_step(runner.model, lambda shape: room and shape not in known)
+            wanted: Callable[[str], bool] = lambda shape: room and shape not in known  # noqa: E731
+            run.watch.before_step(runner.model, wanted, images_read)
         run.mark = time.perf_counter()
         phase.data_seconds += waited
 
@@ -208,6 +213,15 @@ class TrainingCostHook(Hook):
             run.watch.close()
         run.close()
         say(f'{run.path}\n{cost_text(run.ledger)}', level=logging.INFO)
+
+    def _read_features(self, runner, data_batch: Any, run: '_Run') -> int:
+        """Images of the batch whose features a cache has; the batch is completed."""
+        cache = self._cache
+        if cache is None:
+            return 0
+        cache.fill(runner, data_batch)
+        run.ledger.features_read_bytes += cache.bytes_read * run.ledger.parts[-1]['ranks']
+        return cache.images_read
 
     def _count_full(self, runner, data_batch: Any, run: '_Run') -> None:
         ledger = run.ledger
