@@ -31,6 +31,7 @@ class RunPlan:
     ever_trainable: int  # number of those that train in one phase or more
     flops: dict[Stages, StepFlops]  # for one image, by set of stages
     full: Stages  # all: full fine-tuning, but for what the model keeps frozen by itself
+    spared_flops: int = 0  # for one image a unit, of forward passes that a feature cache spares
     budget: Optional[float] = None  # of a schedule that decides: share of full fine-tuning
 
     @property
@@ -46,7 +47,8 @@ class RunPlan:
         """
         if self.budget is not None:
             return int(self.budget * self.full_training_flops)
-        return sum(p.length * self.flops[p.trainable].total for p in self.phases)
+        found = sum(p.length * self.flops[p.trainable].total for p in self.phases)
+        return found - self.spared_flops
 
     @property
     def full_training_flops(self) -> int:

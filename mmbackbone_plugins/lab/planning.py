@@ -24,6 +24,7 @@ from ..utils import checkpoints
 from ..utils.loading import LoadRecord
 from ..utils.names import type_name
 from . import inputs, launch
+from .cached_plan import cache_of
 from .weights import initial_files, load
 
 
@@ -87,6 +88,8 @@ class RunPreview:
             elif 'device cpu' in text:
                 hint = '; give --device cuda on a machine that has a GPU'
             raise ValueError(f'a step on {device} failed: {text}{hint}') from error
+        cache = cache_of(self.cfg, self.model, data, self.images) if self.unit == 'epoch' else None
+        found = [cache.apply(plan) if cache else plan for plan in found]
         # A schedule that counts nothing has no unit of its own.
         return [replace(plan, unit=self.unit) for plan in found]
 
@@ -120,6 +123,7 @@ class RunPreview:
             full_training_flops=plan.full_training_flops * (images or 1),
             trainable_parameters=plan.ever_trainable,
             phases=phases,
+            spared_flops=plan.spared_flops * (images or 1),
             unknown_weights=self.unknown,
         )
 

@@ -129,6 +129,9 @@ def text(found: list[dict[str, Any]]) -> str:
     for number, config in enumerate(configs, start=1):
         one = next(f for f in found if f['config'] == config)
         lines.append(f'In none of them ({number}): {operators_text(one["uncounted_ops"])}')
+        if one['spared_flops']:
+            spared = flops_text(one['spared_flops'])
+            lines.append(f'({number}) FeatureCacheHook spares {spared} of forward passes.')
         if one['unknown_weights']:
             lines.append(f'({number}) {unknown_text(one["unknown_weights"])}')
     return '\n'.join(lines)
