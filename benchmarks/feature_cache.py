@@ -2,6 +2,7 @@
 
     python benchmarks/feature_cache.py                 # R50-FPN RetinaNet, light head, 384 px
     python benchmarks/feature_cache.py --config CONFIG # a config's model, data and loader
+    python benchmarks/feature_cache.py --backbones     # bytes, computing and reading of some
 
 Ways to train an epoch of a wholly frozen backbone through mmengine's loop, in turn, medians and
 ratios:
@@ -20,9 +21,12 @@ from typing import Any
 import torch
 from common import alternate, build, draw, make_parser, ratio, report, table
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
+
+from mmbackbone_plugins.freezing.feature_store import FolderStore, Level, MemoryStore, Record
+from mmbackbone_plugins.lab import launch
 
 FROZEN = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
 WAYS: dict[str, Any] = {
@@ -38,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', type=Path, help='a training config; its hooks are left out')
     parser.add_argument('--images', type=int, default=16, help='images of an epoch')
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'))
+    parser.add_argument('--backbones', action='store_true', help='a table of backbones instead')
     parser.add_argument('--folder', type=Path, help='where files go: another disk')
     return parser.parse_args()
 
@@ -134,6 +139,58 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+# A backbone as a neck reads it: its config, the outputs that are read, and height and width.
+RESNET = dict(type='mmdet.ResNet', depth=50)
+SWIN = dict(type='mmdet.SwinTransformer', out_indices=(1, 2, 3))
+LITE = dict(type='EfficientNetLite', arch='lite0', out_indices=(3, 4, 5))
+BACKBONES: dict[str, tuple[dict[str, Any], int, tuple[int, int]]] = {
+    'R50, 512 px': (RESNET, 1, (512, 512)),
+    'R50, 800 px': (RESNET, 1, (800, 800)),
+    'R50, 1024 px': (RESNET, 1, (1024, 1024)),
+    'Swin-T, 1024 px': (SWIN, 0, (1024, 1024)),
+    'EfficientNet-Lite0, 320 x 256': (LITE, 0, (256, 320)),
+}
+
+
+def measure_backbones(args: argparse.Namespace) -> dict[str, Any]:
+    """Bytes of an image's features, milliseconds to compute them, and to read them as a batch."""
+    rows = {}
+    for name, (config, start, size) in BACKBONES.items():
+        backbone = MODELS.build(config)
+        backbone.eval()  # of MMDetection's it returns nothing
+        backbone.requires_grad_(False).to(args.device)
+        images = torch.randn(args.batch, 3, *size, device=args.device)
+        outputs = backbone(images)[start:]
+        kind = getattr(torch, args.dtype)
+        levels = [[Level(o.shape[1:], o.dtype, m.to('cpu', kind)) for m in o] for o in outputs]
+        records = [Record((size, torch.uint8), b'', found) for found in zip(*levels)]
+        with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+            stores = dict(memory=MemoryStore(10**12), disk=FolderStore(folder, 10**12, str))
+            for store in stores.values():
+                store.begin('benchmark', lasting=False)
+                for i, record in enumerate(records):
+                    store.write((i, 0), record)
+
+            def read(store: Any) -> None:
+                found = [store.read(store.find((i, 0))).levels for i in range(args.batch)]
+                for level in zip(*found):
+                    torch.stack([one.tensor() for one in level]).to(args.device)
+
+            ways: dict[str, Any] = {n: lambda s=s: read(s) for n, s in stores.items()}
+            ways['computing'] = lambda b=backbone, i=images: b(i)
+            times = alternate(ways, args.rounds, args.device)
+        found = {n: 1e3 * statistics.median(v) / args.batch for n, v in times.items()}
+        rows[name] = dict(megabytes=records[0].nbytes / 1e6, **found)
+    return dict(backbones=rows)
+
+
+def show_backbones(figures: dict[str, Any]) -> None:
+    columns = ('backbone', 'MB', 'computing, ms', 'from memory, ms', 'from files, ms')
+    names = ('megabytes', 'computing', 'memory', 'disk')
+    rows = [(n, *(f'{r[name]:.2f}' for name in names)) for n, r in figures['backbones'].items()]
+    table(columns, rows)
+
+
 def show(figures: dict[str, Any]) -> None:
     rows = [
         (way, f'{figures["seconds"][way]:.2f}', f'{figures["of_frozen"][way]:.3f}') for way in WAYS
@@ -145,7 +202,11 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> None:
     torch.manual_seed(0)
     args = parse_args()
-    report(args, measure(args), show)
+    if args.backbones:
+        launch.register_modules()
+        report(args, measure_backbones(args), show_backbones)
+    else:
+        report(args, measure(args), show)
 
 
 if __name__ == '__main__':
