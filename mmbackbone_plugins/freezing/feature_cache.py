@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from ..utils.wrappers import replace_method
 from .feature_store import Key, Level, Record, Store
+from .freezer import Freezer
 from .phases import Phase
 
 _TRIED = 10  # batches of each kind after which reading and computing are compared
@@ -118,18 +119,11 @@ class FeatureCache:
     def _keep(self, waiting: list[Waiting], outputs: list[Tensor]) -> None:
         if self.store is None or not any(w.sample for w in waiting):
             return
-        halves = [self._dtype if o.dtype == torch.float32 else o.dtype for o in outputs]
-        maps = [
-            out.to('cpu', half) if read else None
-            for out, half, read in zip(outputs, halves, self._read)
-        ]
         for i, w in enumerate(waiting):
             if w.sample:
-                levels = [
-                    Level(tuple(out.shape[1:]), out.dtype, None if m is None else m[i].clone())
-                    for out, m in zip(outputs, maps)
-                ]
-                self.store.write(w.key, Record(w.image, w.sample, tuple(levels)))
+                one = [out[i : i + 1] for out in outputs]
+                record = record_of(one, self._read, self._dtype, w.image, w.sample)
+                self.store.write(w.key, record)
 
     @staticmethod
     def _joined(
@@ -168,9 +162,31 @@ class FeatureCache:
             times.append(time.perf_counter() - start + self._spent)
 
 
-def units_read(phases: Sequence[Phase], views: int) -> int:
-    """Epochs of a schedule in which nothing trains and all features have been seen before."""
-    return sum(max(0, p.length - views) for p in phases if not p.trainable)
+def record_of(
+    outputs: Sequence[Tensor],
+    read: Sequence[bool],
+    dtype: torch.dtype,
+    image: tuple[tuple[int, ...], torch.dtype],
+    sample: bytes,
+) -> Record:
+    """What is kept of a backbone's outputs for one image."""
+    levels = []
+    for output, wanted in zip(outputs, read):
+        kind = dtype if output.dtype == torch.float32 else output.dtype
+        kept = output[0].detach().to('cpu', kind, copy=True).contiguous() if wanted else None
+        levels.append(Level(tuple(output.shape[1:]), output.dtype, kept))
+    return Record(image, sample, tuple(levels))
+
+
+def frozen_phases(phases: Sequence[Phase], freezer: Freezer, backbone: nn.Module) -> list[Phase]:
+    """The phases of a schedule in which nothing of the backbone trains."""
+    inside = {id(p) for p in backbone.parameters()}
+    return [p for p in phases if inside.isdisjoint(map(id, freezer.parameters_of(p.trainable)))]
+
+
+def units_read(frozen: Sequence[Phase], views: int) -> int:
+    """Epochs of frozen phases in which all features have been seen before."""
+    return sum(max(0, p.length - views) for p in frozen)
 
 
 def restless(backbone: nn.Module) -> dict[str, nn.Module]:

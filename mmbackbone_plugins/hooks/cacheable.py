@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..distortion.passes import allow_single_values
-from ..freezing.feature_cache import restless
+from ..freezing.feature_cache import frozen_phases, restless
 from ..freezing.forwards import patched
 from ..utils.branches import has_branches, losses_of
 from ..utils.seeded_loader import hidden_state
+from ..utils.text import some
 from ..utils.untouched import seed_everything, untouched, untouched_attributes
 from ..utils.views import View, ViewLoader
 from .freezing_scheduler_hook import FreezingSchedulerHook
@@ -33,17 +34,9 @@ class Probe:
     """What one image has told."""
 
     shape: tuple[int, ...]  # of the loaded image
-    outputs: list[tuple[tuple[int, ...], torch.dtype]]  # shape, of one image, and type of each
+    outputs: list[Tensor]  # of the backbone
     read: list[bool]  # whether anybody reads it
-    seconds: float  # of a forward pass of the backbone, for one image
-
-    def nbytes(self, dtype: torch.dtype) -> int:
-        """Bytes of a view's maps."""
-        total = 0
-        for (shape, own), read in zip(self.outputs, self.read):
-            kind = dtype if own == torch.float32 else own
-            total += read * torch.Size(shape).numel() * torch.empty((), dtype=kind).element_size()
-        return total
+    seconds: float  # of a forward pass of the backbone
 
 
 def check_run(runner, model: Any) -> None:
@@ -82,6 +75,24 @@ def check_run(runner, model: Any) -> None:
         raise ValueError(
             f'FeatureCacheHook: train_dataloader: {", ".join(mixing)} makes a sample of more than '
             'one image or keeps something from one sample to the next; views of single images only'
+        )
+
+
+def check_frozen(runner, model: Any) -> None:
+    """Raises a ValueError if a part of the backbone trains in all phases of the run."""
+    ruler = next((h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)), None)
+    freezer = ruler.freezer if ruler else None
+    ruled = freezer.parameters_of(freezer.stage_map.names) if freezer else []
+    free = {id(p) for p in model.parameters() if p.requires_grad} - {id(p) for p in ruled}
+    always = [n for n, p in model.backbone.named_parameters() if id(p) in free]
+    why = f'{some(always, 3)} trains' if always else ''
+    if ruler and freezer and not always and not ruler.schedule.decides:
+        if not frozen_phases(ruler.phases, freezer, model.backbone):
+            why = f'schedule={ruler.schedule!r} trains a part of it in every phase'
+    if why:
+        raise ValueError(
+            f'FeatureCacheHook: the backbone is never wholly frozen: {why}; use a schedule such as '
+            "dict(type='FrozenBackbone'), without blocks in the backbone and keep_trainable"
         )
 
 
@@ -171,8 +182,7 @@ def probe(runner, model: Any, batch: Any) -> Probe:
             read.append(not all(map(torch.equal, usual, losses())))
         except Exception:  # whoever reads it may refuse what is no number
             read.append(True)
-    found = [(tuple(o.shape[1:]), o.dtype) for o in outputs]
-    return Probe(shape, found, read, statistics.median(seconds))
+    return Probe(shape, list(outputs), read, statistics.median(seconds))
 
 
 @contextmanager

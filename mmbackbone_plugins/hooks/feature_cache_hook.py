@@ -14,17 +14,17 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ..distortion.anchor import fingerprint_tensors, named_tensors
-from ..freezing.feature_cache import FeatureCache, Waiting, restless, units_read
+from ..freezing.feature_cache import FeatureCache, Waiting, restless
 from ..freezing.feature_store import FolderStore, Key, MemoryStore, Record, Store
 from ..utils.checks import choice, is_number
 from ..utils.files import hash_of
 from ..utils.names import arguments_by_name
 from ..utils.sampling import images_in_batch
-from ..utils.text import table
 from ..utils.views import View, ViewLoader
 from ..utils.wrappers import unwrap
 from ..version import __version__
-from .cacheable import Probe, check_run, check_views, probe
+from .cache_table import cache_table
+from .cacheable import check_frozen, check_run, check_views, probe
 from .checks import check_count, check_path, refuse_second
 from .freezing_scheduler_hook import FreezingSchedulerHook
 from .iterations import read_on
@@ -110,11 +110,13 @@ class FeatureCacheHook(Hook):
         refuse_second(runner, self)
         model: Any = unwrap(runner.model)
         check_run(runner, model)
+        check_frozen(runner, model)
         self._loader = runner.train_dataloader
         self._inner = self._loader.dataset
         self._views = ViewLoader(self._loader, self.views, self.seed, get_world_size(), self._find)
         found = probe(runner, model, check_views(self._loader, self._views))
         store = self._store(runner)
+        self._read_levels = found.read
         self._tensors = named_tensors(model.backbone)
         self._restless = list(restless(model.backbone).values())
         self._settings = self._describe(runner, model)
@@ -123,7 +125,7 @@ class FeatureCacheHook(Hook):
         self._reads = store is not None
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             read_on(runner.train_loop, self._views.endless(runner.iter), runner.iter)
-        self._say(self._table(runner, found))
+        self._say(cache_table(runner, found, store, len(self._inner), self.views, self.dtype))
 
     def before_train_epoch(self, runner) -> None:
         """Begins an epoch's views."""
@@ -250,7 +252,8 @@ class FeatureCacheHook(Hook):
         rulers = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
         wrapper = runner.cfg.get('optim_wrapper', {})
         return [
-            runner.cfg.get('model', type(model).__name__),
+            [runner.cfg.model.get(part) for part in ('backbone', 'data_preprocessor')],
+            self._read_levels,
             fingerprint_tensors(named_tensors(model.data_preprocessor)),
             runner.cfg.train_dataloader.get('dataset', None),
             [wrapper.get('type'), wrapper.get('dtype')],
@@ -263,33 +266,10 @@ class FeatureCacheHook(Hook):
         """Names what the data set has at a place."""
         if index not in self._entries:
             info = self._inner.get_data_info(index)
-            path = info.get('img_path', '')
-            state = os.stat(path) if path and os.path.exists(path) else None
-            file = [state.st_size, state.st_mtime_ns] if state else []
-            self._entries[index] = hash_of([_plain(info), file])
+            paths = [v for v in info.values() if isinstance(v, str) and os.path.isfile(v)]
+            files = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, paths)]
+            self._entries[index] = hash_of([_plain(info), files])
         return self._entries[index]
-
-    # -- what is said ----------------------------------------------------------------------------
-
-    def _table(self, runner, found: Probe) -> str:
-        images, size = len(self._inner), found.nbytes(self.dtype)
-        needed = size * images * self.views
-        levels = ', '.join(str(i) for i, read in enumerate(found.read) if read)
-        rows = [
-            ('image', ' x '.join(map(str, found.shape))),
-            ('levels that are read', f'{levels} of 0 to {len(found.read) - 1}'),
-            ('a view', f'{size / 1e6:.2f} MB ({str(self.dtype).removeprefix("torch.")})'),
-            (f'{images:,} images, {self.views} views', f'{needed / 1e9:.2f} GB'),
-            ('budget', f'{self.budget / 1e9:.2f} GB: {min(1, self.budget / needed):.0%} of it'),
-            ('computing a view', f'{found.seconds * 1e3:.1f} ms'),
-        ]
-        trains = what_trains(runner)
-        if trains.plan is not None and trains.plan.schedule.by_epoch:
-            if not trains.plan.schedule.decides:
-                frozen = sum(p.length for p in trains.phases if not p.trainable)
-                again = units_read(trains.phases, self.views)
-                rows.append(('epochs', f'{frozen} frozen, of which {again} read what was kept'))
-        return f'storage={self.storage!r}\n{table(rows, "<<")}'
 
     def _say(self, text: str) -> None:
         print_log(f'FeatureCacheHook: {text}', logger='current')

@@ -6,11 +6,13 @@ from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
+from torch import nn
 
 from ..cost import RunPlan
 from ..cost.counting import OperatorCounter
 from ..cost.flops import StepFlops
-from ..freezing.feature_cache import units_read
+from ..freezing import Freezer
+from ..freezing.feature_cache import frozen_phases, units_read
 from ..hooks.feature_cache_hook import FeatureCacheHook
 from ..utils.names import type_name
 from ..utils.untouched import untouched
@@ -26,9 +28,9 @@ class CachePlan:
     flops_per_image: int  # of the backbone's forward pass
     fits: float  # share of all views that the budget holds; 1 where the images are not known
 
-    def apply(self, plan: RunPlan) -> RunPlan:
+    def apply(self, plan: RunPlan, freezer: Freezer, backbone: nn.Module) -> RunPlan:
         """The plan without the forward passes that are read."""
-        units = units_read(plan.phases, self.views)
+        units = units_read(frozen_phases(plan.phases, freezer, backbone), self.views)
         return replace(plan, spared_flops=int(units * self.fits * self.flops_per_image))
 
 

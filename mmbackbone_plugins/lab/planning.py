@@ -89,7 +89,9 @@ class RunPreview:
                 hint = '; give --device cuda on a machine that has a GPU'
             raise ValueError(f'a step on {device} failed: {text}{hint}') from error
         cache = cache_of(self.cfg, self.model, data, self.images) if self.unit == 'epoch' else None
-        found = [cache.apply(plan) if cache else plan for plan in found]
+        if cache:
+            backbone: Any = self.model.backbone
+            found = [cache.apply(plan, self.freezer, backbone) for plan in found]
         # A schedule that counts nothing has no unit of its own.
         return [replace(plan, unit=self.unit) for plan in found]
 
