@@ -19,6 +19,7 @@ from ..utils.files import atomic_write
 
 _MAGIC = b'mmbf0001'
 _HEAD = struct.Struct('<8sIQ')  # magic, checksum of all behind it, length of the header
+_SUMMED = struct.calcsize('<8sI')  # bytes: where that begins
 _ALIGNED = 64  # bytes: where maps begin, so that they can be read in place
 _STALE = 3600  # seconds after which a draft was left by a process that was killed
 
@@ -233,7 +234,7 @@ def _parts(record: Record) -> Iterable[bytes]:
         levels.append((level.shape, level.dtype, where))
     header = pickle.dumps((record.image, record.sample, levels))
     header += bytes(-(_HEAD.size + len(header)) % _ALIGNED)  # pickle stops where it has ended
-    checksum = zlib.crc32(header)
+    checksum = zlib.crc32(header, zlib.crc32(struct.pack('<Q', len(header))))
     for data in maps:
         checksum = zlib.crc32(data, checksum)
     return [_HEAD.pack(_MAGIC, checksum, len(header)), header, *maps]
@@ -245,7 +246,7 @@ def _content(path: str, check: bool) -> Record:
     if len(data) < _HEAD.size:
         raise ValueError('it is too short')
     magic, checksum, length = _HEAD.unpack(data[: _HEAD.size].tobytes())
-    if magic != _MAGIC or (check and zlib.crc32(data[_HEAD.size :].data) != checksum):
+    if magic != _MAGIC or (check and zlib.crc32(data[_SUMMED:].data) != checksum):
         raise ValueError('its checksum is another')
     start = _HEAD.size + length
     image, sample, levels = pickle.loads(data[_HEAD.size : start].tobytes())
