@@ -177,8 +177,10 @@ class FolderStore:
         return Kept(key, path, path not in self._checked) if os.path.exists(path) else None
 
     def read(self, kept: Kept) -> Optional[Record]:
-        """The view, its maps still in the file; None if that is gone, or spoiled."""
+        """The view, its maps still in the file; None if that is gone, spoiled, or of other weights."""
         path = str(kept.path)
+        if Path(path).parent != self._place:
+            return None
         try:
             record = _content(path, check=path not in self._checked and kept.check)
         except FileNotFoundError:

@@ -102,6 +102,7 @@ class FeatureCacheHook(Hook):
         self._reads = False
         self._filled: Any = None
         self._begun: Any = None  # what the weights were when the store was told of them
+        self._waiting: Optional[list[Waiting]] = None
         self._entries: dict[int, str] = {}
         self._mark = 0.0
 
@@ -116,7 +117,7 @@ class FeatureCacheHook(Hook):
         self._views = ViewLoader(self._loader, self.views, self.seed, get_world_size(), self._find)
         found = probe(runner, model, check_views(self._loader, self._views))
         store = self._store(runner)
-        self._read_levels = found.read
+        self._read_levels, self._shape = found.read, found.shape
         self._tensors = named_tensors(model.backbone)
         self._restless = list(restless(model.backbone).values())
         self._settings = self._describe(runner, model)
@@ -157,6 +158,12 @@ class FeatureCacheHook(Hook):
                 data_batch['inputs'][i] = torch.zeros((), dtype=dtype).expand(shape)
                 data_batch['data_samples'][i] = pickle.loads(record.sample)
             image = data_batch['inputs'][i]
+            if tuple(image.shape) != self._shape:
+                raise ValueError(
+                    f'FeatureCacheHook: train_dataloader gave an image of shape '
+                    f'{tuple(image.shape)} after one of {self._shape}; views can be kept of images '
+                    'of one size only, such as tiles'
+                )
             keeps = frozen and self._reads and record is None
             sample = pickle.dumps(data_batch['data_samples'][i]) if keeps else b''
             waiting.append(Waiting(view.key, record, (tuple(image.shape), image.dtype), sample))
