@@ -177,7 +177,7 @@ class FolderStore:
         return Kept(key, path, path not in self._checked) if os.path.exists(path) else None
 
     def read(self, kept: Kept) -> Optional[Record]:
-        """The view, its maps still in the file; None if that is gone, spoiled, or of other weights."""
+        """The view, its maps in the file; None if that is gone, spoiled, or of other weights."""
         path = str(kept.path)
         if Path(path).parent != self._place:
             return None
