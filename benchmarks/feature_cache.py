@@ -78,7 +78,7 @@ def settings(args: argparse.Namespace) -> Config:
         sampler=dict(type='DefaultSampler', shuffle=True),
         dataset=dict(type='Drawn', images=args.images, size=args.size),
     )
-    optimizer = dict(type='SGD', lr=1e-4, momentum=0.9)
+    optimizer = dict(type='SGD', lr=0.0, momentum=0.9)  # as build() has it, and why
     cfg.update(default_scope='mmdet', train_dataloader=loader)
     amp = dict(type='AmpOptimWrapper', dtype=args.amp) if args.amp else {}
     cfg.update(optim_wrapper=dict(optimizer=optimizer, **amp))
