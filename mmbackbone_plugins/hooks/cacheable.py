@@ -49,6 +49,13 @@ def check_run(runner, model: Any) -> None:
             f'FeatureCacheHook: compile={runner.cfg["compile"]!r} makes one graph of the step; a '
             'cache needs compile=False'
         )
+    augments = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
+    if augments:
+        names = ', '.join(type(a).__name__ for a in augments)
+        raise ValueError(
+            f'FeatureCacheHook: data_preprocessor.batch_augments ({names}) changes images after '
+            'they are loaded, and a kept view has none; leave it out'
+        )
     rulers = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
     modes = {h.frozen_mode for h in rulers} - {'eval'}
     loud = [] if rulers else [n for n, m in restless(model.backbone).items() if m.training]
