@@ -131,7 +131,10 @@ def check_views(loader: Any, views: ViewLoader) -> list[Any]:
         )
     place = View(places[0], 0)
     batch = [dict(first, view=place), dict(inputs=None, data_samples=None, view=place)]
-    found = loader.collate_fn(batch)
+    try:
+        found = loader.collate_fn(batch)
+    except TypeError:  # torch's own, which stacks what it is given
+        found = None
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise ValueError(
             'FeatureCacheHook: train_dataloader.collate_fn must give a dict of lists; use '
