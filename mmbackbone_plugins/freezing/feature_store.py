@@ -64,7 +64,7 @@ class Kept:
     check: bool = False  # whether nobody in this run has compared its checksum
 
     def ahead(self) -> bool:
-        """Has the file read into the system's cache; False if it is not there, or spoiled."""
+        """Has the file read into the system's cache; False if it is not there."""
         if self.path is None:
             return True
         try:
@@ -72,7 +72,9 @@ class Kept:
                 _content(self.path, check=True)
                 return True
             descriptor = os.open(self.path, os.O_RDONLY)
-        except (OSError, ValueError):
+        except ValueError:
+            return True  # spoiled: the store says so, and has it made anew
+        except OSError:
             return False
         try:
             if hasattr(os, 'posix_fadvise'):

@@ -49,6 +49,13 @@ def check_run(runner, model: Any) -> None:
             f'FeatureCacheHook: compile={runner.cfg["compile"]!r} makes one graph of the step; a '
             'cache needs compile=False'
         )
+    augments = getattr(getattr(model, 'data_preprocessor', None), 'batch_augments', None)
+    if augments:
+        names = ', '.join(type(a).__name__ for a in augments)
+        raise ValueError(
+            f'FeatureCacheHook: data_preprocessor.batch_augments ({names}) changes images after '
+            'they are loaded, and a kept view has none; leave it out'
+        )
     rulers = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
     modes = {h.frozen_mode for h in rulers} - {'eval'}
     loud = [] if rulers else [n for n, m in restless(model.backbone).items() if m.training]
@@ -124,7 +131,10 @@ def check_views(loader: Any, views: ViewLoader) -> list[Any]:
         )
     place = View(places[0], 0)
     batch = [dict(first, view=place), dict(inputs=None, data_samples=None, view=place)]
-    found = loader.collate_fn(batch)
+    try:
+        found = loader.collate_fn(batch)
+    except TypeError:  # torch's own, which stacks what it is given
+        found = None
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise ValueError(
             'FeatureCacheHook: train_dataloader.collate_fn must give a dict of lists; use '
