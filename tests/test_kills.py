@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rig
 
+from mmbackbone_plugins.freezing.feature_store import _content
 from mmbackbone_plugins.lab.resume import defect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -83,11 +84,11 @@ def by_epoch(options):
     return 'model' in options and 'iters' not in options
 
 
-def finished(folder, ranks, options):
+def finished(folder, ranks, options, reference=None):
     """Ends what was killed, and compares it with an uninterrupted training."""
     whole, cut = folder / 'whole', folder / 'cut'
-    for work_dir in (cut, whole):
-        kills.wait(kills.start(work_dir, ranks, options), work_dir)
+    for work_dir, asked in ((cut, options), (whole, reference or options)):
+        kills.wait(kills.start(work_dir, ranks, asked), work_dir)
     steps, every = (24, 4) if by_epoch(options) else (STEPS, options.get('interval', 1))
     names = [path.name for path in whole.glob('*_*.pth') if path.stem.split('_')[0] in NAMES]
     assert len(names) == -(-steps // every)
@@ -105,17 +106,65 @@ def finished(folder, ranks, options):
 NAMES = ('epoch', 'iter')
 
 
-@pytest.mark.parametrize('name', CASES)
-def test_killed_at_random(name, tmp_path):
-    ranks, options = CASES[name]
+def kill(name, folder, ranks, options):
+    """Kills a training at random instants; each resumes what the one before has left."""
     dice = random.Random(name)
     every, kind = options.get('interval', 1), 'epoch' if by_epoch(options) else 'iter'
     last = 4 if by_epoch(options) else STEPS - 6
     for at in sorted(dice.choices(range(every, last, every), k=KILLS)):
         checkpoint = f'{kind}_{at}.pth'
-        assert kills.kill_at_random(tmp_path / 'cut', ranks, options, dice, checkpoint)
+        assert kills.kill_at_random(folder / 'cut', ranks, options, dice, checkpoint)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_killed_at_random(name, tmp_path):
+    ranks, options = CASES[name]
+    kill(name, tmp_path, ranks, options)
     records = finished(tmp_path, ranks, options)
     assert bool(records) == any(hook in options['hooks'] for hook in (RGN, BUDGET, RATES, DRIFT))
+
+
+FLIPPED = [
+    dict(type='DrawScene'),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.PackDetInputs'),
+]
+FROZEN = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
+CACHED = {  # ranks, workers, length, hooks
+    'cached': (1, 0, dict(epochs=6), [FROZEN]),
+    'cached-dbf-1worker': (1, 1, dict(epochs=6), [rig.dbf(4)]),
+    'cached-2ranks': (2, 0, dict(epochs=6), [FROZEN]),
+    'cached-iters-2workers': (1, 2, dict(iters=STEPS), [FROZEN, RANDOM]),
+}
+
+
+@pytest.mark.parametrize('name', CACHED)
+def test_a_feature_cache_killed_at_random(name, tmp_path):
+    """Against a training that keeps nothing; at last with one that dies while it writes a file."""
+    ranks, workers, length, hooks = CACHED[name]
+    loader = dict(
+        batch_size=2,
+        num_workers=workers,
+        sampler=dict(type='InfiniteSampler' if 'iters' in length else 'DefaultSampler'),
+        collate_fn=dict(type='pseudo_collate'),
+        dataset=dict(type='DrawnData', pipeline=FLIPPED),
+    )
+
+    def options(**storage):
+        cache = dict(type='FeatureCacheHook', views=2, **storage)
+        return dict(length, model=rig.detector(), hooks=[*hooks, cache], train_dataloader=loader)
+
+    folder = tmp_path / 'features'
+    cached = options(storage='disk', folder=str(folder))
+    started = kills.start(tmp_path / 'cut', ranks, cached, ('1-0-', 1))
+    started[0].join(120)
+    kills.end(started)
+    assert started[0].exitcode == -signal.SIGKILL
+    assert [path.read_bytes() for path in folder.rglob('*.new')] == [kills.TORN]
+    kill(name, tmp_path, ranks, cached)
+    finished(tmp_path, ranks, cached, options(storage=None))
+    kept = list(folder.rglob('*.features'))
+    assert len(kept) >= 12 and all(_content(str(path), check=True) for path in kept)
 
 
 def segmentor(folder):

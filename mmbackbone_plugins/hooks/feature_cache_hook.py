@@ -258,8 +258,9 @@ class FeatureCacheHook(Hook):
         """What features depend on besides weights and images."""
         rulers = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
         wrapper = runner.cfg.get('optim_wrapper', {})
+        whole = runner.cfg.model  # of which all may matter, if the model makes its own backbone
         return [
-            [runner.cfg.model.get(part) for part in ('backbone', 'data_preprocessor')],
+            [whole.get('backbone', whole), whole.get('data_preprocessor')],
             self._read_levels,
             fingerprint_tensors(named_tensors(model.data_preprocessor)),
             runner.cfg.train_dataloader.get('dataset', None),

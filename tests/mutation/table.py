@@ -539,4 +539,25 @@ MUTATIONS = [
             'due = self._epoch is None',
         ),
     ),
+    *_of(
+        'utils/views.py',
+        'tests/test_utils/test_views.py',
+        ('cache: views are one', 'VIEW, view.index, view.number)', 'VIEW, view.index)'),
+    ),
+    *_of(
+        'freezing/feature_store.py',
+        'tests/test_freezing/test_feature_store.py',
+        ('cache: no checksum', '(check and zlib', '(False and zlib'),
+        ('cache: maps of earlier weights', 'if Path(path).parent != self._place:', 'if False:'),
+    ),
+    *_of(
+        'hooks/feature_cache_hook.py',
+        'tests/test_hooks/test_feature_cache_hook.py::test_frozen_spans_begin_anew_with_other_weights',
+        ('cache: weights are not in the key', 'hash_of([weights, self', 'hash_of([self'),
+    ),
+    *_of(
+        'hooks/feature_cache_hook.py',
+        'tests/test_hooks/test_feature_cache_hook.py::test_what_features_depend_on_has_a_folder_of_its_own',
+        ('cache: settings are not in the key', '[weights, self._settings]', '[weights]'),
+    ),
 ]

@@ -66,7 +66,8 @@ def reports(root, method):
 
 def schedule_of(method):
     """Epochs in which the backbone trains; written down here, not asked of the schedules."""
-    return dict.fromkeys(('dbf', 'rgn', 'cost', 'projection', 'rgn-lr'), (0, 2)).get(
+    stepping = dict.fromkeys(('dbf', 'rgn', 'cost', 'projection', 'rgn-lr'), (0, 2))
+    return dict(stepping, cache=()).get(
         method, (1, 2, 3) if method in ('se', 'adapter', 'combined') else (0, 1, 2, 3)
     )
 

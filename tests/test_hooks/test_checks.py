@@ -109,6 +109,14 @@ WRONG = {
         split=['test', None, ['val']],
         layers=[3, [3], {'a': 1}],
     ),
+    'FeatureCacheHook': dict(
+        views=[*NUMBERS, 0],
+        storage=['memory', 1, ['ram'], True],
+        dtype=['float16', None, ['float32']],
+        budget_gb=['4', 0, -1, None, True, float('inf')],
+        folder=[3, '', True],
+        seed=NUMBERS,
+    ),
     'TrainingCostHook': dict(interval=NUMBERS, max_shapes=NUMBERS, reset_peak_memory=FLAGS),
 }
 CASES = [(h, n, v) for h, names in WRONG.items() for n, values in names.items() for v in values]
@@ -132,6 +140,7 @@ def test_wrong_values_are_named(hook, name, value):
             dict(type='DistortionRegularizerHook', importance='uniform', importance_file='x'),
             "importance 'uniform' takes no file",
         ),
+        (dict(type='FeatureCacheHook', folder='x'), "folder='x' needs storage='disk', got 'ram'"),
     ],
 )
 def test_arguments_that_exclude_each_other(hook, words):

@@ -27,6 +27,7 @@ HELD = {'custom_hooks.0.interval': 1}
 RHO = {'custom_hooks.0.schedule.rho': 2}
 PROBE = {'custom_hooks.0.schedule': dict(type='ProbeThenFinetune', probe=1)}
 COST = {'default_hooks.cost': dict(type='TrainingCostHook')}
+CACHE = {'default_hooks.cache': dict(type='FeatureCacheHook', views=1)}
 ALL = {'custom_hooks.0.schedule.probe': 1, **{f'custom_hooks.{i}.interval': 1 for i in (1, 2)}}
 
 # Method: a config of the zoo, and what makes its schedule one of a few epochs.
@@ -42,6 +43,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     'eigen': (f'eigenspectrum/{RETINA}_eigen-1x_dota.py', {}),
     'cost': (f'dbf/{RETINA}_dbf-rho10-1x_dota.py', {**RHO, **COST}),
+    'cache': (f'frozen/{RETINA}_frozen-1x_dota.py', CACHE),
     'projection': (
         f'dbf/{RETINA}_dbf-rho10-1x_dota.py',
         {**RHO, 'default_hooks.projection': dict(type='WeightProjectionHook', kind='ftp')},
