@@ -61,7 +61,7 @@ class Steps:
         from mmbackbone_plugins import Freezer, FrozenForward, StageMap
         from mmbackbone_plugins.lab import inputs
 
-        settings = dict(frozen_stages=args.frozen_stages, lr=0, amp=args.amp, light=args.light)
+        settings = dict(frozen_stages=args.frozen_stages, amp=args.amp, light=args.light)
         cfg, self.model, self.wrapper = build(args.device, **settings)
         self.batch = inputs.draw_batch(cfg, self.model, (args.size, args.size), args.batch)
         self.freezer = Freezer(self.model, StageMap.of(self.model))

@@ -54,7 +54,7 @@ class Steps:
 
         trains, blocks, with_cp = WAYS[way]
         settings = dict(frozen_stages=args.frozen_stages, blocks=blocks, with_cp=with_cp)
-        cfg, self.model, self.wrapper = build(args.device, **settings, lr=0, amp=args.amp)
+        cfg, self.model, self.wrapper = build(args.device, **settings, amp=args.amp)
         self.batch = inputs.draw_batch(cfg, self.model, (args.size, args.size), args.batch)
         stages = StageMap.of(self.model)
         self.freezer = Freezer(self.model, stages)

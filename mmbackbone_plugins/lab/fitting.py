@@ -1,6 +1,7 @@
 """Which batch fits into memory while which stages train, from steps that are measured."""
 
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -28,47 +29,70 @@ def fitting_batches(
     """The largest batch of each set of stages that a schedule trains, within ``limit`` bytes.
 
     What a step has allocated at once is measured with ``batch`` and with twice as many images, in
-    FP32, and is taken to go on in a straight line, so a batch near the one in question is best.
+    FP32. It goes on in a straight line, or steeper: with few small images gradients are the most of
+    it. So if more should fit, more are measured, as long as this machine has ``limit`` bytes.
     Weights, the optimizer's state of all that ever trains, and the copy of the gradients that
     ``DistributedDataParallel`` keeps are added.
 
     Returns:
         For each set, in the order of the run: ``trains`` in words, ``fixed_bytes``,
-        ``bytes_per_image``, and ``batch``, 0 where not one image fits.
+        ``bytes_per_image``, ``batch``, 0 where not one image fits, and ``measured_batch``, the
+        largest that was measured.
     """
-    model = preview.model.to(device)
+    model, freezer = preview.model.to(device), preview.freezer
     sets = list(dict.fromkeys(phase.trainable for phase in plan.phases(preview.length)))
     how = preview.hook.get('frozen_forward', 'exact')
     other = None
     if how != 'exact':
-        targets = preview.freezer.stage_map.targets
-        other = FrozenForward(model, targets, how, lambda text: None)
-    data = [inputs.draw_batch(preview.cfg, model, preview.shape, n) for n in (batch, 2 * batch)]
-    copies = _copies_of_state(preview.cfg)
-    always, rows, peaks = 0.0, [], []
+        other = FrozenForward(model, freezer.stage_map.targets, how, lambda text: None)
+
+    def peak(images: int) -> int:
+        data = inputs.draw_batch(preview.cfg, model, preview.shape, images)
+        return _peak(model, data, other, device)
+
+    training = {}
     for trainable in sets:
-        preview.freezer.apply(trainable)
+        freezer.apply(trainable)
+        training[trainable] = _bytes(p for p in model.parameters() if p.requires_grad)
+    always = _bytes((*model.parameters(), *model.buffers()))
+    always += _copies_of_state(preview.cfg) * max(training.values())
+    rows = []
+    for trainable in sets:
+        freezer.apply(trainable)
         model.train()
-        preview.freezer.apply_modes()
-        if other is not None:
-            other.drop()
-        small, large = (_peak(model, d, other, device) for d in data)
-        training = _bytes(p for p in model.parameters() if p.requires_grad)
-        always = max(always, copies * training)
-        peaks.append((small, max((large - small) / batch, 1.0), training))
-    preview.freezer.restore()
-    weights = _bytes((*model.parameters(), *model.buffers()))
-    for trainable, (small, slope, training) in zip(sets, peaks):
-        fixed = weights + always + small - batch * slope + (training if ranks > 1 else 0)
+        freezer.apply_modes()
+        held = always + (training[trainable] if ranks > 1 else 0)
+        few, many = batch, 2 * batch
+        low, high = peak(few), peak(many)
+        while True:
+            slope = max((high - low) / (many - few), 1.0)
+            fixed = held + high - many * slope
+            fits = max(int((limit - fixed) // slope), 0)
+            if fits <= many or limit > _room(device):
+                break
+            more = min(fits, 2 * many)
+            try:
+                few, low, many, high = many, high, more, peak(more)
+            except torch.cuda.OutOfMemoryError:
+                break
         rows.append(
             dict(
-                trains=describe(trainable, preview.freezer.stage_map.names),
+                trains=describe(trainable, freezer.stage_map.names),
                 fixed_bytes=round(fixed),
                 bytes_per_image=round(slope),
-                batch=max(int((limit - fixed) // slope), 0),
+                batch=fits,
+                measured_batch=many,
             )
         )
+    freezer.restore()
     return rows
+
+
+def _room(device: str) -> float:
+    """Bytes that a step may take here."""
+    if device != 'cpu':
+        return torch.cuda.mem_get_info()[1]
+    return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
 
 
 def peak_bytes(step: Callable[[], Any], device: str) -> int:
@@ -80,8 +104,17 @@ def peak_bytes(step: Callable[[], Any], device: str) -> int:
         step()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    # By address, for torch's own total keeps what was taken in one profile and freed after it.
+    taken: dict[int, int] = {}
+    now = most = 0
     records = (e for e in trace(step) if e.get('name') == '[memory]')
-    return max((e['args']['Total Allocated'] for e in records), default=0)
+    for record in sorted(records, key=lambda e: e['ts']):
+        size, where = record['args']['Bytes'], record['args']['Addr']
+        now += max(size, 0) - taken.pop(where, 0)
+        if size > 0:
+            taken[where] = size
+        most = max(most, now)
+    return most
 
 
 def trace(step: Callable[[], Any]) -> list[dict[str, Any]]:
@@ -97,6 +130,8 @@ def trace(step: Callable[[], Any]) -> list[dict[str, Any]]:
 
 def _peak(model: Any, data: Sequence[Any], other: Optional[FrozenForward], device: str) -> int:
     def step() -> None:
+        if other is not None:
+            other.drop()  # its weights are made in the step, where they are seen
         with other or nullcontext():
             model.parse_losses(model.loss(*data))[0].backward()
 
@@ -104,7 +139,7 @@ def _peak(model: Any, data: Sequence[Any], other: Optional[FrozenForward], devic
     model.zero_grad()
     found = peak_bytes(step, device)
     model.zero_grad()
-    return found
+    return found + _bytes(data[:1])  # the images come from the preprocessor, in the step
 
 
 def _copies_of_state(cfg: Any) -> float:

@@ -161,6 +161,7 @@ def test_what_cannot_be_folded_is_exact_and_says_so_once():
                 other.remove()
                 other.install()
         texts[kind] = said[-1]
+        assert len(said) == 1 + (kind == 'flat')  # what is folded, before it turns out to fail
     assert texts['twice'].endswith('0 of 1 norms folded, so it is exact')
     assert 'exact, for otherwise: RuntimeError: view size is not compatible' in texts['flat']
 

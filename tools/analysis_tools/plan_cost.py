@@ -118,13 +118,15 @@ def text(found: list[dict[str, Any]]) -> str:
             'an epoch.\nMultiply by the images, or give --images N; shares hold for any number.'
         )
     if 'memory' in found[0]:
-        rows = [('', 'schedule', 'stages that train', 'fixed GB', 'GB an image', 'batch that fits')]
+        header = ('', 'schedule', 'stages that train', 'fixed GB', 'GB an image')
+        rows = [(*header, 'batch that fits', 'measured up to')]
         for one in found:
             for fit in one['memory']:
                 sizes = [f'{fit[key] / 1e9:.3f}' for key in ('fixed_bytes', 'bytes_per_image')]
                 number = f'({configs.index(one["config"]) + 1})'
-                rows.append((number, one['schedule'], fit['trains'], *sizes, f'{fit["batch"]:,}'))
-        lines += [table(rows, '<<<>>>'), '']
+                batches = f'{fit["batch"]:,}', f'{fit["measured_batch"]:,}'
+                rows.append((number, one['schedule'], fit['trains'], *sizes, *batches))
+        lines += [table(rows, '<<<>>>>'), '']
     lines.append('FLOPs of convolutions, matrix products and attention, forward and backward.')
     for number, config in enumerate(configs, start=1):
         one = next(f for f in found if f['config'] == config)
