@@ -28,7 +28,7 @@ val_pipeline = [
 ]
 
 # Loading takes a twentieth of a step: more processes would only take cores away. Boxes that a
-# tile's border cuts are difficult (`diff_thr=0`): in no loss, and neither right nor wrong.
+# tile's border cuts are difficult (`diff_thr=0`): background for the loss, neither right nor wrong.
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
