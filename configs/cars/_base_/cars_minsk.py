@@ -55,20 +55,8 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='test.json',
-        data_prefix=dict(img='test/'),
-        metainfo=metainfo,
-        test_mode=True,
-        pipeline=val_pipeline,
-    ),
+    val_dataloader,
+    dataset=dict(val_dataloader['dataset'], ann_file='test.json', data_prefix=dict(img='test/')),
 )
 val_evaluator = dict(type='mmdet.CocoMetric', ann_file=f'{data_root}val.json', metric='bbox')
 test_evaluator = dict(type='mmdet.CocoMetric', ann_file=f'{data_root}test.json', metric='bbox')

@@ -62,20 +62,11 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    val_dataloader,
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
+        val_dataloader['dataset'],
         ann_file='test/annfiles/',
         data_prefix=dict(img_path='test/images/'),
-        metainfo=metainfo,
-        diff_thr=0,
-        test_mode=True,
-        pipeline=val_pipeline,
     ),
 )
 val_evaluator = dict(type='OrientedMetric')
