@@ -260,9 +260,9 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = TRAIN_LOADERS) -> None:
             f'data of this config is missing: {"; ".join(sorted(set(missing)))}. DOTA is at '
             'https://captain-whu.github.io/DOTA (split it with MMRotate: '
             'tools/data/dota/split/img_split.py), DIOR-R at https://gcheng-nwpu.github.io, '
-            'HIT-UAV in configs/hituav/README.md; python tools/make_toy_data.py --help draws a '
-            'small set in the same layout. Point data_root of the datasets there with '
-            '--cfg-options'
+            'HIT-UAV in configs/hituav/README.md, cars in configs/cars/README.md; python '
+            'tools/make_toy_data.py --help draws a small set in the same layout. Point data_root '
+            'of the datasets there with --cfg-options'
         )
 
 

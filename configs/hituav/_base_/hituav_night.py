@@ -28,7 +28,7 @@ val_pipeline = [
 ]
 
 # Loading takes a twentieth of a step: more processes would only take cores away. Boxes that a
-# tile's border cuts are difficult (`diff_thr=0`): in no loss, and neither right nor wrong.
+# tile's border cuts are difficult (`diff_thr=0`): background for the loss, neither right nor wrong.
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
@@ -62,20 +62,11 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    persistent_workers=False,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    val_dataloader,
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
+        val_dataloader['dataset'],
         ann_file='test/annfiles/',
         data_prefix=dict(img_path='test/images/'),
-        metainfo=metainfo,
-        diff_thr=0,
-        test_mode=True,
-        pipeline=val_pipeline,
     ),
 )
 val_evaluator = dict(type='OrientedMetric')

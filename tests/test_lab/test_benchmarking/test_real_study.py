@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mmengine.config import Config
 
 from mmbackbone_plugins.lab.benchmarking import load_results, read_plan
 
@@ -69,3 +70,23 @@ def test_results_are_those_of_the_plan(monkeypatch):
         assert result.state == 'finished' and result.config == run.config
         assert run.options.items() <= result.options.items()
         assert result.validation == ['val'] and result.in_domain == ['night']
+
+
+@pytest.mark.parametrize('name', ['cars/plan', 'hituav/second'])
+def test_further_plans(name, monkeypatch):
+    """Methods differ in their hooks alone, and the backbone trains as in the first study."""
+    monkeypatch.chdir(ROOT)
+    runs = read_plan(f'configs/{name}.yml').runs
+    first = Config.fromfile('configs/hituav/_base_/rotated-retinanet_effnet-lite0_fpn.py')
+    configs = {r.method: Config.fromfile(r.config) for r in runs if r.seed == 0}
+    expected = configs['full'].to_dict()
+    for method, cfg in configs.items():
+        hooks = cfg.pop('custom_hooks', None)
+        assert cfg.to_dict() == expected and (hooks is None) == (method == 'full')
+    for part in ('backbone', 'neck'):
+        assert configs['full'].model[part] == first.model[part]
+    assert configs['full'].optim_wrapper == first.optim_wrapper
+    for run in runs:
+        assert run.validation == ('val',) and len(run.tests) == 3
+        if run.after:
+            assert run.after['choose']['metric'] == run.tests[0].metric
