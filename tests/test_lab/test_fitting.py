@@ -67,8 +67,8 @@ def real_model(name):
     'name, side, batch, megabytes',
     [
         ('tiny', 64, 4, 12),
-        pytest.param('retinanet', 128, 4, 560, marks=pytest.mark.slow),
-        pytest.param('faster-rcnn', 128, 4, 640, marks=pytest.mark.slow),
+        pytest.param('retinanet', 128, 2, 530, marks=pytest.mark.slow),
+        pytest.param('faster-rcnn', 128, 2, 640, marks=pytest.mark.slow),
     ],
 )
 def test_the_batch_that_fits_does_and_the_next_does_not(
