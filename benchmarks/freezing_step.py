@@ -131,8 +131,14 @@ def measure_steps(args: argparse.Namespace) -> dict:
     of_floor = {way: ratio(times, way, 'floor') for way in names}
     of_frozen = {way: ratio(times, way, 'frozen') for way in names}
     hook = hook_share(steps, seconds)
+    switch = switch_of_a_step(steps, args)
     figures = dict(
-        seconds=seconds, of_floor=of_floor, of_frozen=of_frozen, peak_bytes=memory, hook=hook
+        switch_of_a_step=switch,
+        seconds=seconds,
+        of_floor=of_floor,
+        of_frozen=of_frozen,
+        peak_bytes=memory,
+        hook=hook,
     )
     return dict(figures, megabytes_at_peak=owners) if owners else figures
 
@@ -147,6 +153,20 @@ def hook_share(steps: Steps, seconds: dict) -> dict:
     runner = SimpleNamespace(epoch=0, iter=0, model=steps.model)
     calls = alternate(dict(hook=lambda: hook.before_train_iter(runner, 0)), 2000, 'cpu')['hook']
     return dict(seconds=statistics.median(calls), share=statistics.median(calls) / seconds['full'])
+
+
+def switch_of_a_step(steps: Steps, args: argparse.Namespace) -> dict:
+    """Time to make the other weights at a phase's beginning, of a frozen step."""
+
+    def make(way: str) -> None:
+        steps.other[way].drop()
+        with steps.other[way]:
+            pass
+
+    steps.prepare('frozen')
+    ways = {way: lambda way=way: make(way) for way in FORWARDS}
+    times = alternate(dict(step=steps.step, **ways), args.rounds, args.device)
+    return {way: ratio(times, way, 'step') for way in FORWARDS}
 
 
 def communicate(rank: int, folder: str) -> None:
@@ -214,6 +234,8 @@ def show(figures: dict) -> None:
     print(
         f'\nhook in an unfrozen step: {hook["seconds"] * 1e6:.1f} us, {hook["share"]:.2e} of it\n'
     )
+    for way, share in figures['switch_of_a_step'].items():
+        print(f'weights of {way!r} made at the beginning of a phase: {share:.3f} of a frozen step')
     if 'bytes' in figures:
         sent = ((key, f'{value / 1e6:.2f}') for key, value in figures['bytes'].items())
         table(('gradients sent by a rank', 'MB'), sent)
