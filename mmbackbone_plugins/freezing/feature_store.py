@@ -116,8 +116,13 @@ class MemoryStore:
             self._records[key] = record
             self.used += record.nbytes
 
-    def close(self) -> None:
+    def drop(self) -> None:
+        """Forgets everything."""
         self._records.clear()
+        self._fingerprint, self.used = '', 0
+
+    def close(self) -> None:
+        self.drop()
 
 
 class FolderStore:
@@ -157,7 +162,7 @@ class FolderStore:
         """Turns to the files of a fingerprint; those of the last go, unless they are lasting."""
         place = self._folder / fingerprint
         if place != self._place:
-            self._drop()
+            self.drop()
         self._place, self._lasting = place, lasting
         self._place.mkdir(parents=True, exist_ok=True)
         for draft in self._place.glob('*.new'):
@@ -187,7 +192,7 @@ class FolderStore:
             record = _content(path, check=path not in self._checked and kept.check)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except Exception as error:  # bytes that were not written can be anything
             self._report(f'{path} is not whole and is made anew: {error}')
             _remove(path)
             return None
@@ -211,13 +216,15 @@ class FolderStore:
         self._checked.add(path)
 
     def close(self) -> None:
-        self._drop()
+        self.drop()
         if self._temporary:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Deletes the files of this fingerprint, unless they are lasting."""
         if self._place is not None and not self._lasting:
             shutil.rmtree(self._place, ignore_errors=True)
+            self._place = None
 
     def _path(self, key: Key) -> str:
         return str(Path(str(self._place), f'{key[0]}-{key[1]}-{self._entry(key[0])}.features'))

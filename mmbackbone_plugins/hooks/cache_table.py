@@ -31,6 +31,7 @@ def cache_table(
     for level in again.levels if again else ():
         torch.stack([level.tensor()])
     reading = time.perf_counter() - start
+    store.drop()
     levels = ', '.join(str(i) for i, read in enumerate(found.read) if read)
     rows = [
         ('image', ' x '.join(map(str, found.shape))),

@@ -258,12 +258,19 @@ class FeatureCacheHook(Hook):
         """What features depend on besides weights and images."""
         rulers = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
         wrapper = runner.cfg.get('optim_wrapper', {})
-        whole = runner.cfg.model  # of which all may matter, if the model makes its own backbone
+        dataset = (runner.cfg.get('train_dataloader') or {}).get('dataset')
+        whole = runner.cfg.get('model')  # all may matter, if the model makes its own backbone
+        if self.folder and not (isinstance(dataset, dict) and isinstance(whole, dict)):
+            raise ValueError(
+                f'FeatureCacheHook: folder={self.folder!r} is for runs with a config, which tells '
+                'them what of it is theirs; build the runner with Runner.from_cfg, or leave it out'
+            )
+        whole = whole or {}
         return [
             [whole.get('backbone', whole), whole.get('data_preprocessor')],
             self._read_levels,
             fingerprint_tensors(named_tensors(model.data_preprocessor)),
-            runner.cfg.train_dataloader.get('dataset', None),
+            dataset,
             [wrapper.get('type'), wrapper.get('dtype')],
             [(h.frozen_forward, h.frozen_compile) for h in rulers],
             [self.seed, str(self.dtype), next(iter(self._tensors.values())).device.type],

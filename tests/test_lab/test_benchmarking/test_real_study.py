@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from mmengine.config import Config
@@ -70,6 +71,36 @@ def test_results_are_those_of_the_plan(monkeypatch):
         assert result.state == 'finished' and result.config == run.config
         assert run.options.items() <= result.options.items()
         assert result.validation == ['val'] and result.in_domain == ['night']
+
+
+def test_fixed_views():
+    """The table of docs/cache.md, worked out once more."""
+    page = (ROOT / 'docs/cache.md').read_text(encoding='utf-8')
+    found = {(r.method, r.seed): r for r in load_results(STUDY / 'views')}
+    labels = {'as always': 'free', '1 view': 'views-1'}
+    labels.update({f'{n} views': f'views-{n}' for n in (2, 4, 8)})
+    cell = r' \| '.join(['(.*?)'] * 6)
+    rows = {row[0]: row[1:] for row in re.findall(rf'^\| {cell} \|$', page, re.M)}
+    assert rows.keys() >= labels.keys() and len(found) == 3 * len(labels)
+
+    def scores(method, test):
+        return np.array([100 * found[method, s].scores[test]['AP50'] for s in (0, 1, 2)])
+
+    for label, method in labels.items():
+        expected = [
+            ', '.join(f'{v:.1f}' for v in scores(method, t)) for t in ('val', 'night', 'day')
+        ]
+        for test in ('night', 'day') if method != 'free' else ():
+            d = scores(method, test) - scores('free', test)
+            half = 4.302653 * d.std(ddof=1) / 3**0.5  # Student's t, two degrees of freedom
+            expected.append(f'{d.mean():+.1f} [{d.mean() - half:+.1f}, {d.mean() + half:+.1f}]')
+        assert [c.strip() for c in rows[label]][: len(expected)] == expected
+    shares = [
+        found[m, s].cost['flops'] / found[m, s].cost['full_flops']
+        for m, s in found
+        if m != 'free' and s
+    ]
+    assert {f'{100 * s:.0f}' for s in shares} == {'38'}
 
 
 @pytest.mark.parametrize('name', ['cars/plan', 'hituav/second'])
