@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Optional, cast
+from typing import Any, Optional, cast
 
 import torch
 from mmengine.dist import get_world_size, is_main_process
@@ -161,8 +161,7 @@ class TrainingCostHook(Hook):
         self._traffic.look(runner.model)
         if run.watch is not None:
             known, room = phase.counted, len(phase.counted) < self.max_shapes
-            wanted: Callable[[str], bool] = lambda shape: room and shape not in known  # noqa: E731
-            run.watch.before_step(runner.model, wanted, images_read)
+            run.watch.before_step(runner.model, lambda s: room and s not in known, images_read)
         run.mark = time.perf_counter()
         phase.data_seconds += waited
 
