@@ -215,12 +215,11 @@ class TrainingCostHook(Hook):
 
     def _read_features(self, runner, data_batch: Any, run: '_Run') -> int:
         """Images of the batch whose features a cache has; the batch is completed."""
-        cache = self._cache
-        if cache is None:
+        if self._cache is None:
             return 0
-        cache.fill(runner, data_batch)
-        run.ledger.features_read_bytes += cache.bytes_read * run.ledger.parts[-1]['ranks']
-        return cache.images_read
+        self._cache.fill(runner, data_batch)
+        run.ledger.features_read_bytes += self._cache.bytes_read * run.ledger.parts[-1]['ranks']
+        return self._cache.images_read
 
     def _count_full(self, runner, data_batch: Any, run: '_Run') -> None:
         ledger = run.ledger
