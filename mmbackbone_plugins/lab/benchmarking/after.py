@@ -100,7 +100,10 @@ def link(runs: Sequence[Run]) -> list[Run]:
                     'validation, or give choose options of other pictures'
                 )
         needed.add(training.name)
-        found.append(replace(run, after={**run.after, 'training': training.method}))
+        own = run.after['choose']
+        if own['metric'] is None and run.tests:  # whatever the tests are scored by
+            own = {**own, 'metric': run.tests[0].metric}
+        found.append(replace(run, after={**run.after, 'choose': own, 'training': training.method}))
     return [replace(r, keep_probed=True) if r.name in needed or r.after else r for r in found]
 
 
