@@ -15,7 +15,7 @@ from test_detectors import shrink
 from test_images import lines
 from torch.utils.data import DataLoader
 
-from mmbackbone_plugins import OrientedMetric, collect_moments
+from mmbackbone_plugins import OrientedMetric, collect_moments, compat
 from mmbackbone_plugins.utils.sampling import SeededBatches
 
 CLASSES = 3
@@ -248,3 +248,25 @@ def test_planning_tools(name, tmp_path, capsys):
     assert rig.call_tool(f'{tools}measure_rgn', config, '--batches', '1', '--out', out) == 0
     (run,) = json.loads(out.read_text())['runs']
     assert {'stem', 'stage1', 'stage4'} & set(run['table']['stages'])
+
+
+@pytest.mark.parametrize('name', [name for name in MODELS if name != 'change'])
+def test_features_are_read(name, tmp_path):
+    """As computed anew, in a loop of iterations; two passes see the same view."""
+    settings = dict(options(name), iters=6)
+    settings['train_dataloader'].update(
+        sampler=dict(type='InfiniteSampler', shuffle=True), collate_fn=dict(type='pseudo_collate')
+    )
+    frozen = dict(type='FreezingSchedulerHook', schedule=dict(type='FrozenBackbone'))
+    found = {}
+    for storage in (None, 'ram'):
+        cache = dict(type='FeatureCacheHook', views=1, storage=storage)
+        cost = dict(type='TrainingCostHook')
+        found[storage] = rig.train(tmp_path / str(storage), hooks=[frozen, cache, cost], **settings)
+    assert found['ram'].losses == found[None].losses and len(found[None].losses) == 6
+    assert not rig.equal(found['ram'].states[-1], found[None].states[-1])
+    if compat.flop_counter():
+        paid = [json.loads((tmp_path / s / 'cost.json').read_text()) for s in ('None', 'ram')]
+        batches = [list(p['phases']['frozen']['batches'].values()) for p in paid]
+        assert batches == [[6], [2, 4]]
+        assert paid[1]['totals']['training_flops'] < paid[0]['totals']['training_flops']
