@@ -57,6 +57,8 @@ def check_run(runner, model: Any) -> None:
             'they are loaded, and a kept view has none; leave it out'
         )
     rulers = [h for h in runner.hooks if isinstance(h, FreezingSchedulerHook)]
+    if not rulers:
+        model.train()  # some backbones (Swin) freeze their own stages only here
     modes = {h.frozen_mode for h in rulers} - {'eval'}
     loud = [] if rulers else [n for n, m in restless(model.backbone).items() if m.training]
     if modes or loud:

@@ -199,8 +199,11 @@ def test_equals_the_reference_and_computes_every_view_once(name, tmp_path):
         assert two[:2].allclose(two[2:]) and one.allclose(two[0]) and abs(two[0] - two[1]) > 1e-3
 
 
-def test_without_random_numbers_it_equals_a_run_without_the_hook(tmp_path):
+@pytest.mark.parametrize('own', [False, True], ids=['schedule', 'frozen_stages'])
+def test_without_random_numbers_it_equals_a_run_without_the_hook(own, tmp_path):
     options = dict(model=rig.detector(), loader=data([FLIP[0], FLIP[2]]))
+    if own:  # frozen by MMDetection, from which no hook has to know it
+        options.update(model=rig.detector(backbone=rig.resnet(frozen_stages=4)), hooks=[])
     plain = train(tmp_path / 'plain', 'plain', **options)
     cached = train(tmp_path / 'cached', dict(views=1), **options)
     assert same(cached, plain) and cached.images == dict(computed=6, read=12)
