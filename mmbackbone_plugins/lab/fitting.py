@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -47,6 +48,7 @@ def fitting_batches(
         other = FrozenForward(model, freezer.stage_map.targets, how, lambda text: None)
 
     def peak(images: int) -> int:
+        print(f'memory: a step of {images} images', file=sys.stderr, flush=True)  # takes a while
         data = inputs.draw_batch(preview.cfg, model, preview.shape, images)
         return _peak(model, data, other, device)
 
