@@ -117,10 +117,8 @@ class FeatureCache:
         return output.contiguous()
 
     def _keep(self, waiting: list[Waiting], outputs: list[Tensor]) -> None:
-        if self.store is None or not any(w.sample for w in waiting):
-            return
         for i, w in enumerate(waiting):
-            if w.sample:
+            if self.store is not None and w.sample:
                 one = [out[i : i + 1] for out in outputs]
                 record = record_of(one, self._read, self._dtype, w.image, w.sample)
                 self.store.write(w.key, record)

@@ -12,16 +12,15 @@ from typing import Any, Callable
 import torch
 from torch import Tensor, nn
 
-from ..distortion.passes import allow_single_values
 from ..freezing.feature_cache import frozen_phases, restless
 from ..freezing.forwards import patched
 from ..utils.branches import has_branches, losses_of
 from ..utils.seeded_loader import hidden_state
 from ..utils.text import some
-from ..utils.untouched import seed_everything, untouched, untouched_attributes
+from ..utils.untouched import seed_everything
 from ..utils.views import View, ViewLoader
 from .freezing_scheduler_hook import FreezingSchedulerHook
-from .full_reference import without_process_group
+from .full_reference import beside_the_run
 from .runners import refuse_sharded
 
 _MIXING = ('MultiImageMixDataset', 'Mosaic', 'MixUp', 'CopyPaste')
@@ -205,14 +204,7 @@ def probe(runner, model: Any, batch: Any) -> Probe:
 @contextmanager
 def _once(runner, model: nn.Module) -> Iterator[None]:
     """A forward pass as in a frozen step, of one image, by itself."""
-    hub = untouched_attributes([runner.message_hub])
-    try:
-        context = runner.optim_wrapper.optim_context(nn.Module())  # autocast, if the run has it
-    except NotImplementedError:  # several optimizers
-        context = torch.no_grad()
-    with untouched(model), hub, without_process_group(), torch.no_grad(), context:
-        model.train()
-        allow_single_values(model)
+    with beside_the_run(runner, model) as context, torch.no_grad(), context:
         backbone: Any = model.backbone
         for part in backbone.modules():
             part.training = False

@@ -24,14 +24,7 @@ def count_full_step(
     FLOPs for the first image of ``batch``, and its shape as :func:`batch_shape` names it.
     """
     detector = cast(Any, model)
-    try:
-        context = runner.optim_wrapper.optim_context(nn.Module())  # autocast, if the run has it
-    except NotImplementedError:  # several optimizers
-        context = nullcontext()
-    hub = untouched_attributes([runner.message_hub])
-    with untouched(model), hub, torch.enable_grad(), without_process_group():
-        model.train()
-        allow_single_values(model)
+    with beside_the_run(runner, model) as context, torch.enable_grad():
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trainable)
         data = detector.data_preprocessor(_first_image(copy.deepcopy(batch)), True)
@@ -41,6 +34,23 @@ def count_full_step(
                 losses = losses_of(model, data)
             detector.parse_losses(losses)[0].backward()
     return StepFlops.of(counter), shape
+
+
+@contextmanager
+def beside_the_run(runner, model: nn.Module) -> Iterator[Any]:
+    """Lets a model in train mode take one image by itself, and leaves no trace of that in a run.
+
+    Yields the context of a step's forward pass.
+    """
+    try:
+        context = runner.optim_wrapper.optim_context(nn.Module())  # autocast, if the run has it
+    except NotImplementedError:  # several optimizers
+        context = nullcontext()
+    hub = untouched_attributes([runner.message_hub])
+    with untouched(model), hub, without_process_group():
+        model.train()
+        allow_single_values(model)
+        yield context
 
 
 @contextmanager
