@@ -43,6 +43,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--ranks', type=int, default=1, help='processes (GPUs) of a run')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads of a process')
     parser.add_argument(
+        '--channels-last',
+        action='store_true',
+        help="weights and features in torch's channels_last format: faster on CPUs, other rounding",
+    )
+    parser.add_argument(
         '--slurm',
         choices=['print', 'submit'],
         help='print srun commands, or submit an array of jobs with submitit',
@@ -53,6 +58,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     check_positive(parser, args, 'jobs', 'ranks', 'threads', 'hours')
     if args.slurm and not args.partition:
         parser.error('--slurm needs --partition')
+    if args.slurm and args.channels_last:
+        parser.error('--channels-last is for runs on this machine, and not for those of --slurm')
     return args
 
 
@@ -118,7 +125,8 @@ def work(args: argparse.Namespace) -> int:
         )
         print(f'submitted {len(ids)} jobs: {", ".join(ids)}')
         return 0
-    local = benchmarking.Local(args.jobs, torch.cuda.device_count(), args.ranks, args.threads)
+    gpus = torch.cuda.device_count()
+    local = benchmarking.Local(args.jobs, gpus, args.ranks, args.threads, args.channels_last)
     queue = benchmarking.Queue(folders, local, say=lambda text: print(text, flush=True))
     left = queue.run()
     report(plan)

@@ -100,8 +100,8 @@ def collect_drift(log: RunLog) -> Optional[dict[str, Any]]:
     return dict(mean=last['network'], stages=last['stages'], cka=last['cka'])
 
 
-def machine() -> dict[str, Any]:
-    """Versions and hardware that the figures belong to."""
+def machine(channels_last: bool = False) -> dict[str, Any]:
+    """Versions, hardware and layout of memory that the figures belong to."""
     import torch
 
     gpu = torch.cuda.is_available()
@@ -115,6 +115,7 @@ def machine() -> dict[str, Any]:
         processor=processor(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
+        channels_last=channels_last,
     )
 
 

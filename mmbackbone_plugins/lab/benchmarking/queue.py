@@ -29,10 +29,12 @@ class Local:
     gpus: int = 0  # GPUs on this machine; each run gets its own, in turn. 0: the CPU
     ranks: int = 1  # processes of one run (data parallel); more than one are started by torchrun
     threads: int = 1  # threads of each process on the CPU
+    channels_last: bool = False  # memory format of the model's weights and features
 
     def command(self, folder: Path) -> list[str]:
         """The command line of one run."""
         module = ['-m', 'mmbackbone_plugins.lab.benchmarking.single', str(folder)]
+        module += ['--channels-last'] if self.channels_last else []
         if self.ranks == 1:
             return [sys.executable, *module]
         start = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={self.ranks}']

@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop, find_latest_checkpoint
+from torch import nn
 
 from ...utils.files import atomic_write
 from ...utils.names import type_name
@@ -54,7 +56,10 @@ class _ProgressFile(Hook):
 
 
 def execute(
-    folder: RunFolder, launcher: str = 'none', told: Callable[[Runner], Runner] = lambda r: r
+    folder: RunFolder,
+    launcher: str = 'none',
+    told: Callable[[Runner], Runner] = lambda r: r,
+    channels_last: bool = False,
 ) -> Result:
     """Trains, tests on every test set, and writes ``result.json``."""
     launch.register_modules()
@@ -68,13 +73,13 @@ def execute(
         # An average of the untrained weights would be swapped in for each test.
         hooks = cfg.get('custom_hooks', None) or []
         cfg.custom_hooks = [hook for hook in hooks if type_name(hook) != 'EMAHook']
-        runner = told(launch.build_runner(cfg))
+        runner = told(_build(cfg, channels_last))
         runner.call_hook('before_run')
         best, chosen = between(runner, folder, partial(_score, runner, folder, own), done)
         options = {**run.options, 'after.interpolate.weight': best}
     else:
         resume.choose_checkpoint(cfg, 'auto')
-        runner = told(launch.build_runner(cfg))
+        runner = told(_build(cfg, channels_last))
         weights.check_start(runner.model, cfg)
         runner.register_hook(_ProgressFile(folder.path / PROGRESS))
         runner.train()
@@ -96,7 +101,7 @@ def execute(
         cost=collect_cost(train),
         rgn=collect_rgn(log),
         drift=None if run.after else collect_drift(log),
-        machine=machine(),
+        machine=machine(channels_last),
     )
     if is_main_process():
         classes = list(loop.dataloader.dataset.metainfo.get('classes', ()))
@@ -104,6 +109,21 @@ def execute(
             json.dump(dict(classes=classes, images=looks), file)
         result.save(folder.path)
     return result
+
+
+def _build(cfg: Config, channels_last: bool) -> Runner:
+    runner = launch.build_runner(cfg)
+    if channels_last:
+        for name, m in runner.model.named_modules():
+            # oneDNN writes past its workspace there (its issue 6035): wrong gradients, or a crash.
+            if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) != m.stride:
+                if m.in_channels < 16 and next(m.parameters()).is_cpu:
+                    raise ValueError(
+                        f'--channels-last is not for a CPU where a 1 x 1 convolution has a stride '
+                        f'and less than 16 channels; {name} has {m.in_channels}'
+                    )
+        runner.model.to(memory_format=torch.channels_last)
+    return runner
 
 
 def _score(runner: Runner, folder: RunFolder, own: Config, domain: Domain) -> float:
@@ -125,6 +145,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description='One run of a benchmark')
     parser.add_argument('folder', type=Path)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--channels-last', action='store_true')
     args = parser.parse_args(argv)
     console.adapt()
     folder = RunFolder.read(args.folder)
@@ -135,7 +156,7 @@ def main(argv=None) -> int:
         # Wherever it was started, by a queue or as a job of a cluster: a report has to know.
         ends = interruption.explained(str(folder.path / TRAIN), partial(_stopped, folder))
         with failures.told(partial(_record, folder)) as told, ends as watched, labels_explained():
-            execute(folder, args.launcher, lambda runner: watched(told(runner)))
+            execute(folder, args.launcher, lambda r: watched(told(r)), args.channels_last)
     return 0
 
 

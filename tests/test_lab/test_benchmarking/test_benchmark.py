@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
+from torch import nn
 
-from mmbackbone_plugins.lab.benchmarking import load_results
+from mmbackbone_plugins.lab import launch
+from mmbackbone_plugins.lab.benchmarking import load_results, single
 from mmbackbone_plugins.lab.benchmarking.collect import scores
 from mmbackbone_plugins.lab.benchmarking.results import read_result
 from mmbackbone_plugins.lab.toy import make_toy_dataset
@@ -46,8 +50,8 @@ def test_scores_are_sorted_by_class():
 
 def write_plan(path, data, work_dir):
     tiny = {
-        'model.backbone.base_channels': 8,
-        'model.neck.in_channels': [8, 16, 32, 64],
+        'model.backbone.base_channels': 16,
+        'model.neck.in_channels': [16, 32, 64, 128],
         'train_cfg.max_epochs': 6,
         'train_cfg.val_interval': 6,
         'param_scheduler': [],
@@ -82,6 +86,19 @@ def write_plan(path, data, work_dir):
     path.write_text(yaml.safe_dump(plan))
 
 
+@pytest.mark.parametrize('channels', [8, 16])
+def test_channels_last_of_narrow_layers(monkeypatch, channels):
+    model = nn.Sequential(nn.Conv2d(8, channels, 3), nn.Conv2d(channels, 32, 1, stride=2))
+    monkeypatch.setattr(launch, 'build_runner', lambda cfg: SimpleNamespace(model=model))
+    if channels < 16:
+        with pytest.raises(ValueError, match='--channels-last is not for .*; 1 has 8'):
+            single._build(None, channels_last=True)
+        single._build(None, channels_last=False)
+    else:
+        single._build(None, channels_last=True)
+        assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
 def alive(pid):
     """Whether a process that is not ours to wait for is at work."""
     try:
@@ -114,7 +131,12 @@ def test_killed_resumed_and_reported(tmp_path):
     assert '2 runs, ' in dry.stdout and 'GFLOPs' in dry.stdout
     assert not (tmp_path / 'work/runs').exists()
 
-    tool = subprocess.Popen([*TOOL, plan, '--only', RUN], cwd=ROOT, env=env)
+    here = [*TOOL, plan, '--channels-last']
+    refused = subprocess.run(
+        [*here, '--slurm', 'print', '--partition', 'p'], cwd=ROOT, env=env, capture_output=True
+    )
+    assert refused.returncode == 2 and b'--channels-last is for runs on this' in refused.stderr
+    tool = subprocess.Popen([*here, '--only', RUN], cwd=ROOT, env=env)
     deadline = time.monotonic() + 300
     while not list((folder / 'train').glob('epoch_2.pth')):
         assert tool.poll() is None and time.monotonic() < deadline
@@ -128,7 +150,7 @@ def test_killed_resumed_and_reported(tmp_path):
     assert not (folder / 'result.json').exists()
     assert 'the process that started this run is gone' in (folder / 'log.txt').read_text()
 
-    again = subprocess.run([*TOOL, plan], cwd=ROOT, env=env, capture_output=True, text=True)
+    again = subprocess.run(here, cwd=ROOT, env=env, capture_output=True, text=True)
     assert again.returncode == 1, again.stdout + again.stderr  # one of the two must fail
     assert f'resumed: {RUN}' in again.stdout
     assert 'FAILED: toy/small/broken/seed0' in again.stdout
@@ -143,11 +165,16 @@ def test_killed_resumed_and_reported(tmp_path):
     assert finished.cost['flops'] == finished.cost['full_flops'] > 0
     assert finished.rgn['mean'] > 0 and finished.drift['mean'] > 0
     assert finished.checkpoint == 'train/epoch_6.pth'
+    weights = torch.load(folder / finished.checkpoint, weights_only=False)['state_dict']
+    assert weights['backbone.layer1.0.conv1.weight'].is_contiguous(
+        memory_format=torch.channels_last
+    )
+    assert finished.machine['channels_last'] is True
     looks = json.loads((folder / 'detections.json').read_text())
     assert [look['domain'] for look in looks['images']] == ['clear'] * 3 + ['snow'] * 3
 
     # The same run left alone comes to the same bits and numbers.
-    subprocess.run([*TOOL, plan, '--repeat', RUN], cwd=ROOT, env=env, check=True)
+    subprocess.run([*here, '--repeat', RUN], cwd=ROOT, env=env, check=True)
     alone = read_result(tmp_path / 'work/repeats' / RUN / 'result.json')
     assert alone.scores == finished.scores
     assert alone.drift == finished.drift and alone.rgn == finished.rgn

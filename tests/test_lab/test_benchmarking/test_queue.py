@@ -277,6 +277,11 @@ def test_places_of_gpus():
     }
 
 
+def test_memory_format(tmp_path):
+    assert Local(channels_last=True).command(tmp_path)[-1] == '--channels-last'
+    assert '--channels-last' not in Local().command(tmp_path)
+
+
 def test_prepare(tmp_path):
     said = []
     made = tmp_path / 'made'
