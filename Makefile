@@ -45,8 +45,8 @@ test-slow: setup  ## The slow tests
 
 # Each method through the tools, and what is near to the places where the families differ.
 OPENMMLAB_TESTS ?= tests/test_configs/test_zoo_tools.py tests/test_compat_torch.py tests/test_main.py tests/test_lab/test_launch.py \
-  tests/test_stages.py tests/test_hooks/test_feature_cache_hook.py tests/test_freezing tests/test_distortion tests/test_spectra tests/test_cost \
-  tests/test_hooks/test_freezing_distributed.py
+  tests/test_stages.py tests/test_hooks/test_feature_cache_hook.py tests/test_hooks/test_random_state_hook.py \
+  tests/test_freezing tests/test_distortion tests/test_spectra tests/test_cost tests/test_hooks/test_freezing_distributed.py
 
 # Its environment; without a Python 3.9 the recipe that begins so ends here, as if all were well.
 define setup_openmmlab

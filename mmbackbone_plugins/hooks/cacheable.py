@@ -78,11 +78,6 @@ def check_run(runner, model: Any) -> None:
             f'FeatureCacheHook: {type(loader.dataset).__name__} has no length or no get_data_info, '
             "which tells what an image is; use a data set of mmengine's BaseDataset"
         )
-    if getattr(loader, '_iterator', None) is not None:
-        raise ValueError(
-            'FeatureCacheHook: train_dataloader.persistent_workers=True: the workers run already, '
-            'for this mmengine starts them with a loop of iterations; use persistent_workers=False'
-        )
     mixing = hidden_state(loader) + [t for t in _types(loader.dataset) if t.endswith(_MIXING)]
     if mixing:
         raise ValueError(

@@ -149,7 +149,19 @@ def set_epoch(batch_sampler: Any, number: int) -> None:
 
 
 def set_parts(loader: DataLoader, **parts: Any) -> None:
-    """Gives a loader another data set or sampler; torch forbids it, for open iterators."""
+    """Gives a loader another data set or sampler; torch forbids it, for open iterators.
+
+    A loop of iterations of an earlier mmengine has begun to read by then: persistent workers have
+    the data set as it was, and mmengine's InfiniteSampler, with one generator of indices for all
+    that ask, would end with the iterator that is given up.
+    """
+    begun = getattr(loader, '_iterator', None)
+    if begun is not None:
+        begun._shutdown_workers()
+        loader._iterator = None
+    for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', None)):
+        if hasattr(sampler, '_indices_of_rank'):
+            sampler.indices = sampler._indices_of_rank()
     for name, part in parts.items():
         object.__setattr__(loader, name, part)
 

@@ -226,9 +226,7 @@ def test_one_iteration_of_training_between_frozen_ones(workers, tmp_path):
     """Workers have been told of kept views that are of earlier weights when they are read."""
     schedule = dict(type='MilestoneFreezing', train_epochs=[7], by_epoch=False)
     hooks = [dict(type='FreezingSchedulerHook', schedule=schedule)]
-    # An earlier mmengine starts persistent workers before the hook can act, which is refused.
-    loader = dict(data(workers=workers), persistent_workers=False)
-    options = dict(hooks=hooks, iters=18, loader=loader)
+    options = dict(hooks=hooks, iters=18, loader=data(workers=workers))
     disk = dict(views=1, storage='disk', folder=str(tmp_path / 'folder'))
     reference = train(tmp_path / 'reference', dict(views=1, storage=None), **options)
     assert same(train(tmp_path / 'run', disk, **options), reference)

@@ -252,7 +252,7 @@ MOSAIC = [
     dict(type='mmdet.MixUp', img_scale=(64, 64), pad_val=114.0),
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='mmdet.Resize', scale=(64, 64), keep_ratio=False),
-    dict(type='mmdet.PackDetInputs'),
+    dict(type='mmdet.PackDetInputs', meta_keys=('img_shape', 'ori_shape', 'scale_factor')),
 ]
 
 
