@@ -19,8 +19,9 @@ LOWEST = 0.3  # score below which a detection is not kept
 
 
 def look_at_images(model: nn.Module, dataset: Any, domain: str, count: int) -> list[dict[str, Any]]:
-    """Of the first images of a test set ``domain`` and what :func:`look_at_image` says."""
-    indices = range(min(count, len(dataset)))
+    """What :func:`look_at_image` says of the images with the most labels of a set ``domain``."""
+    labels = [len(_labels(dataset.get_data_info(i))) for i in range(len(dataset))]
+    indices = sorted(range(len(dataset)), key=lambda i: -labels[i])[:count]
     return [dict(domain=domain, **look_at_image(model, dataset, i)) for i in indices]
 
 
@@ -41,7 +42,7 @@ def look_at_image(model: nn.Module, dataset: Any, index: int) -> dict[str, Any]:
     with torch.no_grad():
         found = model.test_step(pseudo_collate([data]))[0].pred_instances
     found = found[found.scores > LOWEST]
-    labels = [one for one in record.get('instances', ()) if not one.get('ignore_flag')]
+    labels = _labels(record)
     return dict(
         path=str(record['img_path']),
         truth=dict(
@@ -57,6 +58,10 @@ def look_at_image(model: nn.Module, dataset: Any, index: int) -> dict[str, Any]:
             scores=found.scores.tolist(),
         ),
     )
+
+
+def _labels(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in record.get('instances', ()) if not one.get('ignore_flag')]
 
 
 def _prepare(dataset: Any, index: int) -> tuple[Mapping[str, Any], Optional[np.ndarray]]:

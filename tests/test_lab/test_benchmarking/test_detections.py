@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import InstanceData
 
+from mmbackbone_plugins.lab.benchmarking import detections
 from mmbackbone_plugins.lab.benchmarking.detections import look_at_images
 from mmbackbone_plugins.lab.launch import register_modules
 
@@ -120,3 +121,15 @@ def test_every_notation_of_a_box(data, bbox, monkeypatch):
     monkeypatch.setattr(dataset, 'get_data_info', lambda index: dict(info))
     (look,) = look_at_images(SeesBright(), dataset, 'clear', 1)
     assert corners(look['truth']['quads'][0]) == sorted(map(tuple, np.reshape(CORNERS, (4, 2))))
+
+
+def test_images_with_the_most_labels(monkeypatch):
+    class Labelled(list):
+        def get_data_info(self, index):
+            counted, ignored = self[index]
+            return dict(instances=[{}] * counted + [dict(ignore_flag=1)] * ignored)
+
+    monkeypatch.setattr(detections, 'look_at_image', lambda model, data, i: dict(index=i))
+    dataset = Labelled([(1, 9), (3, 0), (0, 0), (4, 1), (3, 2)])
+    looks = look_at_images(None, dataset, 'clear', 3)
+    assert looks == [dict(domain='clear', index=i) for i in (3, 1, 4)]

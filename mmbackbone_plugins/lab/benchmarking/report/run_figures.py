@@ -137,7 +137,7 @@ def detections(writer: FigureWriter, group: Group) -> Figure:
     """Labels and detections: a row per test set, a column per method."""
     figure = Figure(
         'Detections',
-        f'The first image of each test set that was kept, not chosen by result. Detections '
+        'Of each test set the first image that was kept: the one with the most labels. Detections '
         f'with a score of {DRAWN_ABOVE} or more, with their scores.',
     )
     records, seeds = {}, set()
