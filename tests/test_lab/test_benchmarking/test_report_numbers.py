@@ -19,11 +19,16 @@ from mmbackbone_plugins.lab.benchmarking.report.summary import to_dict
 from mmbackbone_plugins.lab.benchmarking.report.tables import (
     MINUS,
     Unit,
+    domain_table,
     estimate_entry,
     gain_entry,
+    main_table,
+    run_table,
     unit_for,
 )
 from mmbackbone_plugins.lab.visualization import RunLog
+
+METHODS = ('full', 'dp-ft', 'ewc', 'l2sp')
 
 
 def test_t_quantiles_have_their_closed_forms():
@@ -94,6 +99,35 @@ def test_pareto_set():
     cost = dict(cheap=1.0, beaten=2.0, good=2.0, twin=2.0, dear=9.0, free=None, blind=0.1)
     score = dict(cheap=0.1, beaten=0.3, good=0.5, twin=0.5, dear=0.5, free=0.9, blind=None)
     assert pareto_set(cost, score) == ['cheap', 'good', 'twin']
+
+
+@pytest.mark.parametrize('metric', ['mAP', 'AP50'])
+def test_methods_are_compared_by_the_metric_of_the_question(metric):
+    results = [fabricated.make_result(m, s) for m in METHODS for s in (0, 1, 2)]
+    for result in results:  # so that no score can stand for another
+        for name, scores in result.scores.items():
+            scores['AP50'] = fabricated.draw('AP50', result.name, name)
+    question = dict(test='dusk', metric=metric, seeds=3) if metric != 'mAP' else None
+    summary = summarize(results, question=question)
+    (group,) = summary.groups
+
+    def outside(method, seed):
+        (result,) = [r for r in results if (r.method, r.seed) == (method, seed)]
+        return statistics.fmean(v[metric] for d, v in result.scores.items() if d != 'clear')
+
+    gains = [outside('ewc', s) - outside('full', s) for s in (0, 1, 2)]
+    ewc = group.methods['ewc']
+    assert ewc.mean(f'ood_{metric}_gain') == pytest.approx(statistics.fmean(gains))
+    means = [[outside(m, s) for s in (0, 1, 2)] for m in METHODS]
+    pairs = [(group.methods[m].mean('rgn'), statistics.fmean(v)) for m, v in zip(METHODS, means)]
+    assert group.correlations['rgn'].pearson == pytest.approx(statistics.correlation(*zip(*pairs)))
+    assert group.fronts.keys() == {metric, f'ood_{metric}'}
+    table = main_table(group)
+    assert f'OOD {metric} %' in table.header and f'{metric}, difference to full' in table.header
+    shown = domain_table(group).rows[1][1].text.split()[0]
+    own = [r.scores['clear'][metric] for r in results if r.method == list(group.methods)[1]]
+    assert shown == f'{100 * statistics.fmean(own):.1f}'
+    assert run_table(summary).header[2:4] == [f'{metric} %', f'OOD {metric} %']
 
 
 def test_summary_of_a_benchmark():

@@ -16,7 +16,7 @@ from .tables import correlation_table, domain_table, main_table, run_table
 
 READING = (
     'mAP, AP50 and AP75 are the scores in result.json, averaged over the test sets of the domain '
-    'that was trained on; OOD mAP is the mean of mAP over all other test sets. All in percent.',
+    'that was trained on; OOD: the mean of a score over all other test sets. All in percent.',
     'x ± y: mean and sample standard deviation over n seeds. It describes the seeds that were '
     'run; it is no interval. Without ±: one seed, or a deviation that rounds to 0.',
     '[a, b]: 95 % t-interval of the mean difference to {baseline}, paired by seed, from '

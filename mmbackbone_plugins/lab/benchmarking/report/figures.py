@@ -19,7 +19,11 @@ def pareto(writer: FigureWriter, group: Group) -> Figure:
         'Neighbours on it may be within the spread of each other.',
     )
     unit = unit_for('flops', group.means('flops').values())
-    for key, label in (('mAP', 'mAP in domain'), ('ood_mAP', 'mAP out of domain (OOD)')):
+    metric = group.metric
+    for key, label in (
+        (metric, f'{metric} in domain'),
+        (f'ood_{metric}', f'{metric} out of domain (OOD)'),
+    ):
         points = []
         for method in group.methods.values():
             score, cost = method.estimates[key], method.mean('flops')
@@ -42,9 +46,9 @@ def gain(writer: FigureWriter, group: Group) -> Figure:
     found = group.correlations['rgn']
     figure = Figure(
         'Relative gradient norm and out-of-domain gain',
-        'OOD gain: mAP out of domain minus that of the baseline, mean of the differences '
-        'paired by seed; vertical bars are its 95 % t-intervals (none with fewer than 3 '
-        f'seeds). RGN: {RGN[group.rgn]}, mean over training; horizontal bars are one standard '
+        f'OOD gain: {group.metric} out of domain minus that of the baseline, mean of the '
+        'differences paired by seed; vertical bars are its 95 % t-intervals (none with fewer than '
+        f'3 seeds). RGN: {RGN[group.rgn]}, mean over training; horizontal bars are one standard '
         'deviation. The baseline has gain 0 by definition and counts as a method in the '
         'correlation. A correlation over a handful of methods is a description of these methods.',
     )
@@ -53,7 +57,7 @@ def gain(writer: FigureWriter, group: Group) -> Figure:
     points = []
     for name in found.names:
         estimates = group.methods[name].estimates
-        gain, rgn = estimates['ood_mAP_gain'], estimates['rgn']
+        gain, rgn = estimates[f'ood_{group.metric}_gain'], estimates['rgn']
         known = gain.low is not None and name != group.baseline
         bars = (100 * gain.low, 100 * gain.high) if known else (None, None)
         sides = (rgn.mean - rgn.sd, rgn.mean + rgn.sd) if rgn.sd else (None, None)
@@ -63,7 +67,10 @@ def gain(writer: FigureWriter, group: Group) -> Figure:
         return figure
     text = _correlation_text(found)
     alt = f'OOD gain of {len(points)} methods against RGN. {text}'.replace('\n', ' ')
-    axes = (f'relative gradient norm ({RGN[group.rgn]})', 'OOD gain in mAP, percentage points')
+    axes = (
+        f'relative gradient norm ({RGN[group.rgn]})',
+        f'OOD gain in {group.metric}, percentage points',
+    )
     look = (points, writer.styles, *axes, text)
     figure.pictures.append(writer.draw(group, ('rgn-gain',), alt, plot_gain, *look))
     return figure
@@ -74,21 +81,22 @@ def domains(writer: FigureWriter, group: Group) -> Figure:
     names, methods = group.domains, [m for m in group.methods.values() if m.finished]
     figure = Figure(
         'Every method on every test set',
-        'Numbers: mAP in %, mean over seeds. The bar parts the domain that was trained on '
-        '(left) from the others.',
+        f'Numbers: {group.metric} in %, mean over seeds. The bar parts the domain that was '
+        'trained on (left) from the others.',
     )
     if not names or not methods:
         figure.caption = 'Not drawn: no run has finished.'
         return figure
     scores = np.array([[m.domains[d].mean for d in names] for m in methods], float)
-    shades, label = None, 'mAP, %'
+    shades, label = None, f'{group.metric}, %'
     if group.baseline and len(methods) > 1:
         base = group.methods[group.baseline].domains
         pairs = [[(m.domains[d].values, base[d].values) for d in names] for m in methods]
         shades = 100 * np.array([[difference(*pair).mean for pair in row] for row in pairs], float)
         label = f'difference to {group.baseline}, percentage points'
         figure.caption += f' Colours: difference to {group.baseline}, paired by seed.'
-    alt = f'mAP of {len(methods)} methods on {len(names)} test sets; the table has the numbers.'
+    alt = f'{group.metric} of {len(methods)} methods on {len(names)} test sets'
+    alt += '; the table has the numbers.'
     look = (100 * scores, [m.name for m in methods], names, shades, label, len(group.in_domain))
     figure.pictures.append(writer.draw(group, ('domains',), alt, plot_domains, *look))
     return figure

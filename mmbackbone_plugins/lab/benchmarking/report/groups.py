@@ -36,10 +36,10 @@ class Method:
     finished: dict[int, Result] = field(default_factory=dict)  # results by seed
     failed: list[int] = field(default_factory=list)  # seeds whose run failed
     missing: list[int] = field(default_factory=list)  # seeds that were planned and have no result
-    # By quantity, see QUANTITIES in summary.py; mAP_gain and ood_mAP_gain are the differences to
-    # the baseline, paired by seed.
+    # By quantity, see QUANTITIES in summary.py; of the group's metric also `<metric>_gain` and
+    # `ood_<metric>_gain`, differences to the baseline, paired by seed.
     estimates: dict[str, Estimate] = field(default_factory=dict)
-    domains: dict[str, Estimate] = field(default_factory=dict)  # mAP by test set
+    domains: dict[str, Estimate] = field(default_factory=dict)  # the metric by test set
 
     def mean(self, quantity: str) -> Optional[float]:
         """Mean of a quantity over seeds, or None."""
@@ -56,7 +56,7 @@ class Group:
     methods: dict[str, Method] = field(default_factory=dict)  # by name, in the order of the plan
     in_domain: list[str] = field(default_factory=list)  # test sets of the domain of the training
     out_of_domain: list[str] = field(default_factory=list)  # all other test sets
-    fronts: dict[str, list[str]] = field(default_factory=dict)  # Pareto sets of mAP and ood_mAP
+    fronts: dict[str, list[str]] = field(default_factory=dict)  # Pareto sets, in domain and out
     # Of rgn (mean over training) and rgn_first with the OOD gain.
     correlations: dict[str, Correlation] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # on holes in the numbers
@@ -64,6 +64,11 @@ class Group:
 
     def __post_init__(self) -> None:
         self.name = f'{self.dataset}/{self.detector}'
+
+    @property
+    def metric(self) -> str:
+        """What methods are compared by: the metric of the question, else mAP."""
+        return (self.question or {}).get('metric', 'mAP')
 
     @property
     def domains(self) -> list[str]:
@@ -100,6 +105,11 @@ class Summary:
         self.failed = [r for r in results.values() if r.state != 'finished']
         self.missing = [run for run in planned if run not in results]
         self.methods = list(dict.fromkeys(name for group in groups for name in group.methods))
+
+    @property
+    def metric(self) -> str:
+        """What methods are compared by; a benchmark has one question."""
+        return self.groups[0].metric
 
     def values(self, run: RunKey, quantities: Iterable[str]) -> list[Optional[float]]:
         """Quantities of one run, as they are averaged; None where there is none."""

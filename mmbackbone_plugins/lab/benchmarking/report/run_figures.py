@@ -151,8 +151,8 @@ def detections(writer: FigureWriter, group: Group) -> Figure:
         figure.caption = 'No pictures of detections: no finished run has kept any.'
         return figure
     figure.caption += (
-        f' Methods: {", ".join(records)} (the baseline, and of the others the highest means in and '
-        f'out of domain), seed {", ".join(map(str, sorted(seeds)))}.'
+        f' Methods: {", ".join(records)} (the baseline, what is frozen, and of the others the '
+        f'highest means in and out of domain), seed {", ".join(map(str, sorted(seeds)))}.'
     )
     figure.columns = 1 + len(records)
     scenes, gone = _scenes(writer.work_dir, group.domains, records)
@@ -206,10 +206,10 @@ def _image_of(record: Any, domain: str, path: Optional[str] = None) -> Optional[
 
 
 def _worth_showing(group: Group) -> list[Result]:
-    """A run of the baseline, and of the others of the best in and out of domain; of one seed."""
+    """Runs of one seed: the baseline, what is frozen, the best others in and out of domain."""
     finished = [m for m in group.methods.values() if m.finished]
-    picked = [m for m in finished if m.name == group.baseline]
-    for key in ('mAP', 'ood_mAP'):
+    picked = [m for m in finished if m.name in (group.baseline, 'frozen')]
+    for key in (group.metric, f'ood_{group.metric}'):
         scored = [m for m in finished if m.mean(key) is not None and m.name != group.baseline]
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
     methods = list({m.name: m for m in picked or finished[:1]}.values())

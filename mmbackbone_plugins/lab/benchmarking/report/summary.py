@@ -94,17 +94,20 @@ def _fill(group: Group, baseline: str) -> None:
             found = {seed: read(r, group) for seed, r in method.finished.items()}
             method.estimates[name] = estimate(found)
         for domain in domains:
-            found = {s: r.scores.get(domain, {}).get('mAP') for s, r in method.finished.items()}
+            found = {
+                s: r.scores.get(domain, {}).get(group.metric) for s, r in method.finished.items()
+            }
             method.domains[domain] = estimate(found)
     reference = group.methods.get(baseline, Method(baseline))
     group.baseline = baseline if reference.finished else None
-    for name in ('mAP', 'ood_mAP'):
+    for name in (group.metric, f'ood_{group.metric}'):
         base = reference.estimates[name].values if group.baseline else {}
         for method in group.methods.values():
             method.estimates[f'{name}_gain'] = difference(method.estimates[name].values, base)
         group.fronts[name] = pareto_set(group.means('flops'), group.means(name))
+    gains = group.means(f'ood_{group.metric}_gain')
     for name in ('rgn', 'rgn_first'):
-        group.correlations[name] = correlate(group.means(name), group.means('ood_mAP_gain'))
+        group.correlations[name] = correlate(group.means(name), gains)
     group.notes = list(_notes(group, baseline))
 
 
@@ -118,12 +121,16 @@ def _notes(group: Group, baseline: str) -> Iterable[str]:
         for seed in method.failed:
             yield f'{method.name}, seed {seed}: the run failed and is in no number.'
         for seed, result in method.finished.items():
-            for domains, score in ((group.in_domain, 'mAP'), (group.out_of_domain, 'OOD mAP')):
-                values = {d: number(result.scores.get(d, {}).get('mAP')) for d in domains}
+            metric = group.metric
+            for domains, score in (
+                (group.in_domain, metric),
+                (group.out_of_domain, f'OOD {metric}'),
+            ):
+                values = {d: number(result.scores.get(d, {}).get(metric)) for d in domains}
                 empty = [domain for domain, value in values.items() if value is None]
                 if empty:
                     yield (
-                        f'{method.name}, seed {seed}: no mAP on {", ".join(empty)}, hence no '
+                        f'{method.name}, seed {seed}: no {metric} on {", ".join(empty)}, hence no '
                         f'{score} (a mean over other test sets would not compare).'
                     )
     if group.baseline is None:

@@ -79,9 +79,9 @@ COLUMNS = (
     ('mAP', 'mAP', 'percent'),
     ('AP50', 'AP50', 'percent'),
     ('AP75', 'AP75', 'percent'),
-    ('mAP_gain', 'mAP, difference to {baseline}', 'gain'),
-    ('ood_mAP', 'OOD mAP', 'percent'),
-    ('ood_mAP_gain', 'OOD mAP, difference to {baseline}', 'gain'),
+    ('{metric}_gain', '{metric}, difference to {baseline}', 'gain'),
+    ('ood_{metric}', 'OOD {metric}', 'percent'),
+    ('ood_{metric}_gain', 'OOD {metric}, difference to {baseline}', 'gain'),
     ('flops', 'training', 'flops'),
     ('share_of_full', 'of full', 'percent'),
     ('seconds', 'time', 'seconds'),
@@ -98,7 +98,8 @@ def main_table(group: Group) -> Table:
     header = ['method', 'n']
     rows = [[Entry(m.name, _state(m)), Entry(str(len(m.finished)))] for m in methods]
     for key, heading, kind in COLUMNS:
-        heading = heading.format(baseline=group.baseline or 'the baseline')
+        words = dict(metric=group.metric, baseline=group.baseline or 'the baseline')
+        key, heading = key.format(**words), heading.format(**words)
         unit = None if kind == 'gain' else unit_for(kind, group.means(key).values())
         header.append(f'{heading} {unit.name}'.strip() if unit else heading)
         for row, method in zip(rows, methods):
@@ -118,14 +119,14 @@ def _state(method: Method) -> str:
 
 
 def domain_table(group: Group) -> Table:
-    """MAP of every method on every test set, in domain first."""
+    """Scores of every method on every test set, in domain first."""
     domains = group.domains
     header = ['method'] + [f'{d} (in domain)' if d in group.in_domain else d for d in domains]
     rows = [
         [Entry(m.name)] + [estimate_entry(m.domains[d], PERCENT, len(m.finished)) for d in domains]
         for m in group.methods.values()
     ]
-    return Table(f'mAP by test set, %: {group.name}', header, rows)
+    return Table(f'{group.metric} by test set, %: {group.name}', header, rows)
 
 
 def correlation_table(group: Group) -> Table:
@@ -153,10 +154,10 @@ def signed(*values: float) -> str:
 
 def run_table(summary: Summary) -> Table:
     """Every planned run: how it ended, its own numbers, and the command that makes it again."""
-    rows = []
+    rows, metric = [], summary.metric
     for run in summary.planned:
         result = summary.results.get(run)
-        scores = summary.values(run, ('mAP', 'ood_mAP'))
+        scores = summary.values(run, (metric, f'ood_{metric}'))
         texts = [
             str(run),
             result.state if result else 'missing',
@@ -165,5 +166,5 @@ def run_table(summary: Summary) -> Table:
             result and result.command or NONE,
         ]
         rows.append([Entry(text) for text in texts])
-    header = ['run', 'state', 'mAP %', 'OOD mAP %', 'finished', 'command']
+    header = ['run', 'state', f'{metric} %', f'OOD {metric} %', 'finished', 'command']
     return Table('All runs', header, rows)
