@@ -52,15 +52,27 @@ def test_trials_and_what_was_chosen(label):
 
 
 def test_the_table():
-    results = {r.method: r for r in load_results(STUDY / 'study')}
-    rows = re.findall(r'^\| (\S+) \| (\d+ %) \| (.*) \|$', PAGE, re.M)
+    results = {}
+    for r in load_results(STUDY / 'study'):
+        results.setdefault(r.method, {})[r.seed] = r
+    rows = re.findall(r'^\| (\S+) \| (\d) \| (\d+ %) \| (.*) \|$', PAGE, re.M)
     assert {row[0] for row in rows} == set(results)
-    for method, share, scores in rows:
-        found = results[method]
-        assert share == f'{100 * found.cost["flops"] / found.cost["full_flops"]:.0f} %'
-        places = [(d, 'AP50') for d in ('val', 'night', 'day')] + [('night', 'mAP'), ('day', 'mAP')]
-        expected = [f'{100 * found.scores[d][metric]:.1f}' for d, metric in places]
-        assert scores.split(' | ') == expected
+
+    def score(method, seed, test, metric='AP50'):
+        return 100 * results[method][seed].scores[test][metric]
+
+    columns = [(d, 'AP50') for d in ('val', 'night', 'day')] + [('night', 'mAP'), ('day', 'mAP')]
+    for method, count, share, shown in rows:
+        seeds = sorted(results[method])
+        costs = [results[method][seed].cost for seed in seeds]
+        assert int(count) == len(seeds)
+        assert share == f'{100 * np.mean([c["flops"] / c["full_flops"] for c in costs]):.0f} %'
+        *means, differences = [cell.strip() for cell in shown.split(' | ')]
+        expected = [np.mean([score(method, seed, *column) for seed in seeds]) for column in columns]
+        assert means == [f'{value:.1f}' for value in expected]
+        gains = [score(method, s, 'day') - score('full', s, 'day') for s in seeds]
+        gains = [] if method == 'full' else [f'{v:+.1f}'.replace('-', '−') for v in gains]
+        assert differences == ', '.join(gains)
 
 
 def test_results_are_those_of_the_plan(monkeypatch):
