@@ -115,7 +115,7 @@ def test_fixed_views():
     assert {f'{100 * s:.0f}' for s in shares} == {'38'}
 
 
-@pytest.mark.parametrize('name', ['cars/plan', 'hituav/second'])
+@pytest.mark.parametrize('name', ['cars/plan', 'hituav/second', 'hituav/backbones'])
 def test_further_plans(name, monkeypatch):
     """Methods differ in their hooks alone, and the backbone trains as in the first study."""
     monkeypatch.chdir(ROOT)
