@@ -88,6 +88,12 @@ def _draw(
     figure.legend(loc='outside lower center', ncols=3, fontsize='small', handletextpad=0.2)
     xs = [point.x for point in points]
     if min(xs) > 0 and max(xs) > 10 * min(xs):
-        axis.set_xscale('log')
+        from matplotlib import ticker
+
+        # Few ticks with a number: matplotlib's own run into each other on one decade.
+        subs = (1, 2, 5) if max(xs) < 300 * min(xs) else (1,)
+        axis.set_xscale('log', subs=[])
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=subs))
+        axis.xaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
     axis.margins(x=0.08, y=0.1)
     return axis

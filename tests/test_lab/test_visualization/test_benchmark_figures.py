@@ -48,6 +48,21 @@ def test_any_number_of_lines_has_colours_of_its_own_and_none_is_yellow():
         assert not (0.12 < hue < 0.19 and value > 0.5), look
 
 
+@pytest.mark.parametrize('most', [0.052, 0.8, 3e4])
+def test_numbers_of_a_logarithmic_axis_stand_apart(tmp_path, figures, most):
+    points = [Point('a', 0.0033, 1), Point('b', most, 2)]
+    plot_gain(tmp_path / 'g.svg', points, method_styles('ab', 'a'))
+    (axis,) = figures[0].axes
+    assert axis.get_xscale() == 'log'
+    figures[0].canvas.draw()
+    left, right = axis.get_xlim()
+    ticks = [*axis.xaxis.get_major_ticks(), *axis.xaxis.get_minor_ticks()]
+    shown = [t.label1 for t in ticks if left <= t.get_loc() <= right and t.label1.get_text()]
+    boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
+    assert len(boxes) >= 3
+    assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:]))
+
+
 def test_pareto_front_is_drawn_through_its_methods(tmp_path, figures):
     points = [Point('a', 1, 10, 9, 11), Point('b', 2, 30), Point('c', 3, 20, 18, 22)]
     plot_pareto(tmp_path / 'p.svg', points, ['a', 'b'], method_styles('abc', 'c'), 'FLOPs', 'mAP')
