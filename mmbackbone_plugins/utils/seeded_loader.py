@@ -159,7 +159,8 @@ def set_parts(loader: DataLoader, **parts: Any) -> None:
     if begun is not None:
         begun._shutdown_workers()
         loader._iterator = None
-    for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', None)):
+    samplers: list[Any] = [loader.sampler, getattr(loader.batch_sampler, 'sampler', None)]
+    for sampler in samplers:
         if hasattr(sampler, '_indices_of_rank'):
             sampler.indices = sampler._indices_of_rank()
     for name, part in parts.items():
