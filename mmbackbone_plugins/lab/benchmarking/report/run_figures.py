@@ -206,7 +206,7 @@ def _image_of(record: Any, domain: str, path: Optional[str] = None) -> Optional[
 
 
 def _worth_showing(group: Group) -> list[Result]:
-    """Runs of one seed: the baseline, what is frozen, the best others in and out of domain."""
+    """Runs of the last seed in common: baseline, what is frozen, the best in and out of domain."""
     finished = [m for m in group.methods.values() if m.finished]
     picked = [m for m in finished if m.name in (group.baseline, 'frozen')]
     for key in (group.metric, f'ood_{group.metric}'):
@@ -214,4 +214,4 @@ def _worth_showing(group: Group) -> list[Result]:
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
     methods = list({m.name: m for m in picked or finished[:1]}.values())
     common = set.intersection(*(set(m.finished) for m in methods)) if methods else set()
-    return [m.finished[min(common) if common else next(iter(m.finished))] for m in methods]
+    return [m.finished[max(common) if common else next(iter(m.finished))] for m in methods]
