@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from mmengine.config import Config
+from reading import markdown_tables
 
 from mmbackbone_plugins.lab.benchmarking import load_results, read_plan
 
@@ -51,10 +52,27 @@ def test_trials_and_what_was_chosen(label):
     assert place == best and chosen['options'] == chosen['trials'][best]['options']
 
 
-def test_the_table():
-    results = {}
+@pytest.fixture(scope='module')
+def results():
+    """By method and seed."""
+    found = {}
     for r in load_results(STUDY / 'study'):
-        results.setdefault(r.method, {})[r.seed] = r
+        found.setdefault(r.method, {})[r.seed] = r
+    return found
+
+
+def by_day(results, method):
+    """AP50 by day minus that of full fine-tuning, in percent, of every seed that both have."""
+    seeds = sorted(results[method].keys() & results['full'].keys())
+    day = {m: [results[m][s].scores['day']['AP50'] for s in seeds] for m in (method, 'full')}
+    return 100 * (np.array(day[method]) - day['full'])
+
+
+def signed(values):
+    return ', '.join(f'{value:+.1f}' for value in values).replace('-', '−')
+
+
+def test_the_table(results):
     rows = re.findall(r'^\| (\S+) \| (\d) \| (\d+ %) \| (.*) \|$', PAGE, re.M)
     assert {row[0] for row in rows} == set(results)
 
@@ -70,9 +88,47 @@ def test_the_table():
         *means, differences = [cell.strip() for cell in shown.split(' | ')]
         expected = [np.mean([score(method, seed, *column) for seed in seeds]) for column in columns]
         assert means == [f'{value:.1f}' for value in expected]
-        gains = [score(method, s, 'day') - score('full', s, 'day') for s in seeds]
-        gains = [] if method == 'full' else [f'{v:+.1f}'.replace('-', '−') for v in gains]
-        assert differences == ', '.join(gains)
+        assert differences == ('' if method == 'full' else signed(by_day(results, method)))
+
+
+def test_the_report(results):
+    tables = markdown_tables((STUDY / 'report.md').read_text(encoding='utf-8'))
+    (title,) = [name for name in tables if name.startswith('Scores and cost')]
+    header, *rows = tables[title]
+    found = {row[0].split()[0]: dict(zip(header, row)) for row in rows}
+    assert set(found) == set(results)
+    for method, row in found.items():
+        scores = [r.scores for r in results[method].values()]
+        assert int(row['n']) == len(scores)
+        for test, column in (('night', 'AP50 %'), ('day', 'OOD AP50 %')):
+            mean = 100 * np.mean([s[test]['AP50'] for s in scores])
+            assert row[column].split(' ±')[0] == f'{mean:.1f}'
+    for picture in re.findall(r'\((figures/[^)]+)\)', (STUDY / 'report.md').read_text()):
+        assert (STUDY / picture).is_file()
+
+
+def test_rgn_and_the_gain_by_day(results):
+    """The sentence on it, worked out once more."""
+    methods = [m for m in results if all(r.rgn for r in results[m].values())]
+    rgn = np.array([np.mean([r.rgn['median'] for r in results[m].values()]) for m in methods])
+    gain = np.array([np.mean(by_day(results, m)) for m in methods])
+    every = range(len(methods))
+    without = [np.delete(np.arange(len(methods)), i) for i in every]
+    r = np.corrcoef(rgn, gain)[0, 1]
+    ends = [np.corrcoef(rgn[rest], gain[rest])[0, 1] for rest in without]
+    shown = [f'{v:+.2f}'.replace('-', '−') for v in (r, min(ends), max(ends))]
+    text = 'over {} methods r = {}, from {} to {} when one is left out'
+    for page in (PAGE, (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')):
+        assert text.format(len(methods), *shown) in ' '.join(page.split())
+
+
+def test_differences_in_other_pages(results):
+    pages = ['docs/howto/which_part.md', 'docs/evidence.md', 'docs/real_study/index.md']
+    text = ' '.join((ROOT / page).read_text(encoding='utf-8') for page in pages)
+    named = re.findall(r'`([a-z0-9-]+)` (?:by )?((?:[+−]\d+\.\d(?:, )?)+)', text)
+    assert len(named) > 5
+    for method, shown in named:
+        assert shown.strip(', ') == signed(by_day(results, method)), method
 
 
 def test_results_are_those_of_the_plan(monkeypatch):
