@@ -10,6 +10,7 @@ from mmengine.config import Config
 from reading import markdown_tables
 
 from mmbackbone_plugins.lab.benchmarking import load_results, read_plan
+from mmbackbone_plugins.lab.benchmarking.repeats import load_repeats
 
 ROOT = Path(__file__).resolve().parents[3]
 STUDY = ROOT / 'docs/real_study'
@@ -129,6 +130,12 @@ def test_differences_in_other_pages(results):
     assert len(named) > 5
     for method, shown in named:
         assert shown.strip(', ') == signed(by_day(results, method)), method
+
+
+def test_the_run_that_was_repeated():
+    (found,) = load_repeats(STUDY / 'study')
+    assert found['differ'] == 0 and found['same_scores']
+    assert f'0 of {found["tensors"]} tensors differ' in PAGE and found['run'] in PAGE
 
 
 def test_results_are_those_of_the_plan(monkeypatch):
