@@ -113,8 +113,7 @@ class SeededLoader:
     Samples are read under random numbers of their own, so that it does not matter which worker
     reads one, how many there are, and what was read before. Samplers that draw from the global
     random numbers draw from those of seed, epoch and place too. Each rank augments in its own way.
-    The loader is changed in place, for others hold it; an iterator over it that is there already
-    goes on as before.
+    The loader is changed in place, for others hold it; what has begun to read from it is given up.
     """
 
     def __init__(self, loader: DataLoader, seed: int, rank: int = 0) -> None:

@@ -115,13 +115,13 @@ def _build(cfg: Config, channels_last: bool) -> Runner:
     runner = launch.build_runner(cfg)
     if channels_last:
         for name, m in runner.model.named_modules():
+            strided = isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) != m.stride
             # oneDNN writes past its workspace there (its issue 6035): wrong gradients, or a crash.
-            if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) != m.stride:
-                if m.in_channels < 16 and next(m.parameters()).is_cpu:
-                    raise ValueError(
-                        f'--channels-last is not for a CPU where a 1 x 1 convolution has a stride '
-                        f'and less than 16 channels; {name} has {m.in_channels}'
-                    )
+            if strided and m.in_channels < 16 and m.weight.is_cpu:
+                raise ValueError(
+                    f'--channels-last is not for a CPU where a 1 x 1 convolution has a stride '
+                    f'and less than 16 channels; {name} has {m.in_channels}'
+                )
         runner.model.to(memory_format=torch.channels_last)
     return runner
 

@@ -113,10 +113,8 @@ def test_rgn_and_the_gain_by_day(results):
     methods = [m for m in results if all(r.rgn for r in results[m].values())]
     rgn = np.array([np.mean([r.rgn['median'] for r in results[m].values()]) for m in methods])
     gain = np.array([np.mean(by_day(results, m)) for m in methods])
-    every = range(len(methods))
-    without = [np.delete(np.arange(len(methods)), i) for i in every]
     r = np.corrcoef(rgn, gain)[0, 1]
-    ends = [np.corrcoef(rgn[rest], gain[rest])[0, 1] for rest in without]
+    ends = [np.corrcoef(np.delete(rgn, i), np.delete(gain, i))[0, 1] for i in range(len(methods))]
     shown = [f'{v:+.2f}'.replace('-', '−') for v in (r, min(ends), max(ends))]
     text = 'over {} methods r = {}, from {} to {} when one is left out'
     for page in (PAGE, (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')):

@@ -19,11 +19,8 @@ def pareto(writer: FigureWriter, group: Group) -> Figure:
         'Neighbours on it may be within the spread of each other.',
     )
     unit = unit_for('flops', group.means('flops').values())
-    metric = group.metric
-    for key, label in (
-        (metric, f'{metric} in domain'),
-        (f'ood_{metric}', f'{metric} out of domain (OOD)'),
-    ):
+    for key, where in zip(group.scores, ('in domain', 'out of domain (OOD)')):
+        label = f'{group.metric} {where}'
         points = []
         for method in group.methods.values():
             score, cost = method.estimates[key], method.mean('flops')
@@ -57,7 +54,7 @@ def gain(writer: FigureWriter, group: Group) -> Figure:
     points = []
     for name in found.names:
         estimates = group.methods[name].estimates
-        gain, rgn = estimates[f'ood_{group.metric}_gain'], estimates['rgn']
+        gain, rgn = estimates[f'{group.scores[1]}_gain'], estimates['rgn']
         known = gain.low is not None and name != group.baseline
         bars = (100 * gain.low, 100 * gain.high) if known else (None, None)
         sides = (rgn.mean - rgn.sd, rgn.mean + rgn.sd) if rgn.sd else (None, None)

@@ -71,6 +71,11 @@ class Group:
         return (self.question or {}).get('metric', 'mAP')
 
     @property
+    def scores(self) -> tuple[str, str]:
+        """The quantities that it has in domain and out of it."""
+        return self.metric, f'ood_{self.metric}'
+
+    @property
     def domains(self) -> list[str]:
         """All test sets, in domain first."""
         return self.in_domain + self.out_of_domain
@@ -105,11 +110,6 @@ class Summary:
         self.failed = [r for r in results.values() if r.state != 'finished']
         self.missing = [run for run in planned if run not in results]
         self.methods = list(dict.fromkeys(name for group in groups for name in group.methods))
-
-    @property
-    def metric(self) -> str:
-        """What methods are compared by; a benchmark has one question."""
-        return self.groups[0].metric
 
     def values(self, run: RunKey, quantities: Iterable[str]) -> list[Optional[float]]:
         """Quantities of one run, as they are averaged; None where there is none."""

@@ -209,7 +209,7 @@ def _worth_showing(group: Group) -> list[Result]:
     """Runs of the last seed in common: baseline, what is frozen, the best in and out of domain."""
     finished = [m for m in group.methods.values() if m.finished]
     picked = [m for m in finished if m.name in (group.baseline, 'frozen')]
-    for key in (group.metric, f'ood_{group.metric}'):
+    for key in group.scores:
         scored = [m for m in finished if m.mean(key) is not None and m.name != group.baseline]
         picked += sorted(scored, key=lambda m: -m.mean(key))[:1]
     methods = list({m.name: m for m in picked or finished[:1]}.values())

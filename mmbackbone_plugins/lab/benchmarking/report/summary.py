@@ -100,12 +100,12 @@ def _fill(group: Group, baseline: str) -> None:
             method.domains[domain] = estimate(found)
     reference = group.methods.get(baseline, Method(baseline))
     group.baseline = baseline if reference.finished else None
-    for name in (group.metric, f'ood_{group.metric}'):
+    for name in group.scores:
         base = reference.estimates[name].values if group.baseline else {}
         for method in group.methods.values():
             method.estimates[f'{name}_gain'] = difference(method.estimates[name].values, base)
         group.fronts[name] = pareto_set(group.means('flops'), group.means(name))
-    gains = group.means(f'ood_{group.metric}_gain')
+    gains = group.means(f'{group.scores[1]}_gain')
     for name in ('rgn', 'rgn_first'):
         group.correlations[name] = correlate(group.means(name), gains)
     group.notes = list(_notes(group, baseline))
@@ -113,7 +113,7 @@ def _fill(group: Group, baseline: str) -> None:
 
 def _notes(group: Group, baseline: str) -> Iterable[str]:
     """Holes in the numbers of a group, one sentence each."""
-    methods = group.methods.values()
+    methods, metric = group.methods.values(), group.metric
     lacking = [f'{m.name} (seed {_listed(m.missing)})' for m in methods if m.missing]
     if lacking:
         yield f'No result yet: {", ".join(lacking)}.'
@@ -121,7 +121,6 @@ def _notes(group: Group, baseline: str) -> Iterable[str]:
         for seed in method.failed:
             yield f'{method.name}, seed {seed}: the run failed and is in no number.'
         for seed, result in method.finished.items():
-            metric = group.metric
             for domains, score in (
                 (group.in_domain, metric),
                 (group.out_of_domain, f'OOD {metric}'),

@@ -154,10 +154,10 @@ def signed(*values: float) -> str:
 
 def run_table(summary: Summary) -> Table:
     """Every planned run: how it ended, its own numbers, and the command that makes it again."""
-    rows, metric = [], summary.metric
+    rows, group = [], summary.groups[0]  # all groups have one question
     for run in summary.planned:
         result = summary.results.get(run)
-        scores = summary.values(run, (metric, f'ood_{metric}'))
+        scores = summary.values(run, group.scores)
         texts = [
             str(run),
             result.state if result else 'missing',
@@ -166,5 +166,5 @@ def run_table(summary: Summary) -> Table:
             result and result.command or NONE,
         ]
         rows.append([Entry(text) for text in texts])
-    header = ['run', 'state', f'{metric} %', f'OOD {metric} %', 'finished', 'command']
+    header = ['run', 'state', f'{group.metric} %', f'OOD {group.metric} %', 'finished', 'command']
     return Table('All runs', header, rows)
