@@ -6,6 +6,7 @@ All that draw raise ImportError without it.
 from .backend import pyplot
 from .boxes import Boxes, Sample, class_colors, compare_boxes, draw_class_legend, draw_on_image
 from .cost import plot_cost_over_rho
+from .differences import Difference, plot_differences
 from .distortion import plot_runs
 from .domains import plot_domains
 from .eigenspectrum import (
@@ -25,6 +26,7 @@ from .widths import plot_widths
 
 __all__ = [
     'Boxes',
+    'Difference',
     'MethodStyle',
     'Point',
     'RunLog',
@@ -36,6 +38,7 @@ __all__ = [
     'frozen_spans',
     'method_styles',
     'plot_cost_over_rho',
+    'plot_differences',
     'plot_dimension_over_depth',
     'plot_domains',
     'plot_gain',

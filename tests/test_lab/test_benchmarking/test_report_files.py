@@ -204,7 +204,7 @@ def test_the_report_says_once_what_it_is_made_from(benchmark):
         for file in ('result.json', 'train/*/vis_data/scalars.json', 'detections.json'):
             assert text.count(f'seed<k>/{file}') == 1
     captions = re.split(r'^### ', markdown, flags=re.M)[1:]
-    assert len(captions) == 10
+    assert len(captions) == 11
     assert not any('/runs/' in part.partition('## ')[0] for part in captions)
 
 
@@ -212,7 +212,7 @@ def test_equal_results_give_equal_figures(tmp_path):
     fabricated.make_benchmark(tmp_path / 'a', METHODS[:2], (0, 1), DOMAINS, logs=False, size=None)
     one, two = (write_report(tmp_path / 'a', tmp_path / name).parent for name in 'bc')
     files = sorted(path.name for path in (one / 'figures').iterdir())
-    assert len(files) == 4
+    assert len(files) == 5
     for file in files:
         assert (one / 'figures' / file).read_bytes() == (two / 'figures' / file).read_bytes()
 

@@ -7,7 +7,8 @@ import fabricated
 import pytest
 
 from mmbackbone_plugins.lab.benchmarking.collect import collect_rgn
-from mmbackbone_plugins.lab.benchmarking.report import RunKey, summarize
+from mmbackbone_plugins.lab.benchmarking.report import RunKey, figures, summarize
+from mmbackbone_plugins.lab.benchmarking.report.figure_writer import FigureWriter
 from mmbackbone_plugins.lab.benchmarking.report.statistics import (
     correlate,
     difference,
@@ -29,6 +30,7 @@ from mmbackbone_plugins.lab.benchmarking.report.tables import (
 from mmbackbone_plugins.lab.visualization import RunLog
 
 METHODS = ('full', 'dp-ft', 'ewc', 'l2sp')
+HALF = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)  # of a t-interval of three, in sd
 
 
 def test_t_quantiles_have_their_closed_forms():
@@ -128,6 +130,32 @@ def test_methods_are_compared_by_the_metric_of_the_question(metric):
     own = [r.scores['clear'][metric] for r in results if r.method == list(group.methods)[1]]
     assert shown == f'{100 * statistics.fmean(own):.1f}'
     assert run_table(summary).header[2:4] == [f'{metric} %', f'OOD {metric} %']
+
+
+def test_rows_of_the_figure_of_differences(tmp_path, monkeypatch):
+    results = [fabricated.make_result(m, s) for m in METHODS for s in (0, 1, 2)]
+    results.append(fabricated.make_result('lone', 7))  # shares no seed with the baseline
+    drawn = []
+    monkeypatch.setattr(figures, 'plot_differences', lambda path, rows, *_: drawn.extend(rows))
+    summary = summarize(results)
+    figure = figures.differences(FigureWriter(tmp_path, tmp_path, summary), summary.groups[0])
+    assert figure.title.endswith('out of domain (OOD)') and len(figure.pictures) == 1
+
+    def outside(method):
+        found = [r.scores for r in results if r.method == method]
+        return [100 * statistics.fmean(s[d]['mAP'] for d in s if d != 'clear') for s in found]
+
+    assert {row.name.split(',')[0] for row in drawn} == set(METHODS) - {'full'}
+    assert [row.mean for row in drawn] == sorted((row.mean for row in drawn), reverse=True)
+    for row in drawn:
+        method, _, share = row.name.partition(', ')
+        expected = [a - b for a, b in zip(outside(method), outside('full'))]
+        assert row.values == pytest.approx(expected)
+        assert row.mean == pytest.approx(statistics.fmean(expected))
+        half = HALF * statistics.stdev(expected)
+        assert (row.low, row.high) == pytest.approx((row.mean - half, row.mean + half))
+        (cost,) = [r.cost for r in results if r.method == method and r.seed == 0]
+        assert share == f'{100 * cost["flops"] / cost["full_flops"]:.0f} %'
 
 
 def test_summary_of_a_benchmark():

@@ -7,12 +7,14 @@ import pytest
 
 from mmbackbone_plugins.lab.visualization import (
     Boxes,
+    Difference,
     Point,
     RunLog,
     class_colors,
     draw_class_legend,
     draw_on_image,
     method_styles,
+    plot_differences,
     plot_domains,
     plot_gain,
     plot_pareto,
@@ -119,6 +121,21 @@ def test_map_of_domains(tmp_path, figures):
     assert figures[1].axes[0].images[0].get_clim() == (30.0, 60.04)
     with pytest.raises(ValueError, match=r'\(methods, domains\) = \(2, 3\)'):
         plot_domains(tmp_path / 'none.svg', scores, ['a', 'b'], ['x', 'y', 'z'])
+
+
+def test_differences_have_a_row_a_method_from_the_top(tmp_path, figures):
+    rows = [Difference('$a$, 66 %', [1, 2.5, 1], 1.5, -0.6, 3.6), Difference('b', [-4], -4)]
+    plot_differences(tmp_path / 'd.svg', rows, 'AP50 minus that of full')
+    (axis,) = figures[0].axes
+    bottom, top = axis.get_ylim()
+    assert bottom > 1 > 0 > top  # the first row lies on top
+    assert [label.get_text() for label in axis.get_yticklabels()] == [r'\$a\$, 66 %', 'b']
+    drawn = [(line.get_marker(), *map(list, line.get_data())) for line in axis.lines[1:]]
+    assert drawn[0] == ('None', [-0.6, 3.6], [0, 0])
+    assert drawn[1:3] == [('o', [1, 2.5, 1], [0, 0, 0]), ('D', [1.5], [0])]
+    assert drawn[3:] == [('o', [-4], [1]), ('D', [-4], [1])]  # one seed has no interval
+    with pytest.raises(ValueError, match='at least one method'):
+        plot_differences(tmp_path / 'none.svg', [])
 
 
 def test_boxes_on_a_picture_alone(tmp_path, figures):

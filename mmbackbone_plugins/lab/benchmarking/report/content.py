@@ -103,6 +103,7 @@ def _group(group: Group, writer: FigureWriter) -> Section:
         *primary_table(group, group.question),
         main_table(group)._replace(footnotes=(footnote,)),
         *([Bullets(group.notes, 'Holes in these numbers')] if group.notes else []),
+        figures.differences(writer, group),
         figures.pareto(writer, group),
         figures.domains(writer, group),
         domain_table(group),

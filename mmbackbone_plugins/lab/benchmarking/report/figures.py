@@ -1,13 +1,50 @@
-"""Figures of what results say: trade-off, gain, test sets."""
+"""Figures of what results say: differences, trade-off, gain, test sets."""
 
 import numpy as np
 
-from ...visualization import Point, plot_domains, plot_gain, plot_pareto
+from ...visualization import (
+    Difference,
+    Point,
+    plot_differences,
+    plot_domains,
+    plot_gain,
+    plot_pareto,
+)
 from .blocks import Figure
 from .figure_writer import FigureWriter
 from .groups import RGN, Group
 from .statistics import Correlation, difference
 from .tables import signed, unit_for
+
+
+def differences(writer: FigureWriter, group: Group) -> Figure:
+    """Difference to the baseline by seed, out of domain where there is another domain."""
+    outside = bool(group.out_of_domain)
+    where = 'out of domain (OOD)' if outside else 'in domain'
+    figure = Figure(
+        f'Difference to {group.baseline or "the baseline"}, {where}',
+        'A ring is a seed, a diamond the mean, a bar its 95 % t-interval (none with fewer than 3 '
+        'seeds); paired by seed, the best mean on top. Behind a name: its training FLOPs, of full.',
+    )
+    rows = []
+    for method in group.methods.values():
+        gain = method.estimates[f'{group.scores[outside]}_gain']
+        share = method.mean('share_of_full')
+        if gain.mean is None or method.name == group.baseline:
+            continue
+        name = method.name if share is None else f'{method.name}, {100 * share:.0f} %'
+        ends = [None if end is None else 100 * end for end in (gain.low, gain.high)]
+        values = [100 * value for value in gain.values.values()]
+        rows.append(Difference(name, values, 100 * gain.mean, *ends))
+    if not rows:
+        figure.caption = 'Not drawn: no method has a seed in common with the baseline.'
+        return figure
+    rows.sort(key=lambda row: -row.mean)
+    alt = f'{group.metric} {where} of {len(rows)} methods minus that of {group.baseline}, by seed.'
+    label = f'{group.metric} minus that of {group.baseline}, percentage points'
+    look = (rows, label, f'{group.metric} {where}')
+    figure.pictures.append(writer.draw(group, ('differences',), alt, plot_differences, *look))
+    return figure
 
 
 def pareto(writer: FigureWriter, group: Group) -> Figure:
