@@ -8,6 +8,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 from reading import markdown_tables
+from scipy import stats
 
 from mmbackbone_plugins.lab.benchmarking import load_results, read_plan
 from mmbackbone_plugins.lab.benchmarking.repeats import load_repeats
@@ -15,6 +16,7 @@ from mmbackbone_plugins.lab.benchmarking.repeats import load_repeats
 ROOT = Path(__file__).resolve().parents[3]
 STUDY = ROOT / 'docs/real_study'
 PAGE = (STUDY / 'index.md').read_text(encoding='utf-8')
+TABLES = markdown_tables(PAGE)
 TRIALS = {
     'full': 'full',
     'DP-FT': 'dp-ft',
@@ -62,34 +64,80 @@ def results():
     return found
 
 
-def by_day(results, method):
-    """AP50 by day minus that of full fine-tuning, in percent, of every seed that both have."""
+def difference(results, method, test):
+    """AP50 minus that of full fine-tuning, in percent, of every seed that both have."""
     seeds = sorted(results[method].keys() & results['full'].keys())
-    day = {m: [results[m][s].scores['day']['AP50'] for s in seeds] for m in (method, 'full')}
-    return 100 * (np.array(day[method]) - day['full'])
+    found = {m: [results[m][s].scores[test]['AP50'] for s in seeds] for m in (method, 'full')}
+    return 100 * (np.array(found[method]) - found['full'])
+
+
+def by_day(results, method):
+    return difference(results, method, 'day')
 
 
 def signed(values):
     return ', '.join(f'{value:+.1f}' for value in values).replace('-', '−')
 
 
+def interval(values):
+    """The mean with its 95 % t-interval, as pages write it."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    mean = values.mean()
+    return f'{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]'.replace('-', '−')
+
+
+def share_of_full(found):
+    return (
+        f'{100 * np.mean([r.cost["flops"] / r.cost["full_flops"] for r in found.values()]):.0f} %'
+    )
+
+
+def test_differences_to_full(results):
+    """The primary question: who is tested, the tests, and Holm's correction of them."""
+    _, *rows = TABLES['Differences to full']
+    p = {
+        m: stats.ttest_1samp(by_day(results, m), 0).pvalue
+        for m in results
+        if m != 'full' and len(results[m]) == 5
+    }
+    assert len(p) == 5
+    assert {row[0] for row in rows} == {m for m in results if m != 'full' and len(results[m]) > 2}
+    for method, count, share, day, one, corrected, night in rows:
+        assert int(count) == len(results[method]) and share == share_of_full(results[method])
+        assert day == interval(by_day(results, method))
+        assert night == interval(difference(results, method, 'night'))
+        if method not in p:
+            assert (one, corrected) == ('not tested', '')
+            continue
+        # Holm: for every method that is at least as far, its p times how many are no farther.
+        nearer = [sorted(p.values()).index(q) for q in p.values() if q <= p[method]]
+        steps = [(5 - i) * sorted(p.values())[i] for i in nearer]
+        assert (one, corrected) == (f'{p[method]:.2f}', f'{min(1, max(steps)):.2f}')
+
+
 def test_the_table(results):
-    rows = re.findall(r'^\| (\S+) \| (\d) \| (\d+ %) \| (.*) \|$', PAGE, re.M)
+    _, *rows = TABLES['All methods']
     assert {row[0] for row in rows} == set(results)
 
     def score(method, seed, test, metric='AP50'):
         return 100 * results[method][seed].scores[test][metric]
 
     columns = [(d, 'AP50') for d in ('val', 'night', 'day')] + [('night', 'mAP'), ('day', 'mAP')]
-    for method, count, share, shown in rows:
+    for method, count, share, *means, differences in rows:
         seeds = sorted(results[method])
-        costs = [results[method][seed].cost for seed in seeds]
-        assert int(count) == len(seeds)
-        assert share == f'{100 * np.mean([c["flops"] / c["full_flops"] for c in costs]):.0f} %'
-        *means, differences = [cell.strip() for cell in shown.split(' | ')]
+        assert int(count) == len(seeds) and share == share_of_full(results[method])
         expected = [np.mean([score(method, seed, *column) for seed in seeds]) for column in columns]
         assert means == [f'{value:.1f}' for value in expected]
         assert differences == ('' if method == 'full' else signed(by_day(results, method)))
+
+
+def test_what_five_seeds_cannot_see(results):
+    spread = [by_day(results, m).var(ddof=1) for m in results if m != 'full']
+    sd = np.mean(spread) ** 0.5
+    half = stats.t.ppf(0.975, 4) * sd / 5**0.5
+    text = ' '.join(PAGE.split())
+    assert f'changes by {sd:.1f} points (standard deviation)' in text
+    assert f'five seeds leave {half:.1f} points up and down' in text
 
 
 def test_the_report(results):
@@ -121,13 +169,17 @@ def test_rgn_and_the_gain_by_day(results):
         assert text.format(len(methods), *shown) in ' '.join(page.split())
 
 
-def test_differences_in_other_pages(results):
+def test_differences_in_pages(results):
     pages = ['docs/howto/which_part.md', 'docs/evidence.md', 'docs/real_study/index.md']
     text = ' '.join((ROOT / page).read_text(encoding='utf-8') for page in pages)
-    named = re.findall(r'`([a-z0-9-]+)` (?:by )?((?:[+−]\d+\.\d(?:, )?)+)', text)
-    assert len(named) > 5
-    for method, shown in named:
-        assert shown.strip(', ') == signed(by_day(results, method)), method
+    number = r'[+−]\d+\.\d'
+    with_interval = re.findall(rf'`([a-z0-9-]+)` ({number} \[{number}, {number}\])', text)
+    by_seed = re.findall(rf'`([a-z0-9-]+)` ({number}(?:, {number})*)(?! \[|\d|, [+−])', text)
+    assert len(with_interval) > 3 and len(by_seed) > 3
+    for method, shown in with_interval:
+        assert shown == interval(by_day(results, method)), method
+    for method, shown in by_seed:
+        assert shown == signed(by_day(results, method)), method
 
 
 def test_the_run_that_was_repeated():
