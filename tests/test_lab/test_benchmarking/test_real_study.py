@@ -92,6 +92,12 @@ def share_of_full(found):
     )
 
 
+def holm(p, method):
+    """The largest, over all p up to this one, of p times how many are not below it; at most 1."""
+    steps = [q * sum(other >= q for other in p.values()) for q in p.values() if q <= p[method]]
+    return min(1, max(steps))
+
+
 def test_differences_to_full(results):
     """The primary question: who is tested, the tests, and Holm's correction of them."""
     _, *rows = TABLES['Differences to full']
@@ -109,10 +115,7 @@ def test_differences_to_full(results):
         if method not in p:
             assert (one, corrected) == ('not tested', '')
             continue
-        # Holm: for every method that is at least as far, its p times how many are no farther.
-        nearer = [sorted(p.values()).index(q) for q in p.values() if q <= p[method]]
-        steps = [(5 - i) * sorted(p.values())[i] for i in nearer]
-        assert (one, corrected) == (f'{p[method]:.2f}', f'{min(1, max(steps)):.2f}')
+        assert (one, corrected) == (f'{p[method]:.2f}', f'{holm(p, method):.2f}')
 
 
 def test_the_table(results):
@@ -188,14 +191,57 @@ def test_the_run_that_was_repeated():
     assert f'0 of {found["tensors"]} tensors differ' in PAGE and found['run'] in PAGE
 
 
-def test_results_are_those_of_the_plan(monkeypatch):
+@pytest.mark.parametrize('folder, plan', [('study', 'plan'), ('axes', 'axes'), ('few_labels',) * 2])
+def test_results_are_those_of_the_plan(folder, plan, monkeypatch):
     monkeypatch.chdir(ROOT)
-    runs = {run.name: run for run in read_plan('configs/hituav/plan.yml').runs}
-    for result in load_results(STUDY / 'study'):
+    runs = {run.name: run for run in read_plan(f'configs/hituav/{plan}.yml').runs}
+    found = load_results(STUDY / folder)
+    assert found
+    for result in found:
         run = runs[result.name]
         assert result.state == 'finished' and result.config == run.config
         assert run.options.items() <= result.options.items()
-        assert result.validation == ['val'] and result.in_domain == ['night']
+        assert result.validation == ['val'] and result.in_domain == [run.in_domain[0]]
+
+
+@pytest.fixture(scope='module')
+def by_labels(results):
+    """By number of tiles, method and seed; of all tiles the seeds that the others have."""
+    found = {
+        '400': {m: {s: by_seed[s] for s in by_seed if s < 3} for m, by_seed in results.items()}
+    }
+    for r in load_results(STUDY / 'axes') + load_results(STUDY / 'few_labels'):
+        tiles = r.dataset.replace('night-', '')
+        found.setdefault(tiles, {}).setdefault(r.method, {})[r.seed] = r
+    return found
+
+
+def test_fewer_labels(by_labels):
+    _, *rows = TABLES['Fewer labels']
+    assert [row[0] for row in rows] == ['400'] * 5 + ['160'] * 5 + ['40'] * 5
+    for tiles, method, count, night, day, *differences in rows:
+        found = by_labels[tiles]
+        assert int(count) == len(found[method])
+        for test, shown in (('night', night), ('day', day)):
+            mean = np.mean([100 * r.scores[test]['AP50'] for r in found[method].values()])
+            assert shown == f'{mean:.1f}'
+        if method != 'full':
+            values = [difference(found, method, test) for test in ('night', 'day')]
+            assert differences == [interval(v) if len(v) > 2 else signed(v) for v in values]
+
+
+def test_the_question_of_few_labels():
+    """Its three seeds alone are tested."""
+    found = {}
+    for r in load_results(STUDY / 'few_labels'):
+        found.setdefault(r.method, {})[r.seed] = r
+    assert {tuple(sorted(by_seed)) for by_seed in found.values()} == {(3, 4, 5)}
+    p = {m: stats.ttest_1samp(by_day(found, m), 0).pvalue for m in found if m != 'full'}
+    _, *rows = TABLES['Asked once more']
+    assert {row[0] for row in rows} == set(p)
+    for method, values, shown, one, corrected in rows:
+        assert values == signed(by_day(found, method)) and shown == interval(by_day(found, method))
+        assert (one, corrected) == (f'{p[method]:.2f}', f'{holm(p, method):.2f}')
 
 
 def test_fixed_views():
