@@ -76,12 +76,16 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML keeps the last of two equal keys in silence: a method would be lost."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
+        keys: list = []
+        for key_node, _ in node.value:
+            if key_node.tag == 'tag:yaml.org,2002:merge':  # '<<': what it brings may be set anew
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f'{key!r} is there twice', node.value[number][0].start_mark
+                    None, None, f'{key!r} is there twice', key_node.start_mark
                 )
+            keys.append(key)
         return super().construct_mapping(node, deep)
 
 

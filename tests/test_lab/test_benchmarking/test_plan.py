@@ -68,6 +68,18 @@ def test_short_forms(read):
     assert plan.runs[0].measure == {'rgn': {'interval': 5}}
 
 
+def test_merge_keys(read):
+    """What ``<<`` brings may be set anew, without being there twice."""
+    more = """  again: &more {config: 'zoo/dbf/{detector}_{dataset}.py', options: {a.b: 4}}
+  other: {<<: *more, options: {a.b: 5}}
+"""
+    runs = {run.method: run for run in read(text=PLAN + more).runs}
+    assert runs['again'].config == runs['other'].config == 'zoo/dbf/small_r18_dota.py'
+    assert [runs[name].options['a.b'] for name in ('again', 'other')] == [4, 5]
+    with pytest.raises(ValueError, match="'options' is there twice"):
+        read(text=PLAN + more.replace('options: {a.b: 5}', 'options: {a.b: 5}, options: {}'))
+
+
 def test_only(read):
     plan = read()
     assert [r.name for r in plan.only(['*/seed1'])] == [
