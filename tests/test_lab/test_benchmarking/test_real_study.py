@@ -230,6 +230,21 @@ def test_fewer_labels(by_labels):
             assert differences == [interval(v) if len(v) > 2 else signed(v) for v in values]
 
 
+def test_fewer_labels_in_other_pages(by_labels):
+    few = by_labels['40']
+    night, day = (interval(difference(few, 'frozen', test)) for test in ('night', 'day'))
+    for name in ('docs/howto/which_part.md', 'docs/evidence.md'):
+        text = ' '.join((ROOT / name).read_text(encoding='utf-8').split())
+        assert f'by night {night}, by day {day}' in text
+    full = [
+        np.mean([100 * r.scores['day']['AP50'] for r in by_labels[tiles]['full'].values()])
+        for tiles in ('40', '400')
+    ]
+    text = (ROOT / 'docs/howto/which_part.md').read_text(encoding='utf-8')
+    assert 'full by day, {:.1f} AP50 with 40 tiles, {:.1f} with 400'.format(*full) in text
+    assert len(few['frozen']) == 6
+
+
 def test_the_question_of_few_labels():
     """Its three seeds alone are tested."""
     found = {}
