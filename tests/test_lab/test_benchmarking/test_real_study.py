@@ -1,5 +1,6 @@
 """The pages of the study on real pictures: their numbers are those of the committed results."""
 
+import json
 import re
 from pathlib import Path
 
@@ -183,6 +184,23 @@ def test_differences_in_pages(results):
         assert shown == interval(by_day(results, method)), method
     for method, shown in by_seed:
         assert shown == signed(by_day(results, method)), method
+
+
+def test_corrupted_pictures(results):
+    _, *rows = TABLES['Corrupted pictures']
+    files = {path.stem: path for path in (STUDY / 'robustness').glob('*.json')}
+    assert {row[0] for row in rows} == set(files)
+    for method, clean, *means, kept in rows:
+        cells = json.loads(files[method].read_text())['cells']
+        scores = {name: 100 * cell['oriented/AP50'] for name, cell in cells.items()}
+        untouched = scores.pop('clean')
+        assert len(scores) == 12 and clean == f'{untouched:.1f}'
+        # The weights are those of the table: its score comes back.
+        assert untouched / 100 == pytest.approx(results[method][1].scores['night']['AP50'])
+        for severity, shown in zip((1, 3), means):
+            found = [v for name, v in scores.items() if name.endswith(f'_{severity}')]
+            assert len(found) == 6 and shown == f'{np.mean(found):.1f}'
+        assert kept == f'{100 * np.mean(list(scores.values())) / untouched:.0f} %'
 
 
 def test_the_run_that_was_repeated():

@@ -133,7 +133,7 @@ def test_methods_are_compared_by_the_metric_of_the_question(metric):
 
 
 def test_rows_of_the_figure_of_differences(tmp_path, monkeypatch):
-    results = [fabricated.make_result(m, s) for m in METHODS for s in (0, 1, 2)]
+    results = [fabricated.make_result(m, s) for m in fabricated.METHODS for s in (0, 1, 2)]
     results.append(fabricated.make_result('lone', 7))  # shares no seed with the baseline
     drawn = []
     monkeypatch.setattr(figures, 'plot_differences', lambda path, rows, *_: drawn.extend(rows))
@@ -145,7 +145,9 @@ def test_rows_of_the_figure_of_differences(tmp_path, monkeypatch):
         found = [r.scores for r in results if r.method == method]
         return [100 * statistics.fmean(s[d]['mAP'] for d in s if d != 'clear') for s in found]
 
-    assert {row.name.split(',')[0] for row in drawn} == set(METHODS) - {'full'}
+    assert {row.name.split(',')[0] for row in drawn} == set(fabricated.METHODS) - {'full'}
+    order = [row.name.split(',')[0] for row in drawn]
+    assert order != sorted(order)  # not by chance that of the summary
     assert [row.mean for row in drawn] == sorted((row.mean for row in drawn), reverse=True)
     for row in drawn:
         method, _, share = row.name.partition(', ')
