@@ -29,6 +29,7 @@ DOMAINS = ('clear', 'haze', 'dusk', 'snow', 'sensor-noise', 'blur', 'infrared', 
 LAYERS = {f'backbone.stage{i}': width for i, width in enumerate((16, 32, 64, 96), 1)}
 CLASSES = ('plane', 'ship', 'storage-tank', 'tennis-court')
 EPOCHS, LENGTH = 12, 25
+HALF = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)  # of a t-interval of three, in sd
 
 
 def draw(*words: Any) -> float:

@@ -56,13 +56,17 @@ def test_trials_and_what_was_chosen(label):
     assert place == best and chosen['options'] == chosen['trials'][best]['options']
 
 
-@pytest.fixture(scope='module')
-def results():
-    """By method and seed."""
+def by_method(runs):
+    """Results by method and seed."""
     found = {}
-    for r in load_results(STUDY / 'study'):
+    for r in runs:
         found.setdefault(r.method, {})[r.seed] = r
     return found
+
+
+@pytest.fixture(scope='module')
+def results():
+    return by_method(load_results(STUDY / 'study'))
 
 
 def difference(results, method, test):
@@ -228,9 +232,9 @@ def by_labels(results):
     found = {
         '400': {m: {s: by_seed[s] for s in by_seed if s < 3} for m, by_seed in results.items()}
     }
-    for r in load_results(STUDY / 'axes') + load_results(STUDY / 'few_labels'):
-        tiles = r.dataset.replace('night-', '')
-        found.setdefault(tiles, {}).setdefault(r.method, {})[r.seed] = r
+    runs = load_results(STUDY / 'axes') + load_results(STUDY / 'few_labels')
+    for tiles in ('160', '40'):
+        found[tiles] = by_method(r for r in runs if r.dataset == f'night-{tiles}')
     return found
 
 
@@ -263,11 +267,15 @@ def test_fewer_labels_in_other_pages(by_labels):
     assert len(few['frozen']) == 6
 
 
-def test_the_question_of_few_labels():
-    """Its three seeds alone are tested."""
-    found = {}
-    for r in load_results(STUDY / 'few_labels'):
-        found.setdefault(r.method, {})[r.seed] = r
+def test_the_question_of_few_labels(monkeypatch):
+    """Its three seeds alone are tested; they are trained as the others."""
+    found = by_method(load_results(STUDY / 'few_labels'))
+    monkeypatch.chdir(ROOT)
+    axes, few = (
+        {(r.dataset, r.method): r.options for r in read_plan(f'configs/hituav/{name}.yml').runs}
+        for name in ('axes', 'few_labels')
+    )
+    assert few.items() <= axes.items()
     assert {tuple(sorted(by_seed)) for by_seed in found.values()} == {(3, 4, 5)}
     p = {m: stats.ttest_1samp(by_day(found, m), 0).pvalue for m in found if m != 'full'}
     _, *rows = TABLES['Asked once more']

@@ -18,7 +18,6 @@ pytest.importorskip('matplotlib')
 
 METHODS = ('full', 'frozen', 'dbf-rho2', 'l2-sp', 'ewc')
 DOMAINS = ('clear', 'haze', 'dusk')
-HALF = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)  # of a t-interval of three, in sd
 UNITS = {'%': 0.01, 'TFLOPs': 1e12, 'min': 60, 'MiB': 2**20, '×\u00a010⁻³': 1e-3}
 ERROR = 'RuntimeError: <script>document.title = "broken in"</script>\n```\nmore'
 LINK = re.compile(r'!\[(?:\\.|[^\]\\])*\]\(([^)]+)\)')
@@ -102,7 +101,7 @@ def check_table(rows, results):
             elif gain and len(values) == 2:
                 assert text.endswith(' no interval')
             elif gain:
-                expected += [mean - HALF * sd, mean + HALF * sd]
+                expected += [mean - fabricated.HALF * sd, mean + fabricated.HALF * sd]
             elif '±' in text:
                 expected.append(sd)
             else:  # left out where it rounds to 0

@@ -30,7 +30,6 @@ from mmbackbone_plugins.lab.benchmarking.report.tables import (
 from mmbackbone_plugins.lab.visualization import RunLog
 
 METHODS = ('full', 'dp-ft', 'ewc', 'l2sp')
-HALF = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)  # of a t-interval of three, in sd
 
 
 def test_t_quantiles_have_their_closed_forms():
@@ -154,7 +153,7 @@ def test_rows_of_the_figure_of_differences(tmp_path, monkeypatch):
         expected = [a - b for a, b in zip(outside(method), outside('full'))]
         assert row.values == pytest.approx(expected)
         assert row.mean == pytest.approx(statistics.fmean(expected))
-        half = HALF * statistics.stdev(expected)
+        half = fabricated.HALF * statistics.stdev(expected)
         assert (row.low, row.high) == pytest.approx((row.mean - half, row.mean + half))
         (cost,) = [r.cost for r in results if r.method == method and r.seed == 0]
         assert share == f'{100 * cost["flops"] / cost["full_flops"]:.0f} %'

@@ -29,9 +29,9 @@ def differences(writer: FigureWriter, group: Group) -> Figure:
     rows = []
     for method in group.methods.values():
         gain = method.estimates[f'{group.scores[outside]}_gain']
-        share = method.mean('share_of_full')
         if gain.mean is None or method.name == group.baseline:
             continue
+        share = method.mean('share_of_full')
         name = method.name if share is None else f'{method.name}, {100 * share:.0f} %'
         ends = [None if end is None else 100 * end for end in (gain.low, gain.high)]
         values = [100 * value for value in gain.values.values()]
