@@ -2,22 +2,30 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from mmengine.config import Config
-from reading import markdown_tables
+from real_study import (
+    ROOT,
+    STUDY,
+    difference,
+    holm,
+    interval,
+    mean,
+    of_plan,
+    read,
+    share_of_full,
+    signed,
+    tables,
+)
 from scipy import stats
 
-from mmbackbone_plugins.lab.benchmarking import load_results, read_plan
+from mmbackbone_plugins.lab.benchmarking import load_results
 from mmbackbone_plugins.lab.benchmarking.repeats import load_repeats
 
-ROOT = Path(__file__).resolve().parents[3]
-STUDY = ROOT / 'docs/real_study'
 PAGE = (STUDY / 'index.md').read_text(encoding='utf-8')
-TABLES = markdown_tables(PAGE)
+TABLES = tables('index.md')
 TRIALS = {
     'full': 'full',
     'DP-FT': 'dp-ft',
@@ -56,58 +64,16 @@ def test_trials_and_what_was_chosen(label):
     assert place == best and chosen['options'] == chosen['trials'][best]['options']
 
 
-def by_method(runs):
-    """Results by method and seed."""
-    found = {}
-    for r in runs:
-        found.setdefault(r.method, {})[r.seed] = r
-    return found
-
-
 @pytest.fixture(scope='module')
 def results():
-    return by_method(load_results(STUDY / 'study'))
-
-
-def difference(results, method, test):
-    """AP50 minus that of full fine-tuning, in percent, of every seed that both have."""
-    seeds = sorted(results[method].keys() & results['full'].keys())
-    found = {m: [results[m][s].scores[test]['AP50'] for s in seeds] for m in (method, 'full')}
-    return 100 * (np.array(found[method]) - found['full'])
-
-
-def by_day(results, method):
-    return difference(results, method, 'day')
-
-
-def signed(values):
-    return ', '.join(f'{value:+.1f}' for value in values).replace('-', '−')
-
-
-def interval(values):
-    """The mean with its 95 % t-interval, as pages write it."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    mean = values.mean()
-    return f'{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]'.replace('-', '−')
-
-
-def share_of_full(found):
-    return (
-        f'{100 * np.mean([r.cost["flops"] / r.cost["full_flops"] for r in found.values()]):.0f} %'
-    )
-
-
-def holm(p, method):
-    """The largest, over all p up to this one, of p times how many are not below it; at most 1."""
-    steps = [q * sum(other >= q for other in p.values()) for q in p.values() if q <= p[method]]
-    return min(1, max(steps))
+    return of_plan()
 
 
 def test_differences_to_full(results):
     """The primary question: who is tested, the tests, and Holm's correction of them."""
     _, *rows = TABLES['Differences to full']
     p = {
-        m: stats.ttest_1samp(by_day(results, m), 0).pvalue
+        m: stats.ttest_1samp(difference(results, m), 0).pvalue
         for m in results
         if m != 'full' and len(results[m]) == 5
     }
@@ -115,7 +81,7 @@ def test_differences_to_full(results):
     assert {row[0] for row in rows} == {m for m in results if m != 'full' and len(results[m]) > 2}
     for method, count, share, day, one, corrected, night in rows:
         assert int(count) == len(results[method]) and share == share_of_full(results[method])
-        assert day == interval(by_day(results, method))
+        assert day == interval(difference(results, method))
         assert night == interval(difference(results, method, 'night'))
         if method not in p:
             assert (one, corrected) == ('not tested', '')
@@ -126,40 +92,33 @@ def test_differences_to_full(results):
 def test_the_table(results):
     _, *rows = TABLES['All methods']
     assert {row[0] for row in rows} == set(results)
-
-    def score(method, seed, test, metric='AP50'):
-        return 100 * results[method][seed].scores[test][metric]
-
     columns = [(d, 'AP50') for d in ('val', 'night', 'day')] + [('night', 'mAP'), ('day', 'mAP')]
     for method, count, share, *means, differences in rows:
         seeds = sorted(results[method])
         assert int(count) == len(seeds) and share == share_of_full(results[method])
-        expected = [np.mean([score(method, seed, *column) for seed in seeds]) for column in columns]
-        assert means == [f'{value:.1f}' for value in expected]
-        assert differences == ('' if method == 'full' else signed(by_day(results, method)))
+        assert means == [mean(results, method, *column) for column in columns]
+        assert differences == ('' if method == 'full' else signed(difference(results, method)))
 
 
 def test_what_five_seeds_cannot_see(results):
-    spread = [by_day(results, m).var(ddof=1) for m in results if m != 'full']
+    spread = [difference(results, m).var(ddof=1) for m in results if m != 'full']
     sd = np.mean(spread) ** 0.5
     half = stats.t.ppf(0.975, 4) * sd / 5**0.5
-    text = ' '.join(PAGE.split())
+    text = read('docs/real_study/index.md')
     assert f'changes by {sd:.1f} points (standard deviation)' in text
     assert f'five seeds leave {half:.1f} points up and down' in text
 
 
 def test_the_report(results):
-    tables = markdown_tables((STUDY / 'report.md').read_text(encoding='utf-8'))
-    (title,) = [name for name in tables if name.startswith('Scores and cost')]
-    header, *rows = tables[title]
+    found = tables('report.md')
+    (title,) = [name for name in found if name.startswith('Scores and cost')]
+    header, *rows = found[title]
     found = {row[0].split()[0]: dict(zip(header, row)) for row in rows}
     assert set(found) == set(results)
     for method, row in found.items():
-        scores = [r.scores for r in results[method].values()]
-        assert int(row['n']) == len(scores)
+        assert int(row['n']) == len(results[method])
         for test, column in (('night', 'AP50 %'), ('day', 'OOD AP50 %')):
-            mean = 100 * np.mean([s[test]['AP50'] for s in scores])
-            assert row[column].split(' ±')[0] == f'{mean:.1f}'
+            assert row[column].split(' ±')[0] == mean(results, method, test)
     for picture in re.findall(r'\((figures/[^)]+)\)', (STUDY / 'report.md').read_text()):
         assert (STUDY / picture).is_file()
 
@@ -168,26 +127,26 @@ def test_rgn_and_the_gain_by_day(results):
     """The sentence on it, worked out once more."""
     methods = [m for m in results if all(r.rgn for r in results[m].values())]
     rgn = np.array([np.mean([r.rgn['median'] for r in results[m].values()]) for m in methods])
-    gain = np.array([np.mean(by_day(results, m)) for m in methods])
+    gain = np.array([np.mean(difference(results, m)) for m in methods])
     r = np.corrcoef(rgn, gain)[0, 1]
     ends = [np.corrcoef(np.delete(rgn, i), np.delete(gain, i))[0, 1] for i in range(len(methods))]
     shown = [f'{v:+.2f}'.replace('-', '−') for v in (r, min(ends), max(ends))]
     text = 'over {} methods r = {}, from {} to {} when one is left out'
-    for page in (PAGE, (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')):
-        assert text.format(len(methods), *shown) in ' '.join(page.split())
+    for page in ('docs/real_study/index.md', 'docs/evidence.md'):
+        assert text.format(len(methods), *shown) in read(page)
 
 
 def test_differences_in_pages(results):
     pages = ['docs/howto/which_part.md', 'docs/evidence.md', 'docs/real_study/index.md']
-    text = ' '.join((ROOT / page).read_text(encoding='utf-8') for page in pages)
+    text = ' '.join(read(page) for page in pages)
     number = r'[+−]\d+\.\d'
     with_interval = re.findall(rf'`([a-z0-9-]+)` ({number} \[{number}, {number}\])', text)
     by_seed = re.findall(rf'`([a-z0-9-]+)` ({number}(?:, {number})*)(?! \[|\d|, [+−])', text)
     assert len(with_interval) > 3 and len(by_seed) > 3
     for method, shown in with_interval:
-        assert shown == interval(by_day(results, method)), method
+        assert shown == interval(difference(results, method)), method
     for method, shown in by_seed:
-        assert shown == signed(by_day(results, method)), method
+        assert shown == signed(difference(results, method)), method
 
 
 def test_corrupted_pictures(results):
@@ -211,78 +170,6 @@ def test_the_run_that_was_repeated():
     (found,) = load_repeats(STUDY / 'study')
     assert found['differ'] == 0 and found['same_scores']
     assert f'0 of {found["tensors"]} tensors differ' in PAGE and found['run'] in PAGE
-
-
-@pytest.mark.parametrize('folder, plan', [('study', 'plan'), ('axes', 'axes'), ('few_labels',) * 2])
-def test_results_are_those_of_the_plan(folder, plan, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    runs = {run.name: run for run in read_plan(f'configs/hituav/{plan}.yml').runs}
-    found = load_results(STUDY / folder)
-    assert found
-    for result in found:
-        run = runs[result.name]
-        assert result.state == 'finished' and result.config == run.config
-        assert run.options.items() <= result.options.items()
-        assert result.validation == ['val'] and result.in_domain == [run.in_domain[0]]
-
-
-@pytest.fixture(scope='module')
-def by_labels(results):
-    """By number of tiles, method and seed; of all tiles the seeds that the others have."""
-    found = {
-        '400': {m: {s: by_seed[s] for s in by_seed if s < 3} for m, by_seed in results.items()}
-    }
-    runs = load_results(STUDY / 'axes') + load_results(STUDY / 'few_labels')
-    for tiles in ('160', '40'):
-        found[tiles] = by_method(r for r in runs if r.dataset == f'night-{tiles}')
-    return found
-
-
-def test_fewer_labels(by_labels):
-    _, *rows = TABLES['Fewer labels']
-    assert [row[0] for row in rows] == ['400'] * 5 + ['160'] * 5 + ['40'] * 5
-    for tiles, method, count, night, day, *differences in rows:
-        found = by_labels[tiles]
-        assert int(count) == len(found[method])
-        for test, shown in (('night', night), ('day', day)):
-            mean = np.mean([100 * r.scores[test]['AP50'] for r in found[method].values()])
-            assert shown == f'{mean:.1f}'
-        if method != 'full':
-            values = [difference(found, method, test) for test in ('night', 'day')]
-            assert differences == [interval(v) if len(v) > 2 else signed(v) for v in values]
-
-
-def test_fewer_labels_in_other_pages(by_labels):
-    few = by_labels['40']
-    night, day = (interval(difference(few, 'frozen', test)) for test in ('night', 'day'))
-    for name in ('docs/howto/which_part.md', 'docs/evidence.md'):
-        text = ' '.join((ROOT / name).read_text(encoding='utf-8').split())
-        assert f'by night {night}, by day {day}' in text
-    full = [
-        np.mean([100 * r.scores['day']['AP50'] for r in by_labels[tiles]['full'].values()])
-        for tiles in ('40', '400')
-    ]
-    text = (ROOT / 'docs/howto/which_part.md').read_text(encoding='utf-8')
-    assert 'full by day, {:.1f} AP50 with 40 tiles, {:.1f} with 400'.format(*full) in text
-    assert len(few['frozen']) == 6
-
-
-def test_the_question_of_few_labels(monkeypatch):
-    """Its three seeds alone are tested; they are trained as the others."""
-    found = by_method(load_results(STUDY / 'few_labels'))
-    monkeypatch.chdir(ROOT)
-    axes, few = (
-        {(r.dataset, r.method): r.options for r in read_plan(f'configs/hituav/{name}.yml').runs}
-        for name in ('axes', 'few_labels')
-    )
-    assert few.items() <= axes.items()
-    assert {tuple(sorted(by_seed)) for by_seed in found.values()} == {(3, 4, 5)}
-    p = {m: stats.ttest_1samp(by_day(found, m), 0).pvalue for m in found if m != 'full'}
-    _, *rows = TABLES['Asked once more']
-    assert {row[0] for row in rows} == set(p)
-    for method, values, shown, one, corrected in rows:
-        assert values == signed(by_day(found, method)) and shown == interval(by_day(found, method))
-        assert (one, corrected) == (f'{p[method]:.2f}', f'{holm(p, method):.2f}')
 
 
 def test_fixed_views():
@@ -313,25 +200,3 @@ def test_fixed_views():
         if m != 'free' and s
     ]
     assert {f'{100 * s:.0f}' for s in shares} == {'38'}
-
-
-@pytest.mark.parametrize('name', ['cars/plan', 'hituav/second', 'hituav/backbones'])
-def test_further_plans(name, monkeypatch):
-    """Methods differ in their hooks alone, and the backbone trains as in the first study."""
-    monkeypatch.chdir(ROOT)
-    runs = read_plan(f'configs/{name}.yml').runs
-    first = Config.fromfile('configs/hituav/_base_/rotated-retinanet_effnet-lite0_fpn.py')
-    configs = {r.method: Config.fromfile(r.config) for r in runs if r.seed == 0}
-    expected = configs['full'].to_dict()
-    for method, cfg in configs.items():
-        hooks = cfg.pop('custom_hooks', None)
-        if method.startswith('auto-rgn'):  # rates by stage need groups by stage
-            assert cfg.optim_wrapper.pop('constructor') == 'StageOptimWrapperConstructor'
-        assert cfg.to_dict() == expected and (hooks is None) == (method == 'full')
-    for part in ('backbone', 'neck'):
-        assert configs['full'].model[part] == first.model[part]
-    assert configs['full'].optim_wrapper == first.optim_wrapper
-    for run in runs:
-        assert run.validation == ('val',) and len(run.tests) == 3
-        if run.after:
-            assert run.after['choose']['metric'] == run.tests[0].metric

@@ -1,0 +1,108 @@
+"""The axes of the study on real pictures: what their page says are the committed results."""
+
+import pytest
+from mmengine.config import Config
+from real_study import (
+    ROOT,
+    STUDY,
+    by_method,
+    compared,
+    difference,
+    holm,
+    interval,
+    mean,
+    read,
+    signed,
+    tables,
+)
+from scipy import stats
+
+from mmbackbone_plugins.lab.benchmarking import load_results, read_plan
+
+TABLES = tables('axes.md')
+
+
+@pytest.fixture(scope='module')
+def by_labels():
+    """By number of tiles, method and seed; of all tiles the seeds that the others have."""
+    found = {'400': by_method(r for r in load_results(STUDY / 'study') if r.seed < 3)}
+    runs = load_results(STUDY / 'axes') + load_results(STUDY / 'few_labels')
+    for tiles in ('160', '40'):
+        found[tiles] = by_method(r for r in runs if r.dataset == f'night-{tiles}')
+    return found
+
+
+def test_fewer_labels(by_labels):
+    _, *rows = TABLES['Fewer labels']
+    assert [row[0] for row in rows] == ['400'] * 5 + ['160'] * 5 + ['40'] * 5
+    for tiles, method, count, night, day, *differences in rows:
+        found = by_labels[tiles]
+        assert int(count) == len(found[method])
+        assert [night, day] == [mean(found, method, test) for test in ('night', 'day')]
+        assert differences == [compared(found, method, test) for test in ('night', 'day')]
+
+
+def test_fewer_labels_in_other_pages(by_labels):
+    few = by_labels['40']
+    night, day = (interval(difference(few, 'frozen', test)) for test in ('night', 'day'))
+    for name in ('docs/howto/which_part.md', 'docs/evidence.md'):
+        assert f'by night {night}, by day {day}' in read(name)
+    full = [mean(by_labels[tiles], 'full', 'day') for tiles in ('40', '400')]
+    text = 'full by day, {} AP50 with 40 tiles, {} with 400'.format(*full)
+    assert text in read('docs/howto/which_part.md')
+    assert len(few['frozen']) == 6
+
+
+def test_the_question_of_few_labels(monkeypatch):
+    """Its three seeds alone are tested; they are trained as the others."""
+    found = by_method(load_results(STUDY / 'few_labels'))
+    monkeypatch.chdir(ROOT)
+    axes, few = (
+        {(r.dataset, r.method): r.options for r in read_plan(f'configs/hituav/{name}.yml').runs}
+        for name in ('axes', 'few_labels')
+    )
+    assert few.items() <= axes.items()
+    assert {tuple(sorted(by_seed)) for by_seed in found.values()} == {(3, 4, 5)}
+    p = {m: stats.ttest_1samp(difference(found, m), 0).pvalue for m in found if m != 'full'}
+    _, *rows = TABLES['Asked once more']
+    assert {row[0] for row in rows} == set(p)
+    for method, values, shown, one, corrected in rows:
+        assert values == signed(difference(found, method)) and shown == interval(
+            difference(found, method)
+        )
+        assert (one, corrected) == (f'{p[method]:.2f}', f'{holm(p, method):.2f}')
+
+
+@pytest.mark.parametrize('folder, plan', [('study', 'plan'), ('axes', 'axes'), ('few_labels',) * 2])
+def test_results_are_those_of_the_plan(folder, plan, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runs = {run.name: run for run in read_plan(f'configs/hituav/{plan}.yml').runs}
+    found = load_results(STUDY / folder)
+    assert found
+    for result in found:
+        run = runs[result.name]
+        assert result.state == 'finished' and result.config == run.config
+        assert run.options.items() <= result.options.items()
+        assert result.validation == ['val'] and result.in_domain == [run.in_domain[0]]
+
+
+@pytest.mark.parametrize('name', ['cars/plan', 'hituav/second', 'hituav/backbones'])
+def test_further_plans(name, monkeypatch):
+    """Methods differ in their hooks alone, and the backbone trains as in the first study."""
+    monkeypatch.chdir(ROOT)
+    runs = read_plan(f'configs/{name}.yml').runs
+    first = Config.fromfile('configs/hituav/_base_/rotated-retinanet_effnet-lite0_fpn.py')
+    configs = {r.method: Config.fromfile(r.config) for r in runs if r.seed == 0}
+    expected = configs['full'].to_dict()
+    for method, cfg in configs.items():
+        hooks = cfg.pop('custom_hooks', None)
+        if method.startswith('auto-rgn'):  # rates by stage need groups by stage
+            assert cfg.optim_wrapper.pop('constructor') == 'StageOptimWrapperConstructor'
+        assert cfg.to_dict() == expected and (hooks is None) == (method == 'full')
+    for part in ('backbone', 'neck'):
+        assert configs['full'].model[part] == first.model[part]
+    assert configs['full'].optim_wrapper == first.optim_wrapper
+    for run in runs:
+        assert run.validation == ('val',) and len(run.tests) == 3
+        if run.after:
+            assert run.after['choose']['metric'] == run.tests[0].metric
