@@ -54,12 +54,13 @@ def interval(values):
     return f'{values.mean():+.1f} [{low:+.1f}, {high:+.1f}]'.replace('-', '−')
 
 
-def compared(results, method, test):
-    """The differences as pages write them: with an interval from three seeds on; none of full."""
-    values = difference(results, method, test)
-    if method == 'full':
-        return ''
+def shown(values):
+    """Differences as pages write them: with an interval from three seeds on."""
     return interval(values) if len(values) > 2 else signed(values)
+
+
+def compared(results, method, test):
+    return '' if method == 'full' else shown(difference(results, method, test))
 
 
 def share_of_full(found):
