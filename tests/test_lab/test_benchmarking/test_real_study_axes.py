@@ -89,6 +89,10 @@ def test_visible_light():
     assert f'full scores {", ".join(full)} there' in text
     frozen, dp_ft = (signed(difference(found, m, 'kit')) for m in ('frozen', 'dp-ft'))
     assert f'frozen has {frozen} and DP-FT {dp_ft}.' in text
+    plane = {m: interval(difference(found, m, 'kit')) for m in found if m != 'full'}
+    assert f'not measurably behind, {plane["frozen"]}' in read('docs/howto/which_part.md')
+    sentence = 'frozen {frozen}, DP-FT {dp-ft}, its interpolation {interpolated}'
+    assert sentence.format(**plane) in read('docs/evidence.md')
     for test in ('minsk', 'kit'):
         gain = difference(found, 'interpolated', test) - difference(found, 'dp-ft', test)
         assert (gain >= 0).all()  # "never below DP-FT"
