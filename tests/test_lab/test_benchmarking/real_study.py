@@ -43,8 +43,8 @@ def difference(results, method, test='day'):
     return 100 * (np.array(found[method]) - found['full'])
 
 
-def signed(values):
-    return ', '.join(f'{value:+.1f}' for value in values).replace('-', '−')
+def signed(values, digits=1):
+    return ', '.join(f'{value:+.{digits}f}' for value in values).replace('-', '−')
 
 
 def interval(values):

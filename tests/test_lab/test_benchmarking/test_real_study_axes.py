@@ -114,6 +114,12 @@ def test_larger_backbones():
         assert scores == [mean(results, *column) for column in columns]
         gains = [shown(-difference(results, 'frozen', test)) for test in ('night', 'day')]
         assert [night, day] == gains
+    norms = [np.mean([r.rgn['median'] for r in f['full'].values()]) for f in found.values()]
+    by_day = [-difference(f, 'frozen').mean() for f in found.values()]
+    r = f'r = {signed(np.corrcoef(norms, by_day)[:1, 1], 2)}'
+    for page in ('docs/real_study/axes.md', 'docs/evidence.md'):
+        assert f'{r} for the norm' in read(page) or f'have {r}, from −1 to +1' in read(page)
+    assert np.isclose(-difference(found['lite2'], 'frozen', 'night')[0], 0, atol=0.1)
 
 
 @pytest.mark.parametrize(
