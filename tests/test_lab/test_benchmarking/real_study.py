@@ -1,5 +1,6 @@
 """Numbers of the study on real pictures, worked out again from its results: for its tests."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,16 @@ def mean(results, method, test, metric='AP50'):
     return f'{100 * np.mean(found):.1f}'
 
 
-def difference(results, method, test='day'):
-    """AP50 minus that of full fine-tuning, in percent, of every seed that both have."""
-    seeds = sorted(results[method].keys() & results['full'].keys())
-    found = {m: [results[m][s].scores[test]['AP50'] for s in seeds] for m in (method, 'full')}
-    return 100 * (np.array(found[method]) - found['full'])
+def norm(results, method):
+    """Relative gradient norm: median over weights, mean over the training and over all seeds."""
+    return np.mean([r.rgn['median'] for r in results[method].values()])
+
+
+def difference(results, method, test='day', baseline='full'):
+    """AP50 minus that of the baseline, in percent, of every seed that both have."""
+    seeds = sorted(results[method].keys() & results[baseline].keys())
+    found = {m: [results[m][s].scores[test]['AP50'] for s in seeds] for m in (method, baseline)}
+    return 100 * (np.array(found[method]) - found[baseline])
 
 
 def signed(values, digits=1):
@@ -75,6 +81,6 @@ def holm(p, method):
     return min(1, max(steps))
 
 
-def of_plan():
-    """Results of the primary question."""
-    return by_method(load_results(STUDY / 'study'))
+def of_plan(seeds=math.inf):
+    """Results of the primary question, of all seeds or of the first."""
+    return by_method(r for r in load_results(STUDY / 'study') if r.seed < seeds)

@@ -9,10 +9,12 @@ import yaml
 from real_study import (
     ROOT,
     STUDY,
+    by_method,
     difference,
     holm,
     interval,
     mean,
+    norm,
     of_plan,
     read,
     share_of_full,
@@ -126,7 +128,7 @@ def test_the_report(results):
 def test_rgn_and_the_gain_by_day(results):
     """The sentence on it, worked out once more."""
     methods = [m for m in results if all(r.rgn for r in results[m].values())]
-    rgn = np.array([np.mean([r.rgn['median'] for r in results[m].values()]) for m in methods])
+    rgn = np.array([norm(results, m) for m in methods])
     gain = np.array([np.mean(difference(results, m)) for m in methods])
     r = np.corrcoef(rgn, gain)[0, 1]
     ends = [np.corrcoef(np.delete(rgn, i), np.delete(gain, i))[0, 1] for i in range(len(methods))]
@@ -175,28 +177,21 @@ def test_the_run_that_was_repeated():
 def test_fixed_views():
     """The table of docs/cache.md, worked out once more."""
     page = (ROOT / 'docs/cache.md').read_text(encoding='utf-8')
-    found = {(r.method, r.seed): r for r in load_results(STUDY / 'views')}
+    found = by_method(load_results(STUDY / 'views'))
     labels = {'as always': 'free', '1 view': 'views-1'}
     labels.update({f'{n} views': f'views-{n}' for n in (2, 4, 8)})
     cell = r' \| '.join(['(.*?)'] * 6)
     rows = {row[0]: row[1:] for row in re.findall(rf'^\| {cell} \|$', page, re.M)}
-    assert rows.keys() >= labels.keys() and len(found) == 3 * len(labels)
-
-    def scores(method, test):
-        return np.array([100 * found[method, s].scores[test]['AP50'] for s in (0, 1, 2)])
-
+    assert rows.keys() >= labels.keys() and found.keys() == set(labels.values())
     for label, method in labels.items():
+        by_seed = [found[method][seed].scores for seed in (0, 1, 2)]
+        assert len(found[method]) == 3
         expected = [
-            ', '.join(f'{v:.1f}' for v in scores(method, t)) for t in ('val', 'night', 'day')
+            ', '.join(f'{100 * scores[test]["AP50"]:.1f}' for scores in by_seed)
+            for test in ('val', 'night', 'day')
         ]
         for test in ('night', 'day') if method != 'free' else ():
-            d = scores(method, test) - scores('free', test)
-            half = 4.302653 * d.std(ddof=1) / 3**0.5  # Student's t, two degrees of freedom
-            expected.append(f'{d.mean():+.1f} [{d.mean() - half:+.1f}, {d.mean() + half:+.1f}]')
+            expected.append(interval(difference(found, method, test, baseline='free')))
         assert [c.strip() for c in rows[label]][: len(expected)] == expected
-    shares = [
-        found[m, s].cost['flops'] / found[m, s].cost['full_flops']
-        for m, s in found
-        if m != 'free' and s
-    ]
-    assert {f'{100 * s:.0f}' for s in shares} == {'38'}
+        for seed in (1, 2) if method != 'free' else ():
+            assert share_of_full({seed: found[method][seed]}) == '38 %'
